@@ -1,0 +1,59 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each needs only Python 3.11 or newer, and make (3.81 will do).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The build backend is installed into .venv and used from there, because pip's own build environment would ignore the pin.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
+INSTALL := $(PIP) install --quiet --no-compile -c constraints.txt
+
+# Compiling every package costs a cold run a third of its time; only what is imported is compiled, and kept.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test lint types unit clean
+
+help: ## this list
+	@echo 'usage: make TARGET [PYTHON=python3.12]'
+	@sed -n 's/^\([a-z][a-z]*\):.*## \(.*\)/  \1	\2/p' Makefile
+
+demo: $(VENV)/demo.stamp ## charge some hundred intents through faults and a killed process, and compare the ledgers
+	@$(BIN)/paycli demo
+
+test: lint types unit ## everything: ruff, mypy --strict, pytest
+
+lint: $(VENV)/dev.stamp ## ruff only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp ## mypy --strict only
+	$(BIN)/mypy --strict
+
+unit: $(VENV)/dev.stamp ## pytest only
+	$(BIN)/python -m pytest
+
+clean: ## remove .venv and everything that was generated
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# A stamp is newer than what it was made from; everything in .venv goes with it when the environment is made again.
+$(VENV)/made.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "charge-once needs Python 3.11 or newer; '$(PYTHON)' is not. Try: make PYTHON=python3.12" >&2; exit 1; }
+	@echo 'making $(VENV) …'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/backend.stamp: constraints.txt $(VENV)/made.stamp
+	@$(INSTALL) setuptools
+	@touch $@
+
+$(VENV)/demo.stamp: pyproject.toml $(VENV)/backend.stamp
+	@echo 'installing charge-once …'
+	@$(INSTALL) --no-build-isolation -e .
+	@touch $@
+
+# The tools of a test run include all that the demo needs: one install serves both.
+$(VENV)/dev.stamp: pyproject.toml $(VENV)/backend.stamp
+	@echo 'installing charge-once and its test tools …'
+	@$(INSTALL) --no-build-isolation -e '.[dev]'
+	@touch $@ $(VENV)/demo.stamp

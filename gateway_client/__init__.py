@@ -1,0 +1,59 @@
+"""Charge once: one idempotency key for each payment intent, on disk before the call, sent on every retry.
+
+Everything a billing service needs is named here; what is not named here is not public.
+"""
+
+from gateway_client.charge import Charge
+from gateway_client.client import AsyncClient, Client
+from gateway_client.errors import (
+    AttemptRefused,
+    ChargeOnceError,
+    ChargePending,
+    ChargeRefused,
+    ClockRefused,
+    ConfigurationError,
+    IntentConflict,
+    InvalidInput,
+    NeedsPerson,
+    NotNow,
+    NotSucceeded,
+    OutcomeNotRecorded,
+    ProviderUnavailable,
+    StoreUnavailable,
+    UnknownIntent,
+    UsageError,
+)
+from gateway_client.gateways.stripe import Stripe
+from gateway_client.intent import PaymentIntent
+from gateway_client.money import Money
+from gateway_client.retry import RetryPolicy
+from gateway_client.sandbox import Sandbox
+from gateway_client.state import State
+
+__all__ = [
+    "AsyncClient",
+    "AttemptRefused",
+    "Charge",
+    "ChargeOnceError",
+    "ChargePending",
+    "ChargeRefused",
+    "Client",
+    "ClockRefused",
+    "ConfigurationError",
+    "IntentConflict",
+    "InvalidInput",
+    "Money",
+    "NeedsPerson",
+    "NotNow",
+    "NotSucceeded",
+    "OutcomeNotRecorded",
+    "PaymentIntent",
+    "ProviderUnavailable",
+    "RetryPolicy",
+    "Sandbox",
+    "State",
+    "StoreUnavailable",
+    "Stripe",
+    "UnknownIntent",
+    "UsageError",
+]

@@ -1,0 +1,55 @@
+"""The only way to `absent`: four conditions, one pure function, used by `resume` and by the nightly run alike.
+
+A look-up that finds nothing is never enough. Scanning is `flow.py`'s and reconcile's work; this only judges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway_client.charge import Charge, iso
+from gateway_client.gateways.base import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one reading of the provider's lists was worth."""
+
+    created_from: datetime
+    begun_at: datetime  # the provider's time before the first page was asked for
+    why_incomplete: str | None  # None when every page of every list was read
+    found: frozenset[str]  # idempotency keys seen
+    strangers: frozenset[tuple[int, str]]  # (amount, currency) of money moved without any metadata of ours
+
+
+def quiet_at(charge: Charge, profile: Profile) -> datetime | None:
+    """From when the absence of a closed attempt may be concluded; None while it is open or was never sent."""
+    if charge.closed_at is None or charge.last_sent_at is None:
+        return None
+    moments = [charge.closed_at, charge.last_sent_at + profile.quiet]
+    if charge.last_server_error_at is not None:
+        moments.append(charge.last_server_error_at + profile.quiet_after_server_error)
+    return max(moments)
+
+
+def why_not_absent(charge: Charge, profile: Profile, scan: Scan) -> str | None:  # noqa: PLR0911 - one condition a line
+    """Why absence cannot be concluded, in words for a person; None when all four conditions hold (DESIGN §6).
+
+    The fourth, that a credential of the row's account and mode asked, holds for every scan: nothing is asked before
+    the account is known to be the store's.
+    """
+    if charge.idempotency_key in scan.found or charge.provider_intent_id is not None:
+        return "the provider has an intent of ours: it is not absent"
+    quiet = quiet_at(charge, profile)
+    if charge.first_sent_at is None or quiet is None:
+        return "not found at the provider yet; the attempt is still open"
+    if scan.begun_at < quiet:
+        return f"not found at the provider; its absence can be proven from {iso(quiet)}"
+    if scan.why_incomplete is not None:
+        return f"not proven: the provider's lists could not be read to the end ({scan.why_incomplete})"
+    if scan.created_from > charge.first_sent_at - profile.created_before_first_send:
+        return "not proven: the provider's lists were not read back to the first send"
+    if (charge.amount, charge.currency) in scan.strangers:
+        return "not found, but the provider has a success of this amount without our metadata: a person looks"
+    return None

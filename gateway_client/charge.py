@@ -1,0 +1,77 @@
+"""Charge: the frozen snapshot of one attempt that callers get, and the JSON line that programs read.
+
+The row behind it is in `tables.py`; how it changes is in `state.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from gateway_client.errors import ChargePending, ChargeRefused
+from gateway_client.money import Money
+from gateway_client.state import MEANING, State
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Our record of one attempt, as it was when it was read. Times are aware, UTC; the amount is in minor units."""
+
+    intent_id: str
+    attempt: int
+    state: State
+    idempotency_key: str
+    amount: int
+    currency: str
+    provider_intent_id: str | None
+    provider_charge_id: str | None
+    sends: int
+    created_at: datetime
+    first_sent_at: datetime | None
+    settled_at: datetime | None
+    reason: str | None
+    closed_at: datetime | None = None  # BeginSend refuses it from now on
+    last_sent_at: datetime | None = None
+    last_server_error_at: datetime | None = None  # the latest 5xx answer
+
+    @property
+    def money(self) -> Money:
+        """The amount with its currency."""
+        return Money(self.amount, self.currency)
+
+    @property
+    def final(self) -> bool:
+        """True when the result is proven; otherwise `resume` or the nightly run finishes it."""
+        return self.state.final
+
+    def raise_for_state(self) -> Charge:
+        """Return itself when succeeded, else raise ChargeRefused (final) or ChargePending (not failed)."""
+        if self.state is State.SUCCEEDED:
+            return self
+        why = f"{self.intent_id} attempt {self.attempt} is {self.state}: {self.reason or MEANING[self.state]}"
+        if self.final:
+            raise ChargeRefused(f"{why}. Nothing was charged by it; charge(..., attempt={self.attempt + 1}) tries anew.")
+        raise ChargePending(f"{why}. It has not failed: resume finishes it.")
+
+    def as_json(self) -> dict[str, str | int | None]:
+        """The fields that programs may rely on, in their order."""
+        return {
+            "intent_id": self.intent_id,
+            "attempt": self.attempt,
+            "state": self.state.value,
+            "idempotency_key": self.idempotency_key,
+            "amount": self.amount,
+            "currency": self.currency,
+            "provider_intent_id": self.provider_intent_id,
+            "provider_charge_id": self.provider_charge_id,
+            "sends": self.sends,
+            "created_at": iso(self.created_at),
+            "first_sent_at": iso(self.first_sent_at),
+            "settled_at": iso(self.settled_at),
+            "reason": self.reason,
+        }
+
+
+def iso(moment: datetime | None) -> str | None:
+    """ISO 8601, UTC, ending in Z, with milliseconds."""
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,243 @@
+"""Engines and transactions: opening a database, checking that its commits are durable, and saying plainly what is wrong.
+
+`Database` and `AsyncDatabase` run one function of a Session as one transaction. What such functions do is `store.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, inspect
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from gateway_client.errors import ConfigurationError, StoreUnavailable
+from gateway_client.tables import Base
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+T = TypeVar("T")
+
+LOCK_TIMEOUT_S = 5  # how long a transaction waits for another one before it gives up
+_CHECKED = "charge_once_durable"
+
+
+class Database:
+    """A database for the sync client."""
+
+    def __init__(self, database: str | Engine) -> None:
+        if isinstance(database, str):
+            self._engine = create_engine(checked_url(database), connect_args={"timeout": LOCK_TIMEOUT_S})
+            self._owned = True
+        elif isinstance(database, Engine):
+            self._engine, self._owned = database, False
+        else:
+            raise ConfigurationError("database must be a URL or an Engine (for AsyncClient: a URL or an AsyncEngine)")
+        self._inherited: list[object] = []
+
+    def transact(self, work: Callable[[Session], T], *, write: bool = True) -> T:
+        """Run `work` in one durable transaction. Raises StoreUnavailable; then nothing of it was kept."""
+        with explained(self._engine.url.database), Session(self._engine, expire_on_commit=False) as session:
+            begin(session.connection(), write=write)
+            result = work(session)
+            session.commit()
+            return result
+
+    @property
+    def path(self) -> str | None:
+        """The database's file."""
+        return self._engine.url.database
+
+    def create(self) -> None:
+        """Create the file (readable by its owner only) and the tables that are missing."""
+        create_file(self._engine.url.database, owned=self._owned)
+        self.transact(lambda session: Base.metadata.create_all(session.connection()))
+
+    def after_fork(self) -> None:
+        """In a child process: forget the parent's connections without touching them, and open our own."""
+        self._inherited.append(self._engine.pool)  # kept: closing them would end the parent's locks and sessions
+        self._engine.dispose(close=False)
+
+    def close(self) -> None:
+        """Close the connections, unless the engine is the caller's."""
+        if self._owned:
+            self._engine.dispose()
+
+
+class AsyncDatabase:
+    """A database for the async client: the same functions of a Session, run through `run_sync`."""
+
+    def __init__(self, database: str | AsyncEngine) -> None:
+        from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine  # noqa: PLC0415 - sync users never load it
+
+        if isinstance(database, str):
+            url = make_url(checked_url(database)).set(drivername="sqlite+aiosqlite")
+            self._engine = create_async_engine(url, connect_args={"timeout": LOCK_TIMEOUT_S})
+            self._owned = True
+        elif isinstance(database, AsyncEngine):
+            self._engine, self._owned = database, False
+        else:
+            raise ConfigurationError("database must be a URL or an AsyncEngine")
+        self._inherited: list[object] = []
+
+    async def transact(self, work: Callable[[Session], T], *, write: bool = True) -> T:
+        """Run `work` in one durable transaction. Raises StoreUnavailable; then nothing of it was kept."""
+        from sqlalchemy.ext.asyncio import AsyncSession  # noqa: PLC0415
+
+        def whole(session: Session) -> T:
+            begin(session.connection(), write=write)
+            return work(session)
+
+        with explained(self._engine.url.database):
+            async with AsyncSession(self._engine, expire_on_commit=False) as session:
+                result = await session.run_sync(whole)
+                await session.commit()
+                return result
+
+    @property
+    def path(self) -> str | None:
+        """The database's file."""
+        return self._engine.url.database
+
+    async def create(self) -> None:
+        """Create the file (readable by its owner only) and the tables that are missing."""
+        create_file(self._engine.url.database, owned=self._owned)
+        await self.transact(lambda session: Base.metadata.create_all(session.connection()))
+
+    def after_fork(self) -> None:
+        """In a child process: forget the parent's connections without touching them, and open our own."""
+        self._inherited.append(self._engine.sync_engine.pool)
+        self._engine.sync_engine.dispose(close=False)
+
+    async def close(self) -> None:
+        """Close the connections, unless the engine is the caller's."""
+        if self._owned:
+            await self._engine.dispose()
+
+
+def checked_url(url: str) -> str:
+    """A URL of a database on disk, or ConfigurationError. Relative SQLite paths are of the current folder."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigurationError("PAYCLI_DATABASE_URL is not a database URL; for example sqlite:///paycli.db") from None
+    if parsed.get_backend_name() != "sqlite":
+        raise ConfigurationError(
+            f"{parsed.get_backend_name()} databases are not supported yet; use SQLite: sqlite:///paycli.db"
+        )
+    if parsed.database in (None, "", ":memory:") or "mode=memory" in (parsed.database or ""):
+        raise ConfigurationError("a database in memory forgets what was sent: use a file, sqlite:///paycli.db")
+    return parsed.set(drivername="sqlite").render_as_string(hide_password=False)
+
+
+def database_path(url: str) -> Path:
+    """The absolute path of a SQLite URL's file."""
+    return Path(make_url(checked_url(url)).database or "").absolute()
+
+
+def create_file(path: str | None, *, owned: bool) -> None:
+    """Create a database file with mode 0600: SQLite would use the umask, and its -wal and -shm copy the file's mode."""
+    if not owned or not path or path.startswith("file:"):
+        return
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StoreUnavailable(f"cannot create {Path(path).absolute()}: {error.strerror}. Nothing was sent.") from None
+
+
+def begin(connection: Connection, *, write: bool) -> None:
+    """Start a transaction on a connection whose durability has been checked."""
+    if connection.dialect.name != "sqlite":
+        raise ConfigurationError("only SQLite is supported yet")
+    if _CHECKED not in connection.info:
+        check_durable(connection)
+        connection.info[_CHECKED] = True
+    if write and not getattr(connection.connection.driver_connection, "in_transaction", False):
+        # IMMEDIATE: a transaction that begins by reading could not be sure to become a writer later.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def begin_joined(session: Session, path: str | None) -> None:
+    """Check that the caller's own transaction is of our database and durable; take its write lock."""
+    connection = session.connection()
+    theirs = connection.engine.url.database
+    if not path or not theirs or Path(theirs).absolute() != Path(path).absolute():
+        raise ConfigurationError(f"the session is of another database ({theirs}) than the client's ({path})")
+    with explained(path):
+        require_durable(connection)  # inside a transaction the settings can be read, not changed
+        if not getattr(connection.connection.driver_connection, "in_transaction", False):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def check_durable(connection: Connection) -> None:
+    """Set WAL and synchronous=FULL and read them back: unread, a PRAGMA hides its error."""
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_TIMEOUT_S * 1000}")
+    journal = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
+    connection.exec_driver_sql("PRAGMA synchronous = FULL")
+    require_durable(connection, journal)
+
+
+def require_durable(connection: Connection, journal: object = None) -> None:
+    """Raise StoreUnavailable when a commit of this connection could be lost by a power cut."""
+    journal = journal or connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+    synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar()
+    if journal != "wal" or not isinstance(synchronous, int) or synchronous < 2:
+        raise StoreUnavailable(
+            f"the database is not durable: journal_mode={journal} and synchronous={synchronous}, needed are wal and 2 "
+            "(FULL). A file on a local disk has them. Nothing was sent."
+        )
+
+
+def has_tables(connection: Connection) -> bool:
+    """True when the store's tables are there."""
+    return inspect(connection).has_table("paycli_store")
+
+
+_EXPLANATIONS = {
+    "SQLITE_BUSY": f"it stayed locked for {LOCK_TIMEOUT_S} s: another transaction is open on it, perhaps one with a "
+    "`prepare` that is not committed yet",
+    "SQLITE_LOCKED": "it is locked by another connection of this process",
+    "SQLITE_READONLY": "it is read-only",
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_CORRUPT": "its file is damaged: restore it from a backup, then reconcile before you charge",
+    "SQLITE_NOTADB": "its file is not a SQLite database",
+    "SQLITE_CANTOPEN": "its file cannot be opened",
+    "SQLITE_IOERR": "the disk reported an error",
+    "SQLITE_PERM": "this user may not use it",
+    "SQLITE_NOLFS": "the disk cannot hold it",
+}
+
+
+@contextmanager
+def explained(path: str | None) -> Iterator[None]:
+    """Turn a database's refusal into StoreUnavailable, in words for the person who must act."""
+    try:
+        yield
+    except DBAPIError as error:
+        name = getattr(error.orig, "sqlite_errorname", "") or _name_of(error.orig)
+        known = next((why for code, why in _EXPLANATIONS.items() if name.startswith(code)), None)
+        where = Path(path).absolute() if path else "the database"
+        if known is None and "no such table" in str(error.orig):
+            raise ConfigurationError(f"{where} has no tables of ours: run `paycli init`. Nothing was sent.") from error
+        if known is None and not isinstance(error.orig, sqlite3.OperationalError):
+            raise  # a broken constraint or a wrong statement is a bug of ours: never hidden behind "unavailable"
+        raise StoreUnavailable(
+            f"the database {where} cannot be used: {known or error.orig}. Nothing was sent; the same call is safe again."
+        ) from error
+    except PoolTimeout as error:
+        raise StoreUnavailable("every database connection of this process is in use. Nothing was sent.") from error
+
+
+def _name_of(error: BaseException | None) -> str:
+    cause = getattr(error, "__cause__", None)
+    return getattr(cause, "sqlite_errorname", "") or ""

@@ -1,0 +1,197 @@
+"""What a flow may ask the world for. Each effect is plain data; a driver performs it and hands back its result.
+
+`result = yield from SomeEffect(...)` is typed by the effect's parameter. The story that yields them is `flow.py`; the
+drivers are in `client.py`; what a database effect does is one function of a Session in `store.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any, Generic, TypeVar
+
+from gateway_client.absence import Scan
+from gateway_client.charge import Charge
+from gateway_client.gateways.base import Account, Binding, NoReply, Profile, Reply, Request
+from gateway_client.intent import PaymentIntent
+from gateway_client.outcome import Answer, CouldNotAsk
+
+T = TypeVar("T")
+
+
+class Effect(Generic[T]):
+    """Something the driver does for the flow; `T` is what comes back."""
+
+    def __iter__(self) -> Generator[Effect[Any], Any, T]:
+        result: T = yield self
+        return result
+
+
+Flow = Generator[Effect[Any], Any, T]
+
+
+# The database: each is one transaction ------------------------------------------------------------------------------
+
+
+class DatabaseEffect(Effect[T]):
+    """Performed by `store.perform` inside one transaction, with no network in it."""
+
+
+@dataclass(frozen=True)
+class ReadBinding(DatabaseEffect[Binding | None]):
+    """Whom the store belongs to; None while nobody has written it."""
+
+
+@dataclass(frozen=True)
+class Bind(DatabaseEffect[Binding]):
+    """Bind an unbound store; another process may have been first, so the stored binding comes back."""
+
+    binding: Binding
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a new attempt freezes in its row."""
+
+    idempotency_key: str
+    body: str
+    api_version: str
+
+
+@dataclass(frozen=True)
+class CancelFirst:
+    """Attempt n+1 may be made once the provider's intent of attempt n is cancelled."""
+
+    charge: Charge
+
+
+@dataclass(frozen=True)
+class Claim(DatabaseEffect[Charge | CancelFirst]):
+    """Find the row of an attempt, or insert it. `attempt` None is the newest. `canceled_attempt` is already cancelled."""
+
+    intent: PaymentIntent
+    attempt: int | None
+    draft: Callable[[int], Draft]
+    canceled_attempt: int | None = None
+
+
+class Next(Enum):
+    """What to do with a charge that the gate does not let through."""
+
+    NOTHING = auto()
+    RETRIEVE = auto()  # the provider's intent is known: ask for it
+    LOOK_UP = auto()  # search the provider's lists for our key
+    LOOK_UP_THEN_SEND = auto()  # sent under another credential: search first, send only when nothing is there
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A send that is on disk. `age_s` tells the seconds since its commit returned; the driver sets it."""
+
+    charge: Charge
+    send_no: int
+    body: str
+    api_version: str
+    age_s: Callable[[], float] = lambda: 0.0
+
+
+@dataclass(frozen=True)
+class Held:
+    """The gate refused a send; the charge is as it is."""
+
+    charge: Charge
+    next: Next
+
+
+@dataclass(frozen=True)
+class BeginSend(DatabaseEffect[Begun | Held]):
+    """The gate: every condition of a send, checked on the locked row, and the send written down in the same commit."""
+
+    intent_id: str
+    attempt: int
+    binding: Binding
+    profile: Profile
+    credential_id: str
+    looked_up: bool  # a complete look-up in this call found nothing
+
+
+@dataclass(frozen=True)
+class Settle(DatabaseEffect[Charge]):
+    """Record an answer: of one send (`send_no`), or evidence from a question (None)."""
+
+    intent_id: str
+    attempt: int
+    answer: Answer
+    saves_declines: bool
+    send_no: int | None = None
+
+
+@dataclass(frozen=True)
+class GiveUp(DatabaseEffect[Charge]):
+    """A person gives the newest attempt up: cancelled when it was never sent, else closed until proof comes."""
+
+    intent_id: str
+    because: str
+
+
+@dataclass(frozen=True)
+class ProveAbsent(DatabaseEffect[Charge]):
+    """Conclude absence from a scan, if the four conditions hold for the row as it is now."""
+
+    intent_id: str
+    attempt: int
+    profile: Profile
+    scan: Scan
+
+
+@dataclass(frozen=True)
+class ReadPending(DatabaseEffect[tuple[Charge, ...]]):
+    """Pending charges, oldest first, after a cursor (created_at, intent_id, attempt)."""
+
+    after: tuple[datetime, str, int] | None
+    rows_max: int
+
+
+# The provider, the clock, the caller --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MeetProvider(Effect[Account | CouldNotAsk]):
+    """Ask whose credential this is, and what time it is there: once in a process, and again after an hour of silence."""
+
+
+@dataclass(frozen=True)
+class Send(Effect[Reply | NoReply]):
+    """One HTTP try of an attempt. Not performed when too long ago was it begun."""
+
+    request: Request
+    begun: Begun
+
+
+@dataclass(frozen=True)
+class Ask(Effect[Reply | NoReply]):
+    """A request that moves no money: a question, or a cancellation."""
+
+    request: Request
+
+
+@dataclass(frozen=True)
+class Now(Effect[datetime]):
+    """The provider's time."""
+
+
+@dataclass(frozen=True)
+class Wait(Effect[float]):
+    """Wait at most so many seconds (the driver draws the jitter); the seconds waited come back."""
+
+    seconds_max: float
+
+
+@dataclass(frozen=True)
+class Tell(Effect[None]):
+    """Tell the caller about one charge that was looked at."""
+
+    charge: Charge
+    listener: Callable[[Charge], None]

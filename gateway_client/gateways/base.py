@@ -1,0 +1,145 @@
+"""What the flow needs of a provider: a profile of its rules, requests out, answers in. Nothing here does I/O.
+
+To add another gateway, write this protocol for it; flow, states, store and drivers stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from gateway_client.charge import Charge
+from gateway_client.intent import PaymentIntent, idempotency_key
+from gateway_client.outcome import Answer, CouldNotAsk
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A provider's rules about idempotency and time, as data: other providers differ in every line."""
+
+    key_life: timedelta  # from the first send; after it the same key may be a new request
+    server_errors_max: int  # 500s recorded for an attempt before it is looked up instead of sent again
+    saves_declines: bool  # a decline is replayed to every send of the key
+    quiet: timedelta  # after the last send of a closed attempt, before its absence can be concluded
+    quiet_after_server_error: timedelta  # likewise after a 5xx, which may be rolled forward later
+    created_before_first_send: timedelta  # how far before our first send the provider's `created` may lie
+    unsent_life: timedelta  # a charge never sent that is older is left to a person
+    lookup_pages_max: int  # pages of one list in one look-up; the nightly run reads further
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Whom a store belongs to. Keys are computed from it, so it never changes while rows exist."""
+
+    provider: str
+    mode: str  # "test" or "live"
+    account: str
+    namespace: str
+
+    def key(self, operation: str, intent_id: str, attempt: int) -> str:
+        """The idempotency key of one operation on one attempt."""
+        return idempotency_key(
+            provider=self.provider,
+            mode=self.mode,
+            account=self.account,
+            namespace=self.namespace,
+            operation=operation,
+            intent_id=intent_id,
+            attempt=attempt,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, without the credential: the driver adds the gateway's headers when it sends."""
+
+    method: str
+    path: str  # with its query
+    body: str | None = None
+    idempotency_key: str | None = None
+    api_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer as it came: nothing is believed yet. Header names are lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    elapsed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoReply:
+    """No usable answer. `sent` is False only when not one byte of the request can have left."""
+
+    sent: bool
+    reason: str
+    elapsed_ms: int
+    paused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The provider's word on whose credential this is. `account` is None when the credential may not ask (403)."""
+
+    account: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One object of a list that may be ours (key known) or a stranger's (no metadata of ours at all)."""
+
+    key: str | None
+    answer: Answer  # what it proves for the charge with that key
+    amount: int
+    currency: str
+    moved: bool  # the money moved, or may be about to
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a provider's list, newest first."""
+
+    items: tuple[Listed, ...]
+    last_id: str | None
+    has_more: bool
+
+
+class Gateway(Protocol):
+    """A provider: its rules, its requests, and how its replies are read."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def declared_account(self) -> str | None: ...
+    @property
+    def credential_id(self) -> str: ...
+    @property
+    def base_url(self) -> str: ...
+    @property
+    def api_version(self) -> str: ...
+    @property
+    def profile(self) -> Profile: ...
+    @property
+    def lists(self) -> Sequence[str]:
+        """Paths of the lists that together hold every object a charge can have left behind; intents come first."""
+        ...
+
+    def headers(self, request: Request) -> dict[str, str]: ...
+    def read_time(self, reply: Reply) -> datetime | None: ...
+    def account_request(self) -> Request: ...
+    def read_account(self, reply: Reply | NoReply) -> Account | CouldNotAsk: ...
+    def charge_body(self, intent: PaymentIntent, binding: Binding, attempt: int, key: str) -> str: ...
+    def charge_request(self, body: str, key: str, api_version: str) -> Request: ...
+    def read_charge(self, reply: Reply | NoReply, charge: Charge) -> Answer: ...
+    def retrieve_request(self, provider_intent_id: str) -> Request: ...
+    def cancel_request(self, provider_intent_id: str, key: str) -> Request: ...
+    def read_intent(self, reply: Reply | NoReply, charge: Charge) -> Answer | CouldNotAsk: ...
+    def list_request(self, path: str, created_from: datetime, created_to: datetime, after: str | None) -> Request: ...
+    def read_page(self, path: str, reply: Reply | NoReply, charges: dict[str, Charge]) -> Page | CouldNotAsk: ...

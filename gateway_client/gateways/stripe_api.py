@@ -1,0 +1,419 @@
+"""Stripe's API v1 as pure translation: our requests out, Stripe's replies in. No key, no socket, no clock.
+
+The facts behind every branch are Stripe's pages on idempotent requests, errors, payment intents and pagination. The
+requests are compared with the official SDK's, parameter by parameter, in `tests/test_requests.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from math import ceil, floor
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from gateway_client.charge import Charge
+from gateway_client.gateways.base import Account, Binding, Listed, NoReply, Page, Profile, Reply, Request
+from gateway_client.intent import PaymentIntent
+from gateway_client.outcome import (
+    Answer,
+    Canceled,
+    Cause,
+    Conflict,
+    CouldNotAsk,
+    Declined,
+    InFlight,
+    NotExecuted,
+    Outcome,
+    Processing,
+    Rejected,
+    RequiresAction,
+    Succeeded,
+    Unknown,
+)
+
+T = TypeVar("T")
+
+API_VERSION = "2026-10-28.endive"  # equal to the pinned SDK's; a test compares them
+PAGE_ROWS_MAX = 100  # Stripe's largest page
+
+PROFILE = Profile(
+    # Keys may be pruned once they are 24 h old, counted from first receipt; an hour is left for clocks and transit.
+    key_life=timedelta(hours=23),
+    # A saved 500 is replayed for ever: a second one says all that a tenth would.
+    server_errors_max=2,
+    saves_declines=True,
+    quiet=timedelta(hours=1),
+    # A 500 may be rolled forward later; DESIGN §1 publishes this bound.
+    quiet_after_server_error=timedelta(hours=72),
+    created_before_first_send=timedelta(minutes=15),
+    unsent_life=timedelta(hours=24),
+    lookup_pages_max=20,
+)
+
+_INTENTS = "/v1/payment_intents"
+_CHARGES = "/v1/charges"
+
+
+class _Id(msgspec.Struct):
+    id: str
+
+
+class _Error(msgspec.Struct):
+    type: str | None = None
+    code: str | None = None
+    decline_code: str | None = None
+    param: str | None = None
+    payment_intent: _Intent | None = None
+    charge: str | _Id | None = None
+
+
+class _Intent(msgspec.Struct):
+    id: str
+    status: str
+    amount: int | None = None
+    amount_received: int | None = None
+    currency: str | None = None
+    livemode: bool | None = None
+    metadata: dict[str, object] | None = None
+    latest_charge: str | _Id | None = None
+    last_payment_error: _Error | None = None
+
+
+class _Charge(msgspec.Struct):
+    id: str
+    status: str
+    amount: int | None = None
+    currency: str | None = None
+    livemode: bool | None = None
+    metadata: dict[str, object] | None = None
+    payment_intent: str | _Id | None = None
+
+
+class _AccountBody(msgspec.Struct):
+    id: str
+
+
+class _ErrorBody(msgspec.Struct):
+    error: _Error
+
+
+class _IntentList(msgspec.Struct):
+    data: list[_Intent]
+    has_more: bool
+
+
+class _ChargeList(msgspec.Struct):
+    data: list[_Charge]
+    has_more: bool
+
+
+class StripeApi:
+    """Translation between the flow's words and Stripe's. `livemode` is the mode its answers must carry."""
+
+    provider = "stripe"
+    api_version = API_VERSION
+    profile: Profile = PROFILE
+    lists: Sequence[str] = (_INTENTS, _CHARGES)
+
+    def __init__(self, *, livemode: bool) -> None:
+        self._livemode = livemode
+
+    # Requests out ----------------------------------------------------------------------------------------------
+
+    def account_request(self) -> Request:
+        """Whose credential is this?"""
+        return Request("GET", "/v1/account")
+
+    def charge_body(self, intent: PaymentIntent, binding: Binding, attempt: int, key: str) -> str:
+        """The form of the create call: a pure function of the intent, so that a lost row computes the same bytes.
+
+        `allow_redirects=never` because Stripe answers 400 without it or a return_url; `error_on_requires_action`
+        turns "the bank wants the customer" into a decline instead of an intent that waits for ever.
+        """
+        form: list[tuple[str, str]] = [
+            ("amount", str(intent.amount.amount)),
+            ("currency", intent.amount.currency),
+            ("confirm", "true"),
+            ("payment_method", intent.payment_method),
+            ("automatic_payment_methods[enabled]", "true"),
+            ("automatic_payment_methods[allow_redirects]", "never"),
+            ("error_on_requires_action", "true"),
+        ]
+        if intent.customer is not None:
+            form.append(("customer", intent.customer))
+        if intent.off_session:
+            form.append(("off_session", "true"))
+        for name in ("description", "receipt_email", "statement_descriptor_suffix"):
+            value = getattr(intent, name)
+            if value is not None:
+                form.append((name, value))
+        ours = {
+            "paycli_namespace": binding.namespace,
+            "paycli_intent": intent.intent_id,
+            "paycli_attempt": str(attempt),
+            "paycli_key": key,
+        }
+        # Sorted: two mappings with equal content must give equal bytes.
+        form += [(f"metadata[{name}]", value) for name, value in [*ours.items(), *sorted(intent.metadata.items())]]
+        return urlencode(form)
+
+    def charge_request(self, body: str, key: str, api_version: str) -> Request:
+        """Create and confirm in one call, with the row's own bytes, key and API version."""
+        return Request("POST", _INTENTS, body, key, api_version)
+
+    def retrieve_request(self, provider_intent_id: str) -> Request:
+        """One intent as it is now."""
+        return Request("GET", f"{_INTENTS}/{quote(provider_intent_id, safe='')}")
+
+    def cancel_request(self, provider_intent_id: str, key: str) -> Request:
+        """Cancel an intent: afterwards Stripe makes no charge by it."""
+        return Request("POST", f"{_INTENTS}/{quote(provider_intent_id, safe='')}/cancel", "", key)
+
+    def list_request(self, path: str, created_from: datetime, created_to: datetime, after: str | None) -> Request:
+        """One page of a list, newest first. `created` is in whole seconds: the bounds are widened to them."""
+        query = [
+            ("created[gte]", str(floor(created_from.timestamp()))),
+            ("created[lte]", str(ceil(created_to.timestamp()))),
+            ("limit", str(PAGE_ROWS_MAX)),
+        ]
+        if after is not None:
+            query.append(("starting_after", after))
+        return Request("GET", f"{path}?{urlencode(query)}")
+
+    # Answers in ------------------------------------------------------------------------------------------------
+
+    def read_time(self, reply: Reply) -> datetime | None:
+        """The provider's time of an answer: its Date header."""
+        return http_date(reply.headers.get("date"))
+
+    def read_account(self, reply: Reply | NoReply) -> Account | CouldNotAsk:
+        """The account of the credential; None in it when a restricted key may not ask (403)."""
+        if isinstance(reply, Reply) and reply.status == 200:
+            body = _decode(reply, _AccountBody)
+            if body is not None and _id(body.id):
+                return Account(body.id)
+        if isinstance(reply, Reply) and reply.status == 403:
+            return Account(None)
+        return _could_not_ask(reply)
+
+    def read_charge(self, reply: Reply | NoReply, charge: Charge) -> Answer:
+        """What one send of a charge told us."""
+        if isinstance(reply, NoReply):
+            return Answer(_not_answered(reply), elapsed_ms=reply.elapsed_ms)
+        return replace(_answer(reply), outcome=self._charge_outcome(reply, charge))
+
+    def read_intent(self, reply: Reply | NoReply, charge: Charge) -> Answer | CouldNotAsk:
+        """What an intent we asked for, or asked to cancel, proves for the charge."""
+        intent: _Intent | None = None
+        if isinstance(reply, Reply) and reply.status == 200:
+            intent = _decode(reply, _Intent)
+        elif isinstance(reply, Reply) and reply.status == 400:
+            # "Cannot cancel: it is already …" carries the intent as it is.
+            error = _decode(reply, _ErrorBody)
+            intent = error.error.payment_intent if error is not None else None
+        if intent is None or not isinstance(reply, Reply):
+            return _could_not_ask(reply)
+        return replace(_answer(reply), outcome=self._intent_outcome(intent, charge))
+
+    def read_page(self, path: str, reply: Reply | NoReply, charges: dict[str, Charge]) -> Page | CouldNotAsk:
+        """The objects of one page that matter to `charges` (by idempotency key): ours, and strangers that may be."""
+        if not isinstance(reply, Reply) or reply.status != 200:
+            return _could_not_ask(reply)
+        page = _decode(reply, _IntentList) if path == _INTENTS else _decode(reply, _ChargeList)
+        if page is None:
+            return _could_not_ask(reply)
+        base = _answer(reply)
+        items: list[Listed] = []
+        for found in page.data:
+            key = (found.metadata or {}).get("paycli_key")
+            charge = charges.get(key) if isinstance(key, str) else None
+            if charge is not None:
+                outcome = (
+                    self._intent_outcome(found, charge)
+                    if isinstance(found, _Intent)
+                    else self._listed_charge_outcome(found, charge)
+                )
+                moved = isinstance(outcome, Succeeded)
+                items.append(Listed(charge.idempotency_key, replace(base, outcome=outcome), 0, "", moved))
+            elif not any(name.startswith("paycli_") for name in found.metadata or {}) and found.status in _MOVED:
+                items.append(Listed(None, base, found.amount or 0, found.currency or "", True))
+        return Page(tuple(items), page.data[-1].id if page.data else None, page.has_more)
+
+    # How a body is judged --------------------------------------------------------------------------------------
+
+    def _charge_outcome(self, reply: Reply, charge: Charge) -> Outcome:  # noqa: PLR0911 - one status a line
+        status = reply.status
+        if 200 <= status < 300:
+            intent = _decode(reply, _Intent)
+            if intent is None:
+                return Unknown(f"HTTP {status} without a payment intent in it")
+            return self._intent_outcome(intent, charge)
+        if status in (401, 403):
+            return NotExecuted(Cause.CREDENTIAL, f"the provider refused the credential (HTTP {status})")
+        if status == 429:
+            return NotExecuted(Cause.RATE_LIMITED, "the provider is limiting our rate (HTTP 429)")
+        body = _decode(reply, _ErrorBody)
+        if body is None:
+            return Unknown(f"HTTP {status} without a Stripe error in it")
+        error = body.error
+        words = _words(error)
+        if status == 402 and error.type == "card_error":
+            return self._declined(error, charge, words)
+        if status in (400, 404) and error.type == "invalid_request_error":
+            return Rejected(words)
+        if status == 400 and error.type == "idempotency_error":
+            return Conflict(f"the key was used with other parameters: {words}")
+        if status == 409 and error.code == "idempotency_key_in_use":
+            return InFlight("a request with this key is executing now")
+        return Unknown(f"HTTP {status}: {words}")
+
+    def _declined(self, error: _Error, charge: Charge, words: str) -> Outcome:
+        intent = error.payment_intent
+        if intent is None:
+            return Declined(words, None, _id_of(error.charge))
+        mismatch = self._mismatch(intent, charge)
+        if mismatch:
+            return Conflict(mismatch, _id(intent.id))
+        return Declined(words, _id(intent.id), _id_of(error.charge) or _id_of(intent.latest_charge))
+
+    def _intent_outcome(self, intent: _Intent, charge: Charge) -> Outcome:  # noqa: PLR0911 - one status a line
+        intent_id, charge_id = _id(intent.id), _id_of(intent.latest_charge)
+        if intent_id is None:
+            return Unknown("a payment intent without a usable id")
+        mismatch = self._mismatch(intent, charge)
+        if mismatch:
+            return Conflict(mismatch, intent_id, charge_id)
+        match intent.status:
+            case "succeeded":
+                if intent.amount_received is not None and intent.amount_received != charge.amount:
+                    return Conflict(f"received {intent.amount_received}, asked {charge.amount}", intent_id, charge_id)
+                return Succeeded(intent_id, charge_id)
+            case "processing":
+                return Processing("the provider is processing it", intent_id, charge_id)
+            case "requires_capture":
+                # Our requests never ask for a separate capture; somebody else's hand is in it.
+                return Processing("requires_capture: authorized, not captured", intent_id, charge_id)
+            case "requires_action":
+                return RequiresAction("the bank asks for the customer", intent_id, charge_id)
+            case "canceled":
+                return Canceled("cancelled at the provider", intent_id, charge_id)
+            case "requires_payment_method" if intent.last_payment_error is not None or charge_id is not None:
+                return Declined(_words(intent.last_payment_error or _Error()), intent_id, charge_id)
+            case "requires_payment_method" | "requires_confirmation":
+                return Unknown("the provider's intent exists, uncharged: cancel it", intent_id)
+            case other:
+                return Unknown(f"the provider's status {_word(other)} is not known here", intent_id)
+
+    def _listed_charge_outcome(self, found: _Charge, charge: Charge) -> Outcome:
+        """A charge whose intent was not on the list of intents: believed when it moved money, else asked about later."""
+        intent_id, charge_id = _id_of(found.payment_intent), _id(found.id)
+        mismatch = self._mismatch(found, charge)
+        if mismatch:
+            return Conflict(mismatch, intent_id, charge_id)
+        if found.status == "succeeded":
+            return Succeeded(intent_id, charge_id)
+        if found.status == "pending":
+            return Processing("the provider's charge is pending", intent_id, charge_id)
+        return Unknown(f"the provider's charge is {_word(found.status)}", intent_id)
+
+    def _mismatch(self, found: _Intent | _Charge, charge: Charge) -> str | None:
+        """How an answer differs from what we asked, or None. A difference is never a success."""
+        key = (found.metadata or {}).get("paycli_key")
+        if key != charge.idempotency_key:
+            return "the answer carries another key than ours in its metadata"
+        if found.amount != charge.amount:
+            return f"the answer's amount is {found.amount}, ours is {charge.amount}"
+        if found.currency != charge.currency:
+            return f"the answer's currency is {_word(found.currency)}, ours is {charge.currency}"
+        if found.livemode is not None and found.livemode is not self._livemode:
+            return "the answer is of the other mode (live or test)"
+        return None
+
+
+_MOVED = frozenset({"succeeded", "processing", "requires_capture", "pending"})
+
+
+def _decode(reply: Reply, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(reply.body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _answer(reply: Reply) -> Answer:
+    headers = reply.headers
+    should_retry = headers.get("stripe-should-retry")
+    date = http_date(headers.get("date"))
+    return Answer(
+        Unknown("not read yet"),
+        status=reply.status,
+        request_id=_id(headers.get("request-id")),
+        original_request=_id(headers.get("original-request")),
+        replayed=headers.get("idempotent-replayed") == "true",
+        provider_time=date,
+        retry_after_s=_retry_after_s(headers.get("retry-after"), date),
+        should_retry=None if should_retry not in ("true", "false") else should_retry == "true",
+        elapsed_ms=reply.elapsed_ms,
+    )
+
+
+def _not_answered(reply: NoReply) -> Outcome:
+    if reply.sent:
+        return Unknown(reply.reason)
+    return NotExecuted(Cause.PAUSED if reply.paused else Cause.NOT_SENT, reply.reason)
+
+
+def _could_not_ask(reply: Reply | NoReply) -> CouldNotAsk:
+    if isinstance(reply, NoReply):
+        return CouldNotAsk(reply.reason)
+    if reply.status in (401, 403):
+        return CouldNotAsk(f"the provider refused the credential (HTTP {reply.status})", reply.status, credential=True)
+    reason = f"HTTP {reply.status}" if reply.status != 200 else "HTTP 200 with a body that is not Stripe's"
+    return CouldNotAsk(reason, reply.status, retry_after_s=_answer(reply).retry_after_s)
+
+
+def http_date(text: str | None) -> datetime | None:
+    """An HTTP date (RFC 9110), aware, UTC; None when it is missing or unreadable."""
+    try:
+        date = parsedate_to_datetime(text) if text else None
+    except ValueError:
+        return None
+    return date if date is None or date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _retry_after_s(text: str | None, now: datetime | None) -> float | None:
+    """Retry-After in seconds from now: a number or a date (RFC 9110); nothing negative, nothing unreadable."""
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    date = http_date(text)
+    if date is None or now is None:
+        return None
+    return max(0.0, (date - now).total_seconds())
+
+
+def _id(text: str | None) -> str | None:
+    """A provider's id as it may be stored and shown: printable, bounded; None when it is not."""
+    usable = text is not None and 0 < len(text) <= 255 and text.isascii() and text.isprintable() and " " not in text
+    return text if usable else None
+
+
+def _id_of(found: str | _Id | None) -> str | None:
+    return _id(found.id if isinstance(found, _Id) else found)
+
+
+def _word(text: str | None) -> str:
+    """A provider's word, made harmless: provider text is untrusted and ends in terminals."""
+    return "".join(letter for letter in text or "?" if letter.isascii() and (letter.isalnum() or letter in "_.-[]"))[:80]
+
+
+def _words(error: _Error) -> str:
+    """Code, decline code and parameter of an error; never its free text."""
+    parts = [_word(part) for part in (error.code, error.decline_code, error.param) if part]
+    return " ".join(dict.fromkeys(parts)) or _word(error.type)

@@ -1,0 +1,287 @@
+"""What the caller decided to charge, and the idempotency key of each attempt at it.
+
+Everything that can be wrong with an intent is found here, before a row is written. Not here: the request's body, which
+is the gateway's, and whether an attempt may be made, which is the store's.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Final
+
+from gateway_client.errors import InvalidInput
+from gateway_client.money import Money
+
+INTENT_ID_MAX: Final = 128
+PROVIDER_ID_MAX: Final = 255  # Stripe, "Changes that we consider backwards-compatible": ids never exceed 255 characters
+DESCRIPTION_MAX: Final = 1000
+EMAIL_MAX: Final = 512
+SUFFIX_MAX: Final = 22  # docs.stripe.com/payments/account/statement-descriptors
+METADATA_MAX: Final = 46  # Stripe keeps 50; four are ours
+METADATA_NAME_MAX: Final = 40
+METADATA_VALUE_MAX: Final = 500
+OUR_PREFIX: Final = "paycli_"
+"""Metadata names that begin so are written by this library: reconciliation finds its charges by them."""
+
+_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_UNPRINTABLE_IN_TEXT: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # a tab or newline is text
+_ASCII: Final = re.compile("[ -~]*")
+_ASCII_NO_SPACE: Final = re.compile("[!-~]*")
+_NAMESPACE: Final = re.compile("[a-z0-9-]{1,40}")
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")  # plausible, not RFC 5322: only delivery can tell
+
+
+class Metadata(Mapping[str, str]):
+    """A read-only copy of the caller's metadata, sorted by name, so that equal intents make the same request."""
+
+    __slots__ = ("_items",)
+    _items: dict[str, str]
+
+    def __init__(self, items: Mapping[str, str]) -> None:
+        self._items = dict(sorted(items.items()))
+
+    def __getitem__(self, name: str) -> str:
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        return f"Metadata({self._items!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentIntent:
+    """The decision to take one payment, once: `PaymentIntent("order_42", Money(1999, "usd"), "pm_…")`.
+
+    - `intent_id`: your stable reference, 1–128 printable ASCII characters; one purchase always gets the same one.
+    - `amount`: what to charge. `payment_method`, `customer`: the provider's ids.
+    - `off_session`: the customer is not at the screen; needs `customer`.
+    - `description` (at most 1000 characters), `receipt_email` (512), `statement_descriptor_suffix` (22) and `metadata`
+      (46 entries, names of 40 and values of 500 characters) are passed on. What may be personal is not in `repr`.
+
+    Raises InvalidInput, which names the field; a card number in any field is refused and never repeated. Sources:
+    Stripe's reference of "Create a PaymentIntent", docs.stripe.com/metadata,
+    docs.stripe.com/payments/account/statement-descriptors; for card numbers PCI DSS, requirement 3.
+    """
+
+    intent_id: str
+    amount: Money
+    payment_method: str
+    _: KW_ONLY
+    customer: str | None = None
+    off_session: bool = False
+    description: str | None = field(default=None, repr=False)
+    receipt_email: str | None = field(default=None, repr=False)
+    statement_descriptor_suffix: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        _check("intent_id", self.intent_id, INTENT_ID_MAX, _intent_id_problem)
+        if not isinstance(self.amount, Money):
+            raise InvalidInput("amount", f'must be Money, such as Money(1999, "usd"), not {type(self.amount).__name__}')
+        _check("payment_method", self.payment_method, PROVIDER_ID_MAX, _provider_id_problem)
+        if self.customer is not None:
+            _check("customer", self.customer, PROVIDER_ID_MAX, _provider_id_problem)
+        if type(self.off_session) is not bool:
+            raise InvalidInput("off_session", f"must be True or False, not {type(self.off_session).__name__}")
+        if self.off_session and self.customer is None:
+            raise InvalidInput("off_session", "needs a customer, whose saved payment method is charged")
+        if self.description is not None:
+            _check("description", self.description, DESCRIPTION_MAX, _text_problem)
+        if self.receipt_email is not None:
+            _check("receipt_email", self.receipt_email, EMAIL_MAX, _email_problem)
+        if self.statement_descriptor_suffix is not None:
+            _check("statement_descriptor_suffix", self.statement_descriptor_suffix, SUFFIX_MAX, _suffix_problem)
+        object.__setattr__(self, "metadata", _checked_metadata(self.metadata))
+
+
+def idempotency_key(
+    *, provider: str, mode: str, account: str, namespace: str, operation: str, intent_id: str, attempt: int
+) -> str:
+    """The key of one attempt: 56 characters, the same in every process and for ever.
+
+    "pc1_" and the base32 of SHA-256 over the seven fields, each after its length in bytes, so that ("ab", "c") and
+    ("a", "bc") differ. No clock, chance, amount or API key goes in: a lost row computes the same key again. `pc1` never
+    changes, else an attempt in doubt would be sent under a second key. Raises InvalidInput("attempt").
+    """
+    check_attempt(attempt)
+    digest = hashlib.sha256()
+    for part in (provider, mode, account, namespace, operation, intent_id, str(attempt)):
+        encoded = part.encode()
+        digest.update(b"%d:" % len(encoded) + encoded)
+    return "pc1_" + base64.b32encode(digest.digest()).decode().rstrip("=").lower()
+
+
+def check_attempt(attempt: int) -> None:
+    """Raise InvalidInput("attempt") unless it is exactly an int of 1 or more: the key spells it in digits."""
+    if type(attempt) is not int:
+        raise InvalidInput("attempt", f"must be an int, not {type(attempt).__name__}")
+    if attempt < 1:
+        raise InvalidInput("attempt", "counts from 1")
+
+
+def check_namespace(namespace: str) -> None:
+    """Raise InvalidInput("namespace") unless it is 1 to 40 of a-z, 0-9 and '-': it goes into key and metadata."""
+    if type(namespace) is not str or not _NAMESPACE.fullmatch(namespace):
+        raise InvalidInput("namespace", "must be 1 to 40 of the characters a-z, 0-9 and '-'")
+
+
+def check_text(name: str, value: str) -> None:
+    """Raise InvalidInput(name) unless it is a sentence that may be stored and shown: a person's reason, say."""
+    _check(name, value, DESCRIPTION_MAX, _line_problem)
+
+
+def differences(
+    intent: PaymentIntent, *, amount: int, currency: str, customer: str | None, payment_method: str | None
+) -> tuple[str, ...]:
+    """Say how an intent differs from what is stored for its id, one sentence each; () if it is the same payment.
+
+    The payment method belongs to the attempt: None says that this attempt may have another one. Description, e-mail and
+    metadata may differ; the stored ones count.
+    """
+    found = []
+    if intent.amount.amount != amount:
+        found.append(f"amount was {_shown(amount, currency)}, now {intent.amount}")
+    if intent.amount.currency != currency:
+        found.append(f"currency was {currency.upper()}, now {intent.amount.currency.upper()}")
+    if intent.customer != customer:
+        found.append(f"customer was {customer or 'none'}, now {intent.customer or 'none'}")
+    if payment_method is not None and intent.payment_method != payment_method:
+        found.append(f"payment method was {payment_method}, now {intent.payment_method}")
+    return tuple(found)
+
+
+def _shown(amount: int, currency: str) -> str:
+    try:
+        return str(Money(amount, currency))
+    except InvalidInput:  # an imported row may hold what we would not send; a message must not fail on it
+        return f"{amount} minor units of {currency.upper()}"
+
+
+# Checks of one value: each says what is wrong with it, or "" if nothing is, and never repeats the value.
+
+
+def _check(name: str, value: str, length_max: int, problem_of: Callable[[str], str]) -> None:
+    if type(value) is not str:  # exactly: a str enum is written as its member's name by some formatters, not its value
+        raise InvalidInput(name, f"must be text, not {type(value).__name__}")
+    if not value or value.isspace():
+        raise InvalidInput(name, "must not be empty: Stripe would treat it as not given")
+    if len(value) > length_max:
+        raise InvalidInput(name, f"must have at most {length_max} characters, not {len(value)}")
+    if contains_card_number(value):
+        raise InvalidInput(name, "must not hold a card number, and seems to; a payment method is named by its id")
+    if problem := problem_of(value):
+        raise InvalidInput(name, problem)
+
+
+def _intent_id_problem(value: str) -> str:
+    if not _ASCII.fullmatch(value):
+        return "must be printable ASCII"
+    if value != value.strip():
+        return "must not begin or end with a space"
+    # The provider's rules forbid personal data in keys, and ours are printed in logs and reports.
+    return "must not be an e-mail address; use an order number" if "@" in value else ""
+
+
+def _provider_id_problem(value: str) -> str:
+    return "" if _ASCII_NO_SPACE.fullmatch(value) else "must be an id of printable ASCII without spaces"
+
+
+def _line_problem(value: str) -> str:
+    return "must not contain control characters or lone surrogates" if _UNPRINTABLE.search(value) else ""
+
+
+def _text_problem(value: str) -> str:
+    bad = _UNPRINTABLE_IN_TEXT.search(value)
+    return "must not contain control characters (but tab and newline) or lone surrogates" if bad else ""
+
+
+def _email_problem(value: str) -> str:
+    return _line_problem(value) or ("" if _EMAIL.fullmatch(value) else "must be an e-mail address")
+
+
+def _suffix_problem(value: str) -> str:
+    # Stripe strips what is not Latin; refusing keeps what the cardholder reads what the caller wrote.
+    if not _ASCII.fullmatch(value):
+        return "must be printable ASCII: Stripe takes Latin characters only"
+    if any(character in "<>\\'\"*" for character in value):
+        return "must not contain any of < > \\ ' \" *"
+    return "" if any(character.isalpha() for character in value) else "must contain at least one letter"
+
+
+def _name_problem(name: str) -> str:
+    if problem := _line_problem(name):
+        return problem
+    if "[" in name or "]" in name:
+        return "must not contain '[' or ']', which the form encoding uses"
+    return f"must not begin with {OUR_PREFIX}, which is ours" if name.startswith(OUR_PREFIX) else ""
+
+
+def _checked_metadata(metadata: Mapping[str, str]) -> Metadata:
+    if not isinstance(metadata, Mapping):
+        raise InvalidInput("metadata", f"must be a mapping of text to text, not {type(metadata).__name__}")
+    copied = dict(metadata)
+    if len(copied) > METADATA_MAX:
+        raise InvalidInput("metadata", f"has {len(copied)} entries; at most {METADATA_MAX} are allowed")
+    for name, value in copied.items():
+        try:
+            _check("metadata", name, METADATA_NAME_MAX, _name_problem)
+        except InvalidInput as error:
+            raise InvalidInput("metadata", f"a name {error.problem}") from None
+        _check(f"metadata[{name}]", value, METADATA_VALUE_MAX, _text_problem)
+    return Metadata(copied)
+
+
+# Card numbers. A number is suspected when its digits pass Luhn and begin and count as a network's do (ISO/IEC 7812).
+
+_NETWORKS: Final = re.compile(
+    r"4\d{12}(?:\d{3}){0,2}"  # Visa: 13, 16, 19
+    r"|(?:5[1-5]\d\d|222[1-9]|22[3-9]\d|2[3-6]\d\d|27[01]\d|2720)\d{12}"  # Mastercard: 16
+    r"|3[47]\d{13}"  # American Express: 15
+    r"|(?:6011|64[4-9]\d|65\d\d)\d{12,15}"  # Discover: 16–19
+    r"|3(?:0[0-5]|[68]\d)\d{11}"  # Diners Club: 14
+    r"|35(?:2[89]|[3-8]\d)\d{12}"  # JCB: 16
+    r"|62\d{14,17}"  # UnionPay: 16–19
+    # Not Maestro, no longer issued: its prefixes × 12 to 19 digits would refuse one long order number in seventy.
+)
+_RUN: Final = re.compile(r"(?<!\d)\d{13,19}(?!\d)")
+# Groups as printed on cards, at any place in a longer row of groups: an expiry or a security code may follow.
+_GAP: Final = "[ \u00a0\u202f\\-\u2010-\u2014]"
+_GROUPED: Final = tuple(
+    re.compile(rf"(?<!\d)(?=({_GAP.join(form)})(?!\d))")
+    for form in (
+        [r"\d{4}"] * 4,
+        [r"\d{4}"] * 4 + [r"\d{3}"],
+        [r"\d{4}", r"\d{6}", r"\d{5}"],
+        [r"\d{4}", r"\d{6}", r"\d{4}"],
+    )
+)
+# UUIDs and hex digests hold such digits by accident: one version 4 UUID in 5,000, when written without dashes.
+_UUID: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_HEX_DIGEST: Final = "(?=[0-9]*[a-f])[0-9a-f]{32,}"
+_HEX_ID: Final = re.compile(f"(?<![0-9a-z])(?:{_UUID}|{_HEX_DIGEST})(?![0-9a-z])", re.IGNORECASE)
+
+
+def contains_card_number(text: str) -> bool:
+    """Whether the text seems to hold a card number: one run of digits, or groups parted as on a card."""
+    text = _HEX_ID.sub("x", text)
+    candidates = [match[0] for match in _RUN.finditer(text)]
+    candidates += [match[1] for pattern in _GROUPED for match in pattern.finditer(text)]
+    return any(_is_card_number([int(digit) for digit in re.findall(r"\d", found)]) for found in candidates)
+
+
+def _is_card_number(digits: list[int]) -> bool:
+    doubled = (2 * digit - 9 * (digit > 4) for digit in digits[-2::-2])
+    luhn_valid = (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+    return luhn_valid and _NETWORKS.fullmatch("".join(map(str, digits))) is not None

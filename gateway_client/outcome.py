@@ -1,0 +1,165 @@
+"""What one send, or one look at the provider, told us: a closed union of values.
+
+An outcome says what is proven about one HTTP exchange. What it does to a charge is decided in `state.py`, how it
+was read from a reply in `gateways/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The money moved: the provider names the intent and its successful charge."""
+
+    provider_intent_id: str | None
+    provider_charge_id: str | None
+    reason: None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """Executed and refused by the bank or the risk check."""
+
+    reason: str
+    provider_intent_id: str | None = None
+    provider_charge_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Refused before execution began (a validation error): says nothing about another send of the attempt."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Processing:
+    """Accepted; the result comes later."""
+
+    reason: str
+    provider_intent_id: str | None = None
+    provider_charge_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequiresAction:
+    """The customer must do something at the bank before the money moves."""
+
+    reason: str
+    provider_intent_id: str | None = None
+    provider_charge_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """The provider's intent is cancelled: it will never charge."""
+
+    reason: str
+    provider_intent_id: str | None = None
+    provider_charge_id: str | None = None
+
+
+class Cause(StrEnum):
+    """Why a send was certainly not executed."""
+
+    NOT_SENT = "not_sent"  # DNS, connect, TLS or pool error: no byte of the request left
+    RATE_LIMITED = "rate_limited"  # 429: answered before the idempotency layer
+    CREDENTIAL = "credential"  # 401, 403: likewise; an operator must act
+    PAUSED = "paused"  # this process slept too long between "begun" and the first byte
+
+
+@dataclass(frozen=True, slots=True)
+class NotExecuted:
+    """This send changed nothing at the provider."""
+
+    cause: Cause
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """409: another request with this key is executing right now."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nothing is proven. With a provider intent id: it exists, but its status proves neither result."""
+
+    reason: str
+    provider_intent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The answer belongs to something else: other amount, currency, mode or key. A person looks."""
+
+    reason: str
+    provider_intent_id: str | None = None
+    provider_charge_id: str | None = None
+
+
+Outcome = (
+    Succeeded
+    | Declined
+    | Rejected
+    | Processing
+    | RequiresAction
+    | Canceled
+    | NotExecuted
+    | InFlight
+    | Unknown
+    | Conflict
+)
+
+NAMES: dict[type, str] = {
+    Succeeded: "succeeded",
+    Declined: "declined",
+    Rejected: "rejected",
+    Processing: "processing",
+    RequiresAction: "requires_action",
+    Canceled: "canceled",
+    NotExecuted: "not_executed",
+    InFlight: "in_flight",
+    Unknown: "unknown",
+    Conflict: "conflict",
+}
+"""The words stored in `paycli_sends.outcome` and shown by `paycli show`."""
+
+IN_DOUBT: frozenset[str] = frozenset({NAMES[Unknown], NAMES[InFlight], NAMES[Conflict]})
+"""A send that ended so may still have been, or yet be, executed (DESIGN: "in doubt")."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An outcome with what support will ask for, and what the retry loop needs."""
+
+    outcome: Outcome
+    status: int | None = None  # HTTP status; None when no answer came
+    request_id: str | None = None  # Request-Id of this answer
+    original_request: str | None = None  # Original-Request: the send whose answer was replayed
+    replayed: bool = False  # Idempotent-Replayed
+    provider_time: datetime | None = None  # the Date header
+    retry_after_s: float | None = None
+    should_retry: bool | None = None  # Stripe-Should-Retry
+    elapsed_ms: int = 0
+
+    @property
+    def name(self) -> str:
+        """The outcome's word."""
+        return NAMES[type(self.outcome)]
+
+
+@dataclass(frozen=True, slots=True)
+class CouldNotAsk:
+    """A question (GET) was not answered. It proves nothing: "could not ask" is never "does not exist"."""
+
+    reason: str
+    status: int | None = None
+    credential: bool = False  # 401/403: asking again is useless until an operator acts
+    retry_after_s: float | None = None

@@ -1,0 +1,106 @@
+"""The errors that Stripe answers with, as exceptions whose bodies are built in one place.
+
+Who raises which of them is decided elsewhere.
+"""
+
+from gateway_client.sandbox.wire import Json
+
+DOCS_URL = "https://stripe.com/docs/error-codes/"
+
+
+class Refusal(Exception):
+    """An answer other than 200. `saved` says whether the idempotency layer keeps it (STRIPE.md §1.2 and 1.3)."""
+
+    def __init__(self, status: int, error: Json, *, saved: bool = False, headers: dict[str, str] | None = None) -> None:
+        super().__init__(error.get("message"))
+        self.status = status
+        self.error = error
+        self.saved = saved
+        self.headers = headers or {}
+
+
+def invalid(
+    message: str,
+    *,
+    param: str | None = None,
+    code: str | None = None,
+    status: int = 400,
+    payment_intent: Json | None = None,
+) -> Refusal:
+    """An `invalid_request_error`: nothing was executed, nothing is saved."""
+    error: Json = {"message": message, "type": "invalid_request_error"}
+    if code is not None:
+        error |= {"code": code, "doc_url": DOCS_URL + code.replace("_", "-")}
+    if param is not None:
+        error["param"] = param
+    if payment_intent is not None:
+        error["payment_intent"] = payment_intent
+    return Refusal(status, error)
+
+
+def absent_here(name: str) -> Refusal:
+    """Stripe knows this parameter and the sandbox does not: refused, for ignoring it would be a wrong answer."""
+    return invalid(f"The sandbox does not support `{name}` (Stripe does). Leave it out.", param=name)
+
+
+def missing_object(kind: str, object_id: str, *, param: str, status: int = 400) -> Refusal:
+    """An id that names nothing."""
+    return invalid(f"No such {kind}: '{object_id}'", param=param, code="resource_missing", status=status)
+
+
+def unexpected_state(message: str, payment_intent: Json | None) -> Refusal:
+    """The payment intent's status does not allow this."""
+    return invalid(message, code="payment_intent_unexpected_state", payment_intent=payment_intent)
+
+
+def unknown_url(method: str, path: str) -> Refusal:
+    return invalid(
+        f"Unrecognized request URL ({method}: {path}). Please see https://stripe.com/docs or we can help at "
+        "https://support.stripe.com/.",
+        status=404,
+    )
+
+
+def card_error(error: Json) -> Refusal:
+    """A decline: 402, and saved, because it was executed."""
+    return Refusal(402, {**error, "type": "card_error"}, saved=True)
+
+
+def key_reused(key: str) -> Refusal:
+    message = (
+        "Keys for idempotent requests can only be used with the same parameters they were first used with. "
+        f"Try using a key other than '{key}' if you meant to execute a different request."
+    )
+    return Refusal(400, {"message": message, "type": "idempotency_error"})
+
+
+def key_in_use(key: str) -> Refusal:
+    message = (
+        "There is currently another in-progress request using this Idempotent Key (that probably means you submitted "
+        f"twice, and the other request is still going through): {key}. Please try again later."
+    )
+    code = "idempotency_key_in_use"
+    error = {"code": code, "doc_url": DOCS_URL + code.replace("_", "-"), "message": message}
+    return Refusal(409, {**error, "type": "idempotency_error"}, headers={"Stripe-Should-Retry": "true"})
+
+
+def unauthorized(message: str, *, code: str | None = None) -> Refusal:
+    refusal = invalid(message, status=401, code=code)
+    refusal.headers["WWW-Authenticate"] = 'Bearer realm="Stripe"'
+    return refusal
+
+
+def rate_limited() -> Refusal:
+    """Answered before the idempotency layer. Stripe documents no `Retry-After` (STRIPE.md §4)."""
+    refusal = invalid("Request rate limit exceeded.", status=429, code="rate_limit")
+    refusal.headers["Stripe-Rate-Limited-Reason"] = "global-rate"
+    return refusal
+
+
+def unavailable() -> Refusal:
+    return Refusal(503, {"message": "The service is temporarily unavailable.", "type": "api_error"})
+
+
+def server_error() -> Refusal:
+    """The indeterminate one, without `Stripe-Should-Retry`: Stripe does not say whether asking again would help."""
+    return Refusal(500, {"message": "An unknown error occurred", "type": "api_error"}, saved=True)

@@ -1,0 +1,198 @@
+"""Rule 1: everything that may change the state of a charge is in the one table of this file.
+
+States, events, the table, and what a finished exchange means for it. Nobody assigns a state elsewhere; writing it
+down (row and history in one commit) is `store.py`'s job. `diagram()` prints the table, so the README cannot drift.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import assert_never
+
+from gateway_client.outcome import (
+    Canceled,
+    Conflict,
+    Declined,
+    InFlight,
+    NotExecuted,
+    Outcome,
+    Processing,
+    Rejected,
+    RequiresAction,
+    Succeeded,
+    Unknown,
+)
+
+
+class State(StrEnum):
+    """Where one attempt stands. Pending until proven otherwise."""
+
+    PREPARED = "prepared"
+    SENDING = "sending"
+    UNKNOWN = "unknown"
+    PROCESSING = "processing"
+    REQUIRES_ACTION = "requires_action"
+    CONFLICT = "conflict"
+    SUCCEEDED = "succeeded"
+    DECLINED = "declined"
+    REJECTED = "rejected"
+    CANCELED = "canceled"
+    ABSENT = "absent"
+
+    @property
+    def final(self) -> bool:
+        """True when no event leaves this state."""
+        return not TRANSITIONS[self]
+
+    @property
+    def refused(self) -> bool:
+        """True when the attempt is final and no money moved by it: the only ground for a next attempt."""
+        return self.final and self is not State.SUCCEEDED
+
+
+class Event(StrEnum):
+    """What can happen to an attempt."""
+
+    SEND_BEGUN = "send begun"
+    NOT_EXECUTED = "not executed, no other send in doubt"
+    UNCLEAR = "nothing proven"
+    CONFLICT = "answer is not ours"
+    REJECTED = "rejected, no other send in doubt"
+    PROVEN_ABSENT = "proven absent"
+    SUCCEEDED = "succeeded"
+    DECLINED = "declined"
+    CANCELED = "canceled"
+    PROCESSING = "processing"
+    REQUIRES_ACTION = "requires action"
+
+
+# The provider's word on the attempt is believed in every pending state, whoever brings it: a send, a look-up, a run.
+_EVIDENCE: dict[Event, State] = {
+    Event.SUCCEEDED: State.SUCCEEDED,
+    Event.DECLINED: State.DECLINED,
+    Event.CANCELED: State.CANCELED,
+    Event.PROCESSING: State.PROCESSING,
+    Event.REQUIRES_ACTION: State.REQUIRES_ACTION,
+    Event.CONFLICT: State.CONFLICT,
+}
+
+TRANSITIONS: dict[State, dict[Event, State]] = {
+    State.PREPARED: _EVIDENCE
+    | {
+        Event.SEND_BEGUN: State.SENDING,
+        Event.NOT_EXECUTED: State.PREPARED,
+        Event.UNCLEAR: State.UNKNOWN,
+    },
+    State.SENDING: _EVIDENCE
+    | {
+        Event.SEND_BEGUN: State.SENDING,
+        Event.NOT_EXECUTED: State.PREPARED,
+        Event.UNCLEAR: State.UNKNOWN,
+        Event.REJECTED: State.REJECTED,
+        Event.PROVEN_ABSENT: State.ABSENT,
+    },
+    State.UNKNOWN: _EVIDENCE
+    | {
+        Event.SEND_BEGUN: State.UNKNOWN,
+        Event.NOT_EXECUTED: State.PREPARED,
+        Event.UNCLEAR: State.UNKNOWN,
+        Event.REJECTED: State.REJECTED,
+        Event.PROVEN_ABSENT: State.ABSENT,
+    },
+    # The provider holds an intent of ours: a late send of the attempt proves nothing more, and absence is out of reach.
+    State.PROCESSING: _EVIDENCE
+    | {
+        Event.NOT_EXECUTED: State.PROCESSING,
+        Event.UNCLEAR: State.PROCESSING,
+        Event.REJECTED: State.PROCESSING,
+    },
+    State.REQUIRES_ACTION: _EVIDENCE
+    | {
+        Event.NOT_EXECUTED: State.REQUIRES_ACTION,
+        Event.UNCLEAR: State.REQUIRES_ACTION,
+        Event.REJECTED: State.REQUIRES_ACTION,
+    },
+    # Leaves like `unknown`, by evidence; never sent again.
+    State.CONFLICT: _EVIDENCE
+    | {
+        Event.NOT_EXECUTED: State.CONFLICT,
+        Event.UNCLEAR: State.CONFLICT,
+        Event.REJECTED: State.CONFLICT,
+        Event.PROVEN_ABSENT: State.ABSENT,
+    },
+    State.SUCCEEDED: {},
+    State.DECLINED: {},
+    State.REJECTED: {},
+    State.CANCELED: {},
+    State.ABSENT: {},
+}
+
+MEANING: dict[State, str] = {
+    State.PREPARED: "on disk; no send is open or in doubt, nothing can have been executed",
+    State.SENDING: "one send is on its way, or its process died",
+    State.UNKNOWN: "a send may have been executed; nothing is proven yet",
+    State.PROCESSING: "the provider accepted it, the result comes later",
+    State.REQUIRES_ACTION: "the customer must act at the bank",
+    State.CONFLICT: "the provider's answer is not ours: never sent again, a person looks",
+    State.SUCCEEDED: "the money moved, once",
+    State.DECLINED: "executed and refused",
+    State.REJECTED: "refused before execution",
+    State.CANCELED: "given up before the money moved",
+    State.ABSENT: "proven not charged",
+}
+
+SENDABLE: frozenset[State] = frozenset({State.PREPARED, State.SENDING, State.UNKNOWN})
+PENDING: tuple[State, ...] = tuple(state for state in State if TRANSITIONS[state])
+REFUSED: tuple[State, ...] = tuple(state for state in State if not TRANSITIONS[state] and state is not State.SUCCEEDED)
+
+
+def event_of(outcome: Outcome, *, in_doubt: bool, saves_declines: bool) -> Event:  # noqa: PLR0911 - one case a line
+    """What an outcome means, given whether **another** send of the attempt is open or in doubt (DESIGN §6)."""
+    match outcome:
+        case Succeeded():
+            return Event.SUCCEEDED
+        case Processing():
+            return Event.PROCESSING
+        case RequiresAction():
+            return Event.REQUIRES_ACTION
+        case Canceled():
+            return Event.CANCELED
+        case Conflict():
+            return Event.CONFLICT
+        case Declined():
+            # A gateway that saves declines answers every send of the key with this one; another may run it again.
+            return Event.DECLINED if saves_declines or not in_doubt else Event.UNCLEAR
+        case Rejected():
+            # A 400 is not saved: another send of the key may still be executed.
+            return Event.UNCLEAR if in_doubt else Event.REJECTED
+        case NotExecuted():
+            return Event.UNCLEAR if in_doubt else Event.NOT_EXECUTED
+        case InFlight() | Unknown():
+            return Event.UNCLEAR
+    assert_never(outcome)
+
+
+def next_state(state: State, event: Event) -> State:
+    """The state after an event; a pair that is not in the table is a bug, never a silent default."""
+    return TRANSITIONS[state][event]
+
+
+def contradicts(state: State, outcome: Outcome) -> bool:
+    """True when evidence disagrees with a final state: it never overwrites, it becomes a finding."""
+    if state is State.SUCCEEDED:
+        return isinstance(outcome, Declined | Canceled | Conflict)
+    return state.refused and isinstance(outcome, Succeeded | Processing | Conflict)
+
+
+def diagram() -> str:
+    """The table as text: each state, what it means, and every event that leaves it."""
+    lines = ["pending"]
+    for state in PENDING:
+        lines += ["", f"  {state:<16}{MEANING[state]}"]
+        own = {event: to for event, to in TRANSITIONS[state].items() if event not in _EVIDENCE and to is not state}
+        lines += [f"    {'└' if event is list(own)[-1] else '├'}─ {event} → {to}" for event, to in own.items()]
+    lines += ["", "from any pending state, on the provider's evidence", ""]
+    lines += [f"    {'└' if event is list(_EVIDENCE)[-1] else '├'}─ {event} → {to}" for event, to in _EVIDENCE.items()]
+    lines += ["", "final: nothing leaves these", ""]
+    lines += [f"  {state:<16}{MEANING[state]}" for state in State if state.final]
+    return "\n".join(lines) + "\n"

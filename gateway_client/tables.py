@@ -1,0 +1,164 @@
+"""The SQLModel tables of the charging half, on a registry and MetaData of their own.
+
+They live in other people's databases, so nothing here touches SQLModel's global metadata, and every table but
+`pending_charges` carries our prefix. What is written into them, and when, is `store.py`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import CheckConstraint, DateTime, Dialect, ForeignKeyConstraint, Index, MetaData, Table, text
+from sqlalchemy.orm import registry
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+from gateway_client.state import REFUSED, State
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime, stored as UTC. A naive one is a bug and is refused."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To the database: SQLite keeps no zone, so it gets none."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """From the database."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class Base(SQLModel, registry=registry(metadata=MetaData())):
+    """The root of our tables."""
+
+
+def _words(states: tuple[State, ...]) -> str:
+    return ", ".join(f"'{state}'" for state in states)
+
+
+class Store(Base, table=True):
+    """Whom this store belongs to, and the latest time it has seen. Exactly one row."""
+
+    __tablename__ = "paycli_store"
+    __table_args__ = (CheckConstraint("id = 1", name="paycli_store_one_row"),)
+
+    id: int = Field(default=1, primary_key=True)
+    provider: str
+    mode: str
+    account: str
+    namespace: str
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    latest_seen_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class PendingCharge(Base, table=True):
+    """One attempt of an intent: written before its first send, never deleted."""
+
+    __tablename__ = "pending_charges"
+    __table_args__ = (
+        CheckConstraint("attempt >= 1", name="pending_charges_attempt"),
+        # SQLite would keep 19.99 in an integer column.
+        CheckConstraint("amount > 0 AND amount = CAST(amount AS INTEGER)", name="pending_charges_amount"),
+        CheckConstraint(f"state IN ({_words(tuple(State))})", name="pending_charges_state"),
+        # At most one attempt of an intent is live or succeeded, whatever else goes wrong.
+        Index(
+            "pending_charges_one_live",
+            "intent_id",
+            unique=True,
+            sqlite_where=text(f"state NOT IN ({_words(REFUSED)})"),
+            postgresql_where=text(f"state NOT IN ({_words(REFUSED)})"),
+        ),
+        Index("pending_charges_by_age", "state", "created_at"),
+    )
+
+    intent_id: str = Field(primary_key=True, max_length=128)
+    attempt: int = Field(primary_key=True)
+    state: str
+    reason: str | None = None
+    idempotency_key: str = Field(unique=True)
+    amount: int
+    currency: str
+    customer: str | None = None
+    payment_method: str
+    body: str
+    body_sha256: str
+    api_version: str
+    provider_intent_id: str | None = None
+    provider_charge_id: str | None = None
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    first_sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    settled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Send(Base, table=True):
+    """One HTTP try of an attempt: begun on disk before the first byte; what support asks for when it ended."""
+
+    __tablename__ = "paycli_sends"
+    __table_args__ = (
+        ForeignKeyConstraint(["intent_id", "attempt"], ["pending_charges.intent_id", "pending_charges.attempt"]),
+    )
+
+    intent_id: str = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    send_no: int = Field(primary_key=True)
+    credential_id: str  # a hash of the API key, never the key
+    begun_at: datetime = Field(sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    outcome: str | None = None
+    reason: str | None = None
+    status: int | None = None
+    request_id: str | None = None
+    original_request: str | None = None
+    replayed: bool | None = None
+    elapsed_ms: int | None = None
+
+
+class Event(Base, table=True):
+    """One change of an attempt's state, in the commit that made it. Append-only."""
+
+    __tablename__ = "paycli_events"
+    __table_args__ = (
+        ForeignKeyConstraint(["intent_id", "attempt"], ["pending_charges.intent_id", "pending_charges.attempt"]),
+    )
+
+    intent_id: str = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    event_no: int = Field(primary_key=True)
+    at: datetime = Field(sa_type=UtcDateTime)
+    event: str
+    state_before: str | None = None
+    state_after: str
+    reason: str | None = None
+    request_id: str | None = None
+
+
+class Finding(Base, table=True):
+    """One disagreement between us and the provider. While it is open, nothing is sent for its intent."""
+
+    __tablename__ = "paycli_findings"
+
+    id: str = Field(primary_key=True)
+    code: str
+    intent_id: str = Field(index=True)
+    attempt: int
+    provider_charge_id: str | None = None
+    detail: str
+    found_at: datetime = Field(sa_type=UtcDateTime)
+    closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+def table(model: type[Base]) -> Table:
+    """The Core table of a model: hot statements are Core, not ORM sessions full of objects."""
+    found: Any = model.__table__  # type: ignore[attr-defined]
+    assert isinstance(found, Table)
+    return found

@@ -1,0 +1,62 @@
+"""The catalogue of what is told while charging: one record for a send, one for a change of state. Nothing else.
+
+Records go to the logger `gateway_client` (a NullHandler is all that importing sets up) and to an optional hook, for
+metrics and traces. They never hold a body, a key or metadata. A logger or hook that fails never fails a charge.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+
+from gateway_client.state import State
+
+logger = logging.getLogger("gateway_client")
+logger.addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True, slots=True)
+class SendEnded:
+    """A send came back, or did not."""
+
+    intent_id: str
+    attempt: int
+    send_no: int
+    state: State  # of the charge, afterwards
+    outcome: str
+    status: int | None
+    request_id: str | None
+    elapsed_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """A charge changed its state, and the change is on disk."""
+
+    intent_id: str
+    attempt: int
+    before: State | None  # None: the row is new
+    state: State
+    event: str
+    request_id: str | None
+    elapsed_ms: int | None
+
+
+Record = SendEnded | StateChanged
+Hook = Callable[[Record], None]
+
+
+def emit(records: Iterable[Record], hook: Hook | None) -> None:
+    """Log each record and hand it to the hook."""
+    for record in records:
+        name = "send ended" if isinstance(record, SendEnded) else "state changed"
+        fields = {field: value for field, value in asdict(record).items() if value is not None}
+        try:
+            words = " ".join(f"{field}={value}" for field, value in fields.items())
+            logger.info("%s %s", name, words, extra={"charge": fields})
+            if hook is not None:
+                hook(record)
+        except Exception:
+            # The charge is already on disk: a full log disk or a metrics bug must not turn it into an error.
+            logging.getLogger("gateway_client.telemetry").debug("a telemetry hook failed", exc_info=True)

@@ -1,0 +1,88 @@
+"""The imports run one way, read from the source of every module. What the modules do is not looked at here."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# A package may import itself and those after it.
+LAYERS = ("cli", "reconcile", "gateway_client")
+
+# The shells: they do I/O, look at clocks, or gather the others. Every other file of the library is pure, new ones too.
+SHELLS = frozenset(
+    {
+        "gateway_client",  # the public names
+        "gateway_client.tables",
+        "gateway_client.store",
+        "gateway_client.db",
+        "gateway_client.telemetry",
+        "gateway_client.wire",  # sockets
+        "gateway_client.clock",  # time, sleep and chance
+        "gateway_client.gateways.stripe",  # `from_env` reads the environment; what it sends is in stripe_api.py
+        "gateway_client.client",
+        "gateway_client.sandbox",  # the public names
+        "gateway_client.sandbox.sandbox",  # holds the lock and the wall clock
+        "gateway_client.sandbox.transport",
+        "gateway_client.sandbox.server",
+    }
+)
+
+IMPURE = frozenset(
+    (
+        "sqlalchemy sqlmodel aiosqlite sqlite3 httpx typer rich "  # the database, the network, the terminal
+        "asyncio threading time random secrets uuid os socket subprocess logging"
+    ).split()
+)
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for layer in LAYERS for path in sorted((ROOT / layer).rglob("*.py"))}
+CORE = [name for name in MODULES if name.startswith("gateway_client") and name not in SHELLS]
+
+
+def imports(name: str) -> Iterator[str]:
+    """Every module that a module's source names, wherever the import stands; of `from a import b` both a and a.b."""
+    path = MODULES[name]
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            inner = [f"{source}.{alias.name}" for alias in node.names]
+            # `from package import module` names the module; only another name needs the package's own file.
+            yield from ((inner_name if inner_name in MODULES else source) for inner_name in inner)
+
+
+def test_something_is_checked() -> None:
+    """The modules are found: a moved folder must not turn these tests into nothing."""
+    assert {"gateway_client.errors", "gateway_client.money", "gateway_client.intent", "reconcile"} <= set(MODULES)
+    assert "gateway_client.intent" in CORE
+    assert "gateway_client.money" in set(imports("gateway_client.intent"))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_packages_import_one_way(name: str) -> None:
+    """cli imports reconcile, reconcile imports gateway_client, and never the other way."""
+    forbidden = LAYERS[: LAYERS.index(name.partition(".")[0])]
+    assert [other for other in imports(name) if other.partition(".")[0] in (*forbidden, "tests")] == []
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_core_is_pure(name: str) -> None:
+    """Time, chance, the database and the network come into the core as arguments: it imports none of them."""
+    assert [other for other in imports(name) if other.partition(".")[0] in IMPURE] == []
+
+
+@pytest.mark.parametrize("name", CORE)
+def test_core_imports_no_shell(name: str) -> None:
+    """A shell may import the core; the core never imports a shell."""
+    assert [other for other in imports(name) if other in SHELLS] == []
