@@ -1,17 +1,13 @@
 """Client and AsyncClient: what billing services call, and the two drivers that perform the flows' effects.
 
-The story is in `flow.py`, every statement in `store.py`. Each driver performs an effect in one place, `perform`: that is
-the only place that sends, sleeps or opens a session.
+The story is in `flow/`, every statement in `store/`. Each driver performs effects in one place, `perform`: the only
+place that sends, sleeps or opens a session.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
-from collections.abc import Callable
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -22,13 +18,14 @@ from sqlalchemy.orm import Session
 
 from gateway_client import store, telemetry
 from gateway_client.charge import Charge
-from gateway_client.clock import Clock, ProviderTime, Stopwatch, SystemClock
+from gateway_client.clock import Clock
 from gateway_client.db import AsyncDatabase, Database, begin_joined
-from gateway_client.effects import (
+from gateway_client.driver import Driver, Listener, check_charge, check_rows, claimed, ignore, not_recorded
+from gateway_client.errors import StoreUnavailable
+from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
+from gateway_client.flow.effects import (
     Ask,
-    Begun,
     CancelFirst,
-    Claim,
     DatabaseEffect,
     Effect,
     Flow,
@@ -36,15 +33,11 @@ from gateway_client.effects import (
     Now,
     ReadBinding,
     Send,
-    Settle,
     Tell,
     Wait,
 )
-from gateway_client.errors import AttemptRefused, InvalidInput, OutcomeNotRecorded, StoreUnavailable, UsageError
-from gateway_client.flow import Setup, cancel_flow, charge_flow, prepare_flow, resume_flow
-from gateway_client.gateways.base import Account, Binding, Gateway, NoReply, Reply
-from gateway_client.intent import PaymentIntent, check_attempt, check_namespace, check_text
-from gateway_client.outcome import CouldNotAsk
+from gateway_client.gateways.base import Gateway
+from gateway_client.intent import PaymentIntent, check_text
 from gateway_client.retry import RetryPolicy
 from gateway_client.wire import AsyncWire, Wire, unaged
 
@@ -52,123 +45,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 T = TypeVar("T")
-Listener = Callable[[Charge], None]
 
 
-def _ignore(charge: Charge) -> None:
-    """Nobody listens."""
-
-
-class _Driver:
-    """What both drivers know and decide alike; it does no I/O."""
-
-    def __init__(
-        self,
-        gateway: Gateway,
-        *,
-        namespace: str = "default",
-        retry: RetryPolicy | None = None,
-        clock: Clock | None = None,
-        on_record: telemetry.Hook | None = None,
-    ) -> None:
-        check_namespace(namespace)
-        self._clock: Clock = clock or SystemClock()
-        self._gateway = gateway
-        self._on_record = on_record
-        self._setup = Setup(gateway, namespace, retry or RetryPolicy(), datetime.fromtimestamp(self._clock.time(), UTC))
-        self._time = ProviderTime(self._clock)
-        self._met: Account | None = None
-        self._binding: Binding | None = None
-        self._created = False
-        self._closed = False
-        self._pid = os.getpid()
-
-    def _learn(self, reply: Reply | NoReply) -> Reply | NoReply:
-        """Every answer of the provider tells its time."""
-        date = self._gateway.read_time(reply) if isinstance(reply, Reply) else None
-        if date is not None and isinstance(reply, Reply):
-            self._time.learn(date, timedelta(milliseconds=reply.elapsed_ms))
-        return reply
-
-    def _known(self) -> Account | None:
-        """The account, when it was asked for and the provider was heard of within the hour; checks the clock."""
-        if self._met is None or not self._time.fresh:
-            return None
-        self._time.check()
-        return self._met
-
-    def _introduced(self, reply: Reply | NoReply) -> Account | CouldNotAsk:
-        met = self._gateway.read_account(self._learn(reply))
-        if isinstance(met, Account):
-            self._met = met
-            self._time.check()
-        return met
-
-    def _work(self, effect: DatabaseEffect[T], records: list[telemetry.Record]) -> Callable[[Session], T]:
-        """One database effect as one transaction's work; `records` is what to tell once it is committed."""
-
-        def work(session: Session) -> T:
-            result = store.perform(session, effect, self._time.now())
-            records.extend(session.info.pop(store.RECORDS, []))
-            return result
-
-        return work
-
-    def _performed(self, effect: DatabaseEffect[T], result: T, records: list[telemetry.Record]) -> T:
-        if isinstance(effect, Settle):
-            ended = store.send_ended(effect, cast("Charge", result))
-            records.extend([] if ended is None else [ended])
-        telemetry.emit(records, self._on_record)
-        if isinstance(result, Begun):
-            return cast("T", replace(result, age_s=Stopwatch(self._clock).elapsed_s))
-        if isinstance(effect, ReadBinding):
-            self._binding = cast("Binding | None", result)
-        return result
-
-    def _usable(self) -> bool:
-        """False in a child process, which must open connections of its own."""
-        if self._closed:
-            raise UsageError("this client is closed")
-        if self._pid == os.getpid():
-            return True
-        self._pid, self._met = os.getpid(), None
-        return False
-
-
-def _not_recorded(effect: DatabaseEffect[Any], error: StoreUnavailable) -> StoreUnavailable:
-    """A database that refuses what the provider answered: the caller must hear of the charge."""
-    if not isinstance(effect, Settle) or effect.send_no is None:
-        return error
-    charge_id = getattr(effect.answer.outcome, "provider_charge_id", None)
-    return OutcomeNotRecorded(
-        f"{effect.intent_id} attempt {effect.attempt}: the provider answered {effect.answer.name} "
-        f"(charge {charge_id or 'unnamed'}, request {effect.answer.request_id or 'unnamed'}), and the database could not "
-        f"record it: {error} Nothing is lost: run resume."
-    )
-
-
-def _claimed(result: Charge | CancelFirst) -> Charge:
-    if isinstance(result, CancelFirst):
-        raise AttemptRefused(
-            f"{result.charge.intent_id}: attempt {result.charge.attempt} must first be cancelled at the provider, which "
-            "`prepare` cannot do; use charge(..., attempt=…). Nothing was written."
-        )
-    return result
-
-
-def _checked(intent: PaymentIntent, attempt: int | None) -> None:
-    if not isinstance(intent, PaymentIntent):
-        raise InvalidInput("intent", f"must be a PaymentIntent, not {type(intent).__name__}")
-    if attempt is not None:
-        check_attempt(attempt)
-
-
-def _checked_rows(limit: int | None) -> None:
-    if limit is not None and (type(limit) is not int or limit < 1):
-        raise InvalidInput("limit", "must be a whole number from 1")
-
-
-class Client(_Driver):
+class Client(Driver):
     """Charges through a gateway, exactly once for each attempt. Safe to share between threads; reopens after a fork.
 
     `database` is a URL or an Engine; `timeout_s` bounds one send from connecting to the last byte. Nothing is opened or
@@ -200,24 +79,24 @@ class Client(_Driver):
         Returns the snapshot of the attempt, whatever became of the payment: look at `.state`. Raises IntentConflict,
         AttemptRefused, NeedsPerson, ConfigurationError, ClockRefused, StoreUnavailable, OutcomeNotRecorded.
         """
-        _checked(intent, attempt)
+        check_charge(intent, attempt)
         return self.run(charge_flow(self._setup, intent, attempt))
 
     def prepare(self, intent: PaymentIntent, session: Session | None = None, *, attempt: int | None = None) -> Charge:
         """Write the pending charge without sending it, in the caller's own transaction when a session is given."""
-        _checked(intent, attempt)
+        check_charge(intent, attempt)
         effect = self.run(prepare_flow(self._setup, intent, attempt))
         if session is None:
-            return _claimed(self.perform(effect))
+            return claimed(self.perform(effect))
         begin_joined(session, self._database.path)
-        return _claimed(store.perform(session, effect, self._time.now()))
+        return claimed(store.perform(session, effect, self._time.now()))
 
-    def resume(self, limit: int | None = None, *, on_charge: Listener = _ignore) -> tuple[Charge, ...]:
+    def resume(self, limit: int | None = None, *, on_charge: Listener = ignore) -> tuple[Charge, ...]:
         """Finish every pending charge that can be finished now, oldest first; those looked at, as they are afterwards.
 
         Raises ProviderUnavailable when somebody could not be asked; what was finished before is on disk.
         """
-        _checked_rows(limit)
+        check_rows(limit)
         return self.run(resume_flow(self._setup, limit, on_charge))
 
     def cancel(self, intent_id: str, *, because: str) -> Charge:
@@ -277,7 +156,7 @@ class Client(_Driver):
         try:
             result = self._database.transact(self._work(effect, records))
         except StoreUnavailable as error:
-            raise _not_recorded(effect, error) from error
+            raise not_recorded(effect, error) from error
         return self._performed(effect, result, records)
 
     def _open(self) -> None:
@@ -304,7 +183,7 @@ class Client(_Driver):
         self.close()
 
 
-class AsyncClient(_Driver):
+class AsyncClient(Driver):
     """The same words with `await`. `database` is a URL or an AsyncEngine. One client belongs to one event loop."""
 
     def __init__(
@@ -328,27 +207,27 @@ class AsyncClient(_Driver):
 
     async def charge(self, intent: PaymentIntent, *, attempt: int | None = None) -> Charge:
         """As Client.charge. A cancelled task leaves a row that `resume` finishes."""
-        _checked(intent, attempt)
+        check_charge(intent, attempt)
         return await self.run(charge_flow(self._setup, intent, attempt))
 
     async def prepare(
         self, intent: PaymentIntent, session: AsyncSession | None = None, *, attempt: int | None = None
     ) -> Charge:
         """As Client.prepare, with an AsyncSession."""
-        _checked(intent, attempt)
+        check_charge(intent, attempt)
         effect = await self.run(prepare_flow(self._setup, intent, attempt))
         if session is None:
-            return _claimed(await self.perform(effect))
+            return claimed(await self.perform(effect))
 
         def joined(inner: Session) -> Charge | CancelFirst:
             begin_joined(inner, self._database.path)
             return store.perform(inner, effect, self._time.now())
 
-        return _claimed(await session.run_sync(joined))
+        return claimed(await session.run_sync(joined))
 
-    async def resume(self, limit: int | None = None, *, on_charge: Listener = _ignore) -> tuple[Charge, ...]:
+    async def resume(self, limit: int | None = None, *, on_charge: Listener = ignore) -> tuple[Charge, ...]:
         """As Client.resume."""
-        _checked_rows(limit)
+        check_rows(limit)
         return await self.run(resume_flow(self._setup, limit, on_charge))
 
     async def cancel(self, intent_id: str, *, because: str) -> Charge:
@@ -408,7 +287,7 @@ class AsyncClient(_Driver):
         try:
             result = await self._database.transact(self._work(effect, records))
         except StoreUnavailable as error:
-            raise _not_recorded(effect, error) from error
+            raise not_recorded(effect, error) from error
         return self._performed(effect, result, records)
 
     async def _open(self) -> None:

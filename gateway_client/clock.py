@@ -40,7 +40,7 @@ class SystemClock:
         return time.monotonic()
 
     def jitter(self) -> float:
-        return random.uniform(0.5, 1.0)
+        return random.uniform(0.5, 1.0)  # noqa: S311 - spreads waits, protects nothing
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)

@@ -1,6 +1,6 @@
-"""Engines and transactions: opening a database, checking that its commits are durable, and saying plainly what is wrong.
+"""Engines and transactions: opening a database, checking that its commits are durable, saying what is wrong with it.
 
-`Database` and `AsyncDatabase` run one function of a Session as one transaction. What such functions do is `store.py`.
+`Database` and `AsyncDatabase` run one function of a Session as one transaction. What such functions do is `store/`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class AsyncDatabase:
     """A database for the async client: the same functions of a Session, run through `run_sync`."""
 
     def __init__(self, database: str | AsyncEngine) -> None:
-        from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine  # noqa: PLC0415 - sync users never load it
+        from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
         if isinstance(database, str):
             url = make_url(checked_url(database)).set(drivername="sqlite+aiosqlite")
@@ -90,7 +90,7 @@ class AsyncDatabase:
 
     async def transact(self, work: Callable[[Session], T], *, write: bool = True) -> T:
         """Run `work` in one durable transaction. Raises StoreUnavailable; then nothing of it was kept."""
-        from sqlalchemy.ext.asyncio import AsyncSession  # noqa: PLC0415
+        from sqlalchemy.ext.asyncio import AsyncSession
 
         def whole(session: Session) -> T:
             begin(session.connection(), write=write)
@@ -232,7 +232,7 @@ def explained(path: str | None) -> Iterator[None]:
         if known is None and not isinstance(error.orig, sqlite3.OperationalError):
             raise  # a broken constraint or a wrong statement is a bug of ours: never hidden behind "unavailable"
         raise StoreUnavailable(
-            f"the database {where} cannot be used: {known or error.orig}. Nothing was sent; the same call is safe again."
+            f"the database {where} cannot be used: {known or error.orig}. Nothing was sent; trying again is safe."
         ) from error
     except PoolTimeout as error:
         raise StoreUnavailable("every database connection of this process is in use. Nothing was sent.") from error

@@ -133,7 +133,9 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certifi.where())
 
 
-def _build(client: httpx.Client | httpx.AsyncClient, gateway: Gateway, request: Request, trace: object) -> httpx.Request:
+def _build(
+    client: httpx.Client | httpx.AsyncClient, gateway: Gateway, request: Request, trace: object
+) -> httpx.Request:
     return client.build_request(
         request.method,
         gateway.base_url + request.path,
@@ -151,16 +153,22 @@ def _check_age(event: str | None, age_s: Age) -> None:
 
 def _no_reply(error: Exception, elapsed_ms: int, timeout_s: float) -> NoReply:
     if isinstance(error, _Paused):
-        return NoReply(False, "not sent: this process was paused too long before the first byte", elapsed_ms, paused=True)
+        return NoReply(
+            False, "not sent: this process was paused too long before the first byte", elapsed_ms, paused=True
+        )
     if isinstance(error, _NOT_SENT):
-        return NoReply(False, f"not sent: no connection to the provider ({str(error) or type(error).__name__})", elapsed_ms)
+        return NoReply(
+            False, f"not sent: no connection to the provider ({str(error) or type(error).__name__})", elapsed_ms
+        )
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return NoReply(True, f"no whole answer within {timeout_s:g} s ({type(error).__name__})", elapsed_ms)
     return NoReply(True, f"the connection broke ({type(error).__name__})", elapsed_ms)
 
 
 def _reply(response: httpx.Response, body: bytes, elapsed_ms: int) -> Reply:
-    return Reply(response.status_code, {name.lower(): value for name, value in response.headers.items()}, body, elapsed_ms)
+    return Reply(
+        response.status_code, {name.lower(): value for name, value in response.headers.items()}, body, elapsed_ms
+    )
 
 
 class _Watch:

@@ -233,7 +233,7 @@ REFUSED: list[tuple[dict[str, str], str | None, str | None]] = [
     ({"amount": "19.99"}, "parameter_invalid_integer", "amount"),
     ({"amount": "0"}, "parameter_invalid_integer", "amount"),
     ({"amount": "-5"}, "parameter_invalid_integer", "amount"),
-    ({"amount": "100000000"}, "parameter_invalid_integer", "amount"),
+    ({"amount": "100000000"}, "amount_too_large", "amount"),
     ({"amount": ""}, "parameter_invalid_empty", "amount"),
     ({"currency": "USD"}, None, "currency"),
     ({"currency": "xyz"}, None, "currency"),

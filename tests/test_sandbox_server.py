@@ -2,9 +2,11 @@
 
 import json
 import logging
+import os
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -231,6 +233,34 @@ def test_closing_is_prompt(sandbox: Sandbox) -> None:
             client.get("/v1/charges")
     with sandbox.serve(port=server.port) as again:
         assert again.url == server.url
+
+
+def test_forked_children_hold_nothing_open(sandbox: Sandbox) -> None:
+    """A child that was forked while clients were connected keeps neither their connections nor the port alive."""
+    headers = {"Authorization": f"Bearer {sandbox.api_key}"}
+    server = sandbox.serve()
+    with httpx.Client(base_url=server.url, headers=headers, timeout=5, trust_env=False) as client:
+        client.get("/v1/charges")
+        reader, writer = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is what is tried here
+            child = os.fork()
+        if child == 0:
+            os.close(writer)
+            os.read(reader, 1)  # until the parent closes its end
+            os._exit(0)
+        try:
+            sandbox.fault("lost_reply")
+            with pytest.raises(httpx.ReadError):
+                client.post("/v1/payment_intents", data=CONFIRMED)
+            server.close()
+            with sandbox.serve(port=server.port) as again:
+                assert again.port == server.port
+        finally:
+            server.close()
+            os.close(writer)
+            os.close(reader)
+            os.waitpid(child, 0)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "8.8.8.8", "::"])

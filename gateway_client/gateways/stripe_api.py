@@ -8,16 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta
 from math import ceil, floor
-from typing import TypeVar
 from urllib.parse import quote, urlencode
-
-import msgspec
 
 from gateway_client.charge import Charge
 from gateway_client.gateways.base import Account, Binding, Listed, NoReply, Page, Profile, Reply, Request
+from gateway_client.gateways.stripe_objects import (
+    AccountBody,
+    ChargeList,
+    ChargeObject,
+    ErrorBody,
+    ErrorObject,
+    IntentList,
+    IntentObject,
+    answered,
+    could_not_ask,
+    decode,
+    error_words,
+    http_date,
+    id_of,
+    not_answered,
+    safe_word,
+    usable_id,
+)
 from gateway_client.intent import PaymentIntent
 from gateway_client.outcome import (
     Answer,
@@ -35,8 +49,6 @@ from gateway_client.outcome import (
     Succeeded,
     Unknown,
 )
-
-T = TypeVar("T")
 
 API_VERSION = "2026-10-28.endive"  # equal to the pinned SDK's; a test compares them
 PAGE_ROWS_MAX = 100  # Stripe's largest page
@@ -59,57 +71,7 @@ _INTENTS = "/v1/payment_intents"
 _CHARGES = "/v1/charges"
 
 
-class _Id(msgspec.Struct):
-    id: str
-
-
-class _Error(msgspec.Struct):
-    type: str | None = None
-    code: str | None = None
-    decline_code: str | None = None
-    param: str | None = None
-    payment_intent: _Intent | None = None
-    charge: str | _Id | None = None
-
-
-class _Intent(msgspec.Struct):
-    id: str
-    status: str
-    amount: int | None = None
-    amount_received: int | None = None
-    currency: str | None = None
-    livemode: bool | None = None
-    metadata: dict[str, object] | None = None
-    latest_charge: str | _Id | None = None
-    last_payment_error: _Error | None = None
-
-
-class _Charge(msgspec.Struct):
-    id: str
-    status: str
-    amount: int | None = None
-    currency: str | None = None
-    livemode: bool | None = None
-    metadata: dict[str, object] | None = None
-    payment_intent: str | _Id | None = None
-
-
-class _AccountBody(msgspec.Struct):
-    id: str
-
-
-class _ErrorBody(msgspec.Struct):
-    error: _Error
-
-
-class _IntentList(msgspec.Struct):
-    data: list[_Intent]
-    has_more: bool
-
-
-class _ChargeList(msgspec.Struct):
-    data: list[_Charge]
-    has_more: bool
+_MOVED = frozenset({"succeeded", "processing", "requires_capture", "pending"})
 
 
 class StripeApi:
@@ -194,40 +156,40 @@ class StripeApi:
     def read_account(self, reply: Reply | NoReply) -> Account | CouldNotAsk:
         """The account of the credential; None in it when a restricted key may not ask (403)."""
         if isinstance(reply, Reply) and reply.status == 200:
-            body = _decode(reply, _AccountBody)
-            if body is not None and _id(body.id):
+            body = decode(reply, AccountBody)
+            if body is not None and usable_id(body.id):
                 return Account(body.id)
         if isinstance(reply, Reply) and reply.status == 403:
             return Account(None)
-        return _could_not_ask(reply)
+        return could_not_ask(reply)
 
     def read_charge(self, reply: Reply | NoReply, charge: Charge) -> Answer:
         """What one send of a charge told us."""
         if isinstance(reply, NoReply):
-            return Answer(_not_answered(reply), elapsed_ms=reply.elapsed_ms)
-        return replace(_answer(reply), outcome=self._charge_outcome(reply, charge))
+            return Answer(not_answered(reply), elapsed_ms=reply.elapsed_ms)
+        return replace(answered(reply), outcome=self._charge_outcome(reply, charge))
 
     def read_intent(self, reply: Reply | NoReply, charge: Charge) -> Answer | CouldNotAsk:
         """What an intent we asked for, or asked to cancel, proves for the charge."""
-        intent: _Intent | None = None
+        intent: IntentObject | None = None
         if isinstance(reply, Reply) and reply.status == 200:
-            intent = _decode(reply, _Intent)
+            intent = decode(reply, IntentObject)
         elif isinstance(reply, Reply) and reply.status == 400:
             # "Cannot cancel: it is already …" carries the intent as it is.
-            error = _decode(reply, _ErrorBody)
+            error = decode(reply, ErrorBody)
             intent = error.error.payment_intent if error is not None else None
         if intent is None or not isinstance(reply, Reply):
-            return _could_not_ask(reply)
-        return replace(_answer(reply), outcome=self._intent_outcome(intent, charge))
+            return could_not_ask(reply)
+        return replace(answered(reply), outcome=self._intent_outcome(intent, charge))
 
     def read_page(self, path: str, reply: Reply | NoReply, charges: dict[str, Charge]) -> Page | CouldNotAsk:
         """The objects of one page that matter to `charges` (by idempotency key): ours, and strangers that may be."""
         if not isinstance(reply, Reply) or reply.status != 200:
-            return _could_not_ask(reply)
-        page = _decode(reply, _IntentList) if path == _INTENTS else _decode(reply, _ChargeList)
+            return could_not_ask(reply)
+        page = decode(reply, IntentList) if path == _INTENTS else decode(reply, ChargeList)
         if page is None:
-            return _could_not_ask(reply)
-        base = _answer(reply)
+            return could_not_ask(reply)
+        base = answered(reply)
         items: list[Listed] = []
         for found in page.data:
             key = (found.metadata or {}).get("paycli_key")
@@ -235,7 +197,7 @@ class StripeApi:
             if charge is not None:
                 outcome = (
                     self._intent_outcome(found, charge)
-                    if isinstance(found, _Intent)
+                    if isinstance(found, IntentObject)
                     else self._listed_charge_outcome(found, charge)
                 )
                 moved = isinstance(outcome, Succeeded)
@@ -249,7 +211,7 @@ class StripeApi:
     def _charge_outcome(self, reply: Reply, charge: Charge) -> Outcome:  # noqa: PLR0911 - one status a line
         status = reply.status
         if 200 <= status < 300:
-            intent = _decode(reply, _Intent)
+            intent = decode(reply, IntentObject)
             if intent is None:
                 return Unknown(f"HTTP {status} without a payment intent in it")
             return self._intent_outcome(intent, charge)
@@ -257,11 +219,11 @@ class StripeApi:
             return NotExecuted(Cause.CREDENTIAL, f"the provider refused the credential (HTTP {status})")
         if status == 429:
             return NotExecuted(Cause.RATE_LIMITED, "the provider is limiting our rate (HTTP 429)")
-        body = _decode(reply, _ErrorBody)
+        body = decode(reply, ErrorBody)
         if body is None:
             return Unknown(f"HTTP {status} without a Stripe error in it")
         error = body.error
-        words = _words(error)
+        words = error_words(error)
         if status == 402 and error.type == "card_error":
             return self._declined(error, charge, words)
         if status in (400, 404) and error.type == "invalid_request_error":
@@ -272,17 +234,17 @@ class StripeApi:
             return InFlight("a request with this key is executing now")
         return Unknown(f"HTTP {status}: {words}")
 
-    def _declined(self, error: _Error, charge: Charge, words: str) -> Outcome:
+    def _declined(self, error: ErrorObject, charge: Charge, words: str) -> Outcome:
         intent = error.payment_intent
         if intent is None:
-            return Declined(words, None, _id_of(error.charge))
+            return Declined(words, None, id_of(error.charge))
         mismatch = self._mismatch(intent, charge)
         if mismatch:
-            return Conflict(mismatch, _id(intent.id))
-        return Declined(words, _id(intent.id), _id_of(error.charge) or _id_of(intent.latest_charge))
+            return Conflict(mismatch, usable_id(intent.id))
+        return Declined(words, usable_id(intent.id), id_of(error.charge) or id_of(intent.latest_charge))
 
-    def _intent_outcome(self, intent: _Intent, charge: Charge) -> Outcome:  # noqa: PLR0911 - one status a line
-        intent_id, charge_id = _id(intent.id), _id_of(intent.latest_charge)
+    def _intent_outcome(self, intent: IntentObject, charge: Charge) -> Outcome:  # noqa: PLR0911 - one status a line
+        intent_id, charge_id = usable_id(intent.id), id_of(intent.latest_charge)
         if intent_id is None:
             return Unknown("a payment intent without a usable id")
         mismatch = self._mismatch(intent, charge)
@@ -303,15 +265,15 @@ class StripeApi:
             case "canceled":
                 return Canceled("cancelled at the provider", intent_id, charge_id)
             case "requires_payment_method" if intent.last_payment_error is not None or charge_id is not None:
-                return Declined(_words(intent.last_payment_error or _Error()), intent_id, charge_id)
+                return Declined(error_words(intent.last_payment_error or ErrorObject()), intent_id, charge_id)
             case "requires_payment_method" | "requires_confirmation":
                 return Unknown("the provider's intent exists, uncharged: cancel it", intent_id)
             case other:
-                return Unknown(f"the provider's status {_word(other)} is not known here", intent_id)
+                return Unknown(f"the provider's status {safe_word(other)} is not known here", intent_id)
 
-    def _listed_charge_outcome(self, found: _Charge, charge: Charge) -> Outcome:
-        """A charge whose intent was not on the list of intents: believed when it moved money, else asked about later."""
-        intent_id, charge_id = _id_of(found.payment_intent), _id(found.id)
+    def _listed_charge_outcome(self, found: ChargeObject, charge: Charge) -> Outcome:
+        """A charge whose intent was not on the list of intents: believed when it moved money, else asked later."""
+        intent_id, charge_id = id_of(found.payment_intent), usable_id(found.id)
         mismatch = self._mismatch(found, charge)
         if mismatch:
             return Conflict(mismatch, intent_id, charge_id)
@@ -319,9 +281,9 @@ class StripeApi:
             return Succeeded(intent_id, charge_id)
         if found.status == "pending":
             return Processing("the provider's charge is pending", intent_id, charge_id)
-        return Unknown(f"the provider's charge is {_word(found.status)}", intent_id)
+        return Unknown(f"the provider's charge is {safe_word(found.status)}", intent_id)
 
-    def _mismatch(self, found: _Intent | _Charge, charge: Charge) -> str | None:
+    def _mismatch(self, found: IntentObject | ChargeObject, charge: Charge) -> str | None:
         """How an answer differs from what we asked, or None. A difference is never a success."""
         key = (found.metadata or {}).get("paycli_key")
         if key != charge.idempotency_key:
@@ -329,91 +291,7 @@ class StripeApi:
         if found.amount != charge.amount:
             return f"the answer's amount is {found.amount}, ours is {charge.amount}"
         if found.currency != charge.currency:
-            return f"the answer's currency is {_word(found.currency)}, ours is {charge.currency}"
+            return f"the answer's currency is {safe_word(found.currency)}, ours is {charge.currency}"
         if found.livemode is not None and found.livemode is not self._livemode:
             return "the answer is of the other mode (live or test)"
         return None
-
-
-_MOVED = frozenset({"succeeded", "processing", "requires_capture", "pending"})
-
-
-def _decode(reply: Reply, kind: type[T]) -> T | None:
-    try:
-        return msgspec.json.decode(reply.body, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _answer(reply: Reply) -> Answer:
-    headers = reply.headers
-    should_retry = headers.get("stripe-should-retry")
-    date = http_date(headers.get("date"))
-    return Answer(
-        Unknown("not read yet"),
-        status=reply.status,
-        request_id=_id(headers.get("request-id")),
-        original_request=_id(headers.get("original-request")),
-        replayed=headers.get("idempotent-replayed") == "true",
-        provider_time=date,
-        retry_after_s=_retry_after_s(headers.get("retry-after"), date),
-        should_retry=None if should_retry not in ("true", "false") else should_retry == "true",
-        elapsed_ms=reply.elapsed_ms,
-    )
-
-
-def _not_answered(reply: NoReply) -> Outcome:
-    if reply.sent:
-        return Unknown(reply.reason)
-    return NotExecuted(Cause.PAUSED if reply.paused else Cause.NOT_SENT, reply.reason)
-
-
-def _could_not_ask(reply: Reply | NoReply) -> CouldNotAsk:
-    if isinstance(reply, NoReply):
-        return CouldNotAsk(reply.reason)
-    if reply.status in (401, 403):
-        return CouldNotAsk(f"the provider refused the credential (HTTP {reply.status})", reply.status, credential=True)
-    reason = f"HTTP {reply.status}" if reply.status != 200 else "HTTP 200 with a body that is not Stripe's"
-    return CouldNotAsk(reason, reply.status, retry_after_s=_answer(reply).retry_after_s)
-
-
-def http_date(text: str | None) -> datetime | None:
-    """An HTTP date (RFC 9110), aware, UTC; None when it is missing or unreadable."""
-    try:
-        date = parsedate_to_datetime(text) if text else None
-    except ValueError:
-        return None
-    return date if date is None or date.tzinfo else date.replace(tzinfo=UTC)
-
-
-def _retry_after_s(text: str | None, now: datetime | None) -> float | None:
-    """Retry-After in seconds from now: a number or a date (RFC 9110); nothing negative, nothing unreadable."""
-    if text is None:
-        return None
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    date = http_date(text)
-    if date is None or now is None:
-        return None
-    return max(0.0, (date - now).total_seconds())
-
-
-def _id(text: str | None) -> str | None:
-    """A provider's id as it may be stored and shown: printable, bounded; None when it is not."""
-    usable = text is not None and 0 < len(text) <= 255 and text.isascii() and text.isprintable() and " " not in text
-    return text if usable else None
-
-
-def _id_of(found: str | _Id | None) -> str | None:
-    return _id(found.id if isinstance(found, _Id) else found)
-
-
-def _word(text: str | None) -> str:
-    """A provider's word, made harmless: provider text is untrusted and ends in terminals."""
-    return "".join(letter for letter in text or "?" if letter.isascii() and (letter.isalnum() or letter in "_.-[]"))[:80]
-
-
-def _words(error: _Error) -> str:
-    """Code, decline code and parameter of an error; never its free text."""
-    parts = [_word(part) for part in (error.code, error.decline_code, error.param) if part]
-    return " ".join(dict.fromkeys(parts)) or _word(error.type)

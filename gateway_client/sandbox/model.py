@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
+from typing import assert_never
 
 from gateway_client.sandbox.clock import Agenda
 from gateway_client.sandbox.credentials import is_restricted
@@ -109,6 +110,8 @@ class Model:
                 self._note(exchange, status=answer.reply.status)
             case Lost():
                 pass
+            case _:
+                assert_never(answer)
         return answer
 
     def _arrive(self, request: Request, fault: str | None) -> Exchange:

@@ -93,7 +93,6 @@ class CreateParameters:
 
     @classmethod
     def read(cls, form: Form) -> "CreateParameters":
-        form.required("amount")
         customer = form.text("customer")
         if customer is not None and not customer.startswith("cus_"):
             raise missing_object("customer", customer, param="customer")
@@ -105,7 +104,7 @@ class CreateParameters:
         if how.off_session and customer is None:
             raise invalid("`off_session` needs a `customer`.", param="customer", code="parameter_missing")
         return cls(
-            amount=form.integer("amount", least=1, most=AMOUNT_MAX) or 0,
+            amount=_amount(form),
             currency=_currency(form),
             automatic_payment_methods=_automatic(form),
             capture_method=_capture_method(form),
@@ -137,6 +136,14 @@ class CreateParameters:
 
 def cancellation_reason(form: Form) -> str | None:
     return form.choice("cancellation_reason", CANCELLATION_REASONS)
+
+
+def _amount(form: Form) -> int:
+    form.required("amount")
+    amount = form.integer("amount", least=1) or 0
+    if amount > AMOUNT_MAX:
+        raise invalid(f"Amount must be no more than {AMOUNT_MAX}.", param="amount", code="amount_too_large")
+    return amount
 
 
 def _currency(form: Form) -> str:

@@ -5,12 +5,15 @@ Bytes in, bytes out, and connections that break on purpose. What is answered: `m
 
 import ipaddress
 import logging
+import os
 import socket
 import socketserver
 import struct
 import sys
 import threading
+import weakref
 from contextlib import suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -70,6 +73,7 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
         super().__init__((host, port), _Handler)
+        os.register_at_fork(after_in_child=partial(_let_go, weakref.ref(self)))
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
@@ -93,10 +97,22 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 with suppress(OSError):  # it was gone already
                     connection.shutdown(socket.SHUT_RDWR)
 
+    def let_go(self) -> None:
+        """In a forked child: its copies would keep connections open that we break, and the port when we close."""
+        for held in (self.socket, *self._connections):
+            if held.fileno() != -1:
+                os.close(held.detach())
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that vanished is no error; anything else is a bug of ours. Both go to the log, never to stderr."""
         level = logging.DEBUG if isinstance(sys.exception(), OSError) else logging.ERROR
         logger.log(level, "a connection ended with an error", exc_info=True)
+
+
+def _let_go(listener: "weakref.ref[_Listener]") -> None:
+    alive = listener()
+    if alive is not None:
+        alive.let_go()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -8,57 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
-from typing import TypeVar
 
-from gateway_client.absence import Scan
 from gateway_client.charge import Charge
-from gateway_client.effects import (
-    Ask,
+from gateway_client.errors import ConfigurationError, NeedsPerson, ProviderUnavailable
+from gateway_client.flow.asking import Setup, bind_flow, meet, question
+from gateway_client.flow.effects import (
     BeginSend,
     Begun,
-    Bind,
     CancelFirst,
     Claim,
     Draft,
     Flow,
     GiveUp,
     Held,
-    MeetProvider,
     Next,
     Now,
-    ProveAbsent,
-    ReadBinding,
     ReadPending,
     Send,
-    Settle,
     Tell,
     Wait,
 )
-from gateway_client.errors import ConfigurationError, NeedsPerson, ProviderUnavailable
-from gateway_client.gateways.base import Account, Binding, Gateway, NoReply, Reply, Request
+from gateway_client.flow.lookup import look_up, may_send_after, settle
+from gateway_client.gateways.base import Binding, Gateway
 from gateway_client.intent import PaymentIntent
 from gateway_client.outcome import Answer, Canceled, Cause, CouldNotAsk, InFlight, NotExecuted, Succeeded, Unknown
-from gateway_client.retry import RetryPolicy
 from gateway_client.state import State
 
-ASKS_MAX = 3  # tries of one question before it counts as "could not ask"
 PENDING_PAGE_ROWS_MAX = 100
 UNANSWERED_ROWS_MAX = 3  # charges in a row that nobody answered before resume stops: the provider is down
-LOOK_UP_AHEAD = timedelta(minutes=1)  # the provider's `created` may be ahead of our estimate of its time
-
-R = TypeVar("R")
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What every flow needs: the gateway, this service's namespace, the limits, and when this process began."""
-
-    gateway: Gateway
-    namespace: str
-    policy: RetryPolicy
-    started_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +64,9 @@ def charge_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flo
         return claimed
     done = yield from _finish(setup, binding, claimed)
     if done.next in (Next.LOOK_UP, Next.LOOK_UP_THEN_SEND):
-        found, scan = yield from _look_up(setup, [done.charge])
+        found, scan = yield from look_up(setup, [done.charge])
         done = replace(done, charge=found[0])
-        if done.next is Next.LOOK_UP_THEN_SEND and _may_send_after(scan, found[0]):
+        if done.next is Next.LOOK_UP_THEN_SEND and may_send_after(scan, found[0]):
             done = yield from _finish(setup, binding, found[0], looked_up=True)
     if done.unasked is not None:
         return replace(done.charge, reason=done.unasked)
@@ -107,13 +86,11 @@ def cancel_flow(setup: Setup, intent_id: str, because: str) -> Flow[Charge]:
     if charge.final or charge.provider_intent_id is None:
         return charge
     answer = yield from _cancel_there(setup, binding, charge)
-    return (yield from _settle(setup, charge, answer))
+    return (yield from settle(setup, charge, answer))
 
 
-def resume_flow(
-    setup: Setup, rows_max: int | None, listener: Callable[[Charge], None]
-) -> Flow[tuple[Charge, ...]]:
-    """Finish every pending charge that can be finished now, oldest first; one scan serves all that must be looked up."""
+def resume_flow(setup: Setup, rows_max: int | None, listener: Callable[[Charge], None]) -> Flow[tuple[Charge, ...]]:
+    """Finish every pending charge that can be finished now, oldest first; one scan serves all that are looked up."""
     binding = yield from bind_flow(setup)
     told: list[Charge] = []
     waiting: list[_Finished] = []
@@ -148,33 +125,6 @@ def resume_flow(
     return tuple(told)
 
 
-def bind_flow(setup: Setup) -> Flow[Binding]:
-    """Whom the store belongs to; an empty one is bound to the credential's account first. Refuses any other credential."""
-    gateway = setup.gateway
-    binding = yield from ReadBinding()
-    if binding is None:
-        met = yield from MeetProvider()
-        if isinstance(met, CouldNotAsk):
-            _refuse_credential(met)
-            raise ProviderUnavailable(
-                f"the provider could not be asked whose key this is: {met.reason}. Nothing was written or sent."
-            )
-        account = _account(gateway, met)
-        binding = yield from Bind(Binding(gateway.provider, gateway.mode, account, setup.namespace))
-    ours = (gateway.provider, gateway.mode, setup.namespace)
-    if ours != (binding.provider, binding.mode, binding.namespace):
-        raise ConfigurationError(
-            f"this store belongs to {binding.provider}, {binding.mode} mode, namespace {binding.namespace!r}; asked with "
-            f"{gateway.provider}, {gateway.mode} mode, namespace {setup.namespace!r}. Nothing was sent."
-        )
-    if gateway.declared_account not in (None, binding.account):
-        raise ConfigurationError(
-            f"this store belongs to account {binding.account}, PAYCLI_STRIPE_ACCOUNT says {gateway.declared_account}. "
-            "Nothing was sent."
-        )
-    return binding
-
-
 def _draft(gateway: Gateway, binding: Binding, intent: PaymentIntent, attempt: int) -> Draft:
     key = binding.key("charge", intent.intent_id, attempt)
     return Draft(key, gateway.charge_body(intent, binding, attempt, key), gateway.api_version)
@@ -199,7 +149,7 @@ def _finish(setup: Setup, binding: Binding, charge: Charge, *, looked_up: bool =
     gateway, policy = setup.gateway, setup.policy
     tries, sends, waited_s = 0, 0, 0.0
     while True:
-        unasked = yield from _meet(setup, binding)
+        unasked = yield from meet(setup, binding)
         if unasked is not None:
             return _Finished(charge, unasked=unasked)
         step = yield from BeginSend(
@@ -210,7 +160,7 @@ def _finish(setup: Setup, binding: Binding, charge: Charge, *, looked_up: bool =
                 return (yield from _retrieve(setup, step.charge))
             return _Finished(step.charge, step.next)
         answer = yield from _send(setup, step)
-        charge = yield from _settle(setup, step.charge, answer, step.send_no)
+        charge = yield from settle(setup, step.charge, answer, step.send_no)
         outcome = answer.outcome
         if isinstance(outcome, NotExecuted) and outcome.cause is Cause.CREDENTIAL:
             raise ConfigurationError(f"{outcome.reason}: check STRIPE_API_KEY. {charge.intent_id} is {charge.state}.")
@@ -234,26 +184,23 @@ def _send(setup: Setup, begun: Begun) -> Flow[Answer]:
     return setup.gateway.read_charge(reply, begun.charge)
 
 
-def _settle(setup: Setup, charge: Charge, answer: Answer, send_no: int | None = None) -> Flow[Charge]:
-    saves = setup.gateway.profile.saves_declines
-    return (yield from Settle(charge.intent_id, charge.attempt, answer, saves, send_no))
-
-
 def _retrieve(setup: Setup, charge: Charge) -> Flow[_Finished]:
     """A charge whose intent the provider has: never a send, a replay would only repeat the first answer."""
     gateway = setup.gateway
-    answer = yield from _question(
-        setup, gateway.retrieve_request(charge.provider_intent_id or ""), lambda reply: gateway.read_intent(reply, charge)
+    answer = yield from question(
+        setup,
+        gateway.retrieve_request(charge.provider_intent_id or ""),
+        lambda reply: gateway.read_intent(reply, charge),
     )
     if isinstance(answer, CouldNotAsk):
         return _Finished(charge, unasked=answer.reason)
-    return _Finished((yield from _settle(setup, charge, answer)))
+    return _Finished((yield from settle(setup, charge, answer)))
 
 
 def _withdraw(setup: Setup, binding: Binding, charge: Charge) -> Flow[None]:
     """Cancel a refused attempt's intent at the provider, so that it can never charge beside the next attempt."""
     answer = yield from _cancel_there(setup, binding, charge)
-    yield from _settle(setup, charge, answer)
+    yield from settle(setup, charge, answer)
     if isinstance(answer.outcome, Canceled):
         return
     attempt = f"{charge.intent_id} attempt {charge.attempt}"
@@ -270,12 +217,12 @@ def _withdraw(setup: Setup, binding: Binding, charge: Charge) -> Flow[None]:
 def _cancel_there(setup: Setup, binding: Binding, charge: Charge) -> Flow[Answer]:
     """Cancel the provider's intent of a charge; what the provider says of it afterwards."""
     gateway = setup.gateway
-    unasked = yield from _meet(setup, binding)
+    unasked = yield from meet(setup, binding)
     if unasked is None:
         intent, key = charge.provider_intent_id or "", binding.key("cancel", charge.intent_id, charge.attempt)
         # A saved 500 of the cancellation would be replayed for ever: then the intent itself is asked.
         for request in (gateway.cancel_request(intent, key), gateway.retrieve_request(intent)):
-            answer = yield from _question(setup, request, lambda reply: gateway.read_intent(reply, charge))
+            answer = yield from question(setup, request, lambda reply: gateway.read_intent(reply, charge))
             if not isinstance(answer, CouldNotAsk):
                 return answer
             unasked = answer.reason
@@ -285,140 +232,23 @@ def _cancel_there(setup: Setup, binding: Binding, charge: Charge) -> Flow[Answer
     )
 
 
-# Looking up ---------------------------------------------------------------------------------------------------------
-
-
 def _look_up_all(setup: Setup, binding: Binding, waiting: list[_Finished]) -> Flow[tuple[list[Charge], str | None]]:
     """One scan for all that wait; those that only had to be looked up first are sent, and looked up again if held."""
     results: list[Charge] = []
     unasked: str | None = None
     while waiting:
         again: list[_Finished] = []
-        found, scan = yield from _look_up(setup, [done.charge for done in waiting])
+        found, scan = yield from look_up(setup, [done.charge for done in waiting])
         unasked = scan.why_incomplete or unasked
         for done, charge in zip(waiting, found, strict=True):
-            if done.next is Next.LOOK_UP_THEN_SEND and _may_send_after(scan, charge):
+            if done.next is Next.LOOK_UP_THEN_SEND and may_send_after(scan, charge):
                 sent = yield from _finish(setup, binding, charge, looked_up=True)
                 unasked = sent.unasked or unasked
                 if sent.next is Next.LOOK_UP:
                     again.append(sent)
                     continue
-                charge = sent.charge
-            results.append(charge)
+                results.append(sent.charge)
+            else:
+                results.append(charge)
         waiting = again
     return results, unasked
-
-
-def _may_send_after(scan: Scan, charge: Charge) -> bool:
-    return not charge.final and scan.why_incomplete is None and charge.idempotency_key not in scan.found
-
-
-def _look_up(setup: Setup, charges: list[Charge]) -> Flow[tuple[list[Charge], Scan]]:
-    """Read the provider's lists once for all `charges`: what is found is settled, what is proven absent as well."""
-    profile = setup.gateway.profile
-    now = yield from Now()
-    earliest = min(charge.first_sent_at or charge.created_at for charge in charges)
-    created_from = earliest - profile.created_before_first_send
-    wanted = {charge.idempotency_key: charge for charge in charges}
-    evidence: dict[str, Answer] = {}
-    strangers: set[tuple[int, str]] = set()
-    why_incomplete: str | None = None
-    for path in setup.gateway.lists:
-        if len(evidence) < len(wanted):
-            why = yield from _read_list(setup, path, created_from, now + LOOK_UP_AHEAD, wanted, evidence, strangers)
-            why_incomplete = why_incomplete or why
-    scan = Scan(created_from, now, why_incomplete, frozenset(evidence), frozenset(strangers))
-    results: list[Charge] = []
-    for charge in charges:
-        answer = evidence.get(charge.idempotency_key)
-        if answer is not None:
-            results.append((yield from _settle(setup, charge, answer)))
-        elif charge.last_sent_at is not None:
-            results.append((yield from ProveAbsent(charge.intent_id, charge.attempt, profile, scan)))
-        else:
-            results.append(charge)
-    return results, scan
-
-
-def _read_list(
-    setup: Setup,
-    path: str,
-    created_from: datetime,
-    created_to: datetime,
-    wanted: dict[str, Charge],
-    evidence: dict[str, Answer],
-    strangers: set[tuple[int, str]],
-) -> Flow[str | None]:
-    """Page through one list into `evidence` and `strangers`; why it was not read to its end, or None."""
-    gateway = setup.gateway
-    after: str | None = None
-    for _ in range(gateway.profile.lookup_pages_max):
-        request = gateway.list_request(path, created_from, created_to, after)
-        page = yield from _question(setup, request, lambda reply: gateway.read_page(path, reply, wanted))
-        if isinstance(page, CouldNotAsk):
-            return page.reason
-        for item in page.items:
-            if item.key is None:
-                strangers.add((item.amount, item.currency))
-            elif item.key not in evidence or item.moved:
-                evidence[item.key] = item.answer  # of several objects with one key, a success counts
-        if not page.has_more or len(evidence) == len(wanted):
-            return None
-        if page.last_id in (None, after):
-            return "the provider's list does not advance"
-        after = page.last_id
-    return f"more than {gateway.profile.lookup_pages_max} pages; the nightly run reads further"
-
-
-# Asking -------------------------------------------------------------------------------------------------------------
-
-
-def _question(
-    setup: Setup, request: Request, read: Callable[[Reply | NoReply], R | CouldNotAsk]
-) -> Flow[R | CouldNotAsk]:
-    """Ask, a few times if nobody answers; a refused credential ends everything."""
-    tries = 0
-    while True:
-        result = read((yield from Ask(request)))
-        tries += 1
-        if not isinstance(result, CouldNotAsk):
-            return result
-        _refuse_credential(result)
-        passing = result.status is None or result.status in (409, 429) or result.status >= 500
-        pause_s = setup.policy.delay_s(tries, result.retry_after_s)
-        if not passing or pause_s is None or tries >= ASKS_MAX:
-            return result
-        yield from Wait(pause_s)
-
-
-def _meet(setup: Setup, binding: Binding) -> Flow[str | None]:
-    """Make sure that the credential is of the store's account; why that could not be asked, or None."""
-    met = yield from MeetProvider()
-    if isinstance(met, CouldNotAsk):
-        _refuse_credential(met)
-        return met.reason
-    account = _account(setup.gateway, met)
-    if account != binding.account:
-        raise ConfigurationError(
-            f"STRIPE_API_KEY is of account {account}, this store belongs to {binding.account}. Nothing was sent."
-        )
-    return None
-
-
-def _account(gateway: Gateway, met: Account) -> str:
-    declared = gateway.declared_account
-    if met.account is None and declared is None:
-        raise ConfigurationError(
-            "this restricted key may not read its own account (HTTP 403): set PAYCLI_STRIPE_ACCOUNT=acct_…. "
-            "Nothing was sent."
-        )
-    if None not in (met.account, declared) and met.account != declared:
-        raise ConfigurationError(
-            f"STRIPE_API_KEY is of account {met.account}, PAYCLI_STRIPE_ACCOUNT says {declared}. Nothing was sent."
-        )
-    return met.account or declared or ""
-
-
-def _refuse_credential(result: CouldNotAsk) -> None:
-    if result.credential:
-        raise ConfigurationError(f"{result.reason}: check STRIPE_API_KEY. No charge was sent.")

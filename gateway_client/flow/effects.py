@@ -69,7 +69,7 @@ class CancelFirst:
 
 @dataclass(frozen=True)
 class Claim(DatabaseEffect[Charge | CancelFirst]):
-    """Find the row of an attempt, or insert it. `attempt` None is the newest. `canceled_attempt` is already cancelled."""
+    """Find the row of an attempt (None: the newest), or insert it. `canceled_attempt` is cancelled already."""
 
     intent: PaymentIntent
     attempt: int | None
@@ -159,7 +159,7 @@ class ReadPending(DatabaseEffect[tuple[Charge, ...]]):
 
 @dataclass(frozen=True)
 class MeetProvider(Effect[Account | CouldNotAsk]):
-    """Ask whose credential this is, and what time it is there: once in a process, and again after an hour of silence."""
+    """Ask whose credential this is, and what time it is there: once in a process, again after an hour of silence."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,141 @@
+"""What both clients know and decide alike: the account, the provider's time, what is told, which arguments are refused.
+
+It does no I/O of its own; performing effects is `client.py`'s.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar, cast
+
+from sqlalchemy.orm import Session
+
+from gateway_client import store, telemetry
+from gateway_client.charge import Charge
+from gateway_client.clock import Clock, ProviderTime, Stopwatch, SystemClock
+from gateway_client.errors import AttemptRefused, InvalidInput, OutcomeNotRecorded, StoreUnavailable, UsageError
+from gateway_client.flow import Setup
+from gateway_client.flow.effects import Begun, CancelFirst, DatabaseEffect, ReadBinding, Settle
+from gateway_client.gateways.base import Account, Binding, Gateway, NoReply, Reply
+from gateway_client.intent import PaymentIntent, check_attempt, check_namespace
+from gateway_client.outcome import CouldNotAsk
+from gateway_client.retry import RetryPolicy
+
+T = TypeVar("T")
+Listener = Callable[[Charge], None]
+
+
+def ignore(charge: Charge) -> None:
+    """Nobody listens."""
+
+
+class Driver:
+    """What both drivers know and decide alike; it does no I/O."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        namespace: str = "default",
+        retry: RetryPolicy | None = None,
+        clock: Clock | None = None,
+        on_record: telemetry.Hook | None = None,
+    ) -> None:
+        check_namespace(namespace)
+        self._clock: Clock = clock or SystemClock()
+        self._gateway = gateway
+        self._on_record = on_record
+        self._setup = Setup(gateway, namespace, retry or RetryPolicy(), datetime.fromtimestamp(self._clock.time(), UTC))
+        self._time = ProviderTime(self._clock)
+        self._met: Account | None = None
+        self._binding: Binding | None = None
+        self._created = False
+        self._closed = False
+        self._pid = os.getpid()
+
+    def _learn(self, reply: Reply | NoReply) -> Reply | NoReply:
+        """Every answer of the provider tells its time."""
+        date = self._gateway.read_time(reply) if isinstance(reply, Reply) else None
+        if date is not None and isinstance(reply, Reply):
+            self._time.learn(date, timedelta(milliseconds=reply.elapsed_ms))
+        return reply
+
+    def _known(self) -> Account | None:
+        """The account, when it was asked for and the provider was heard of within the hour; checks the clock."""
+        if self._met is None or not self._time.fresh:
+            return None
+        self._time.check()
+        return self._met
+
+    def _introduced(self, reply: Reply | NoReply) -> Account | CouldNotAsk:
+        met = self._gateway.read_account(self._learn(reply))
+        if isinstance(met, Account):
+            self._met = met
+            self._time.check()
+        return met
+
+    def _work(self, effect: DatabaseEffect[T], records: list[telemetry.Record]) -> Callable[[Session], T]:
+        """One database effect as one transaction's work; `records` is what to tell once it is committed."""
+
+        def work(session: Session) -> T:
+            result = store.perform(session, effect, self._time.now())
+            records.extend(session.info.pop(store.RECORDS, []))
+            return result
+
+        return work
+
+    def _performed(self, effect: DatabaseEffect[T], result: T, records: list[telemetry.Record]) -> T:
+        if isinstance(effect, Settle):
+            ended = store.send_ended(effect, cast("Charge", result))
+            records.extend([] if ended is None else [ended])
+        telemetry.emit(records, self._on_record)
+        if isinstance(result, Begun):
+            return cast("T", replace(result, age_s=Stopwatch(self._clock).elapsed_s))
+        if isinstance(effect, ReadBinding):
+            self._binding = cast("Binding | None", result)
+        return result
+
+    def _usable(self) -> bool:
+        """False in a child process, which must open connections of its own."""
+        if self._closed:
+            raise UsageError("this client is closed")
+        if self._pid == os.getpid():
+            return True
+        self._pid, self._met = os.getpid(), None
+        return False
+
+
+def not_recorded(effect: DatabaseEffect[Any], error: StoreUnavailable) -> StoreUnavailable:
+    """A database that refuses what the provider answered: the caller must hear of the charge."""
+    if not isinstance(effect, Settle) or effect.send_no is None:
+        return error
+    charge_id = getattr(effect.answer.outcome, "provider_charge_id", None)
+    return OutcomeNotRecorded(
+        f"{effect.intent_id} attempt {effect.attempt}: the provider answered {effect.answer.name} "
+        f"(charge {charge_id or 'unnamed'}, request {effect.answer.request_id or 'unnamed'}), and the database could "
+        f"not record it: {error} Nothing is lost: run resume."
+    )
+
+
+def claimed(result: Charge | CancelFirst) -> Charge:
+    if isinstance(result, CancelFirst):
+        raise AttemptRefused(
+            f"{result.charge.intent_id}: attempt {result.charge.attempt} must first be cancelled at the provider, "
+            "which `prepare` cannot do; use charge(..., attempt=…). Nothing was written."
+        )
+    return result
+
+
+def check_charge(intent: PaymentIntent, attempt: int | None) -> None:
+    if not isinstance(intent, PaymentIntent):
+        raise InvalidInput("intent", f"must be a PaymentIntent, not {type(intent).__name__}")
+    if attempt is not None:
+        check_attempt(attempt)
+
+
+def check_rows(limit: int | None) -> None:
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise InvalidInput("limit", "must be a whole number from 1")

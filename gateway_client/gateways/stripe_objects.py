@@ -1,0 +1,153 @@
+"""Stripe's objects and headers as far as we read them: decoded leniently, made harmless, judged nowhere.
+
+New fields and unknown enum values pass; a body of another shape is None. What an object proves is `stripe_api.py`'s.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+import msgspec
+
+from gateway_client.gateways.base import NoReply, Reply
+from gateway_client.outcome import Answer, Cause, CouldNotAsk, NotExecuted, Outcome, Unknown
+
+T = TypeVar("T")
+
+
+class ExpandedObject(msgspec.Struct):
+    id: str
+
+
+class ErrorObject(msgspec.Struct):
+    type: str | None = None
+    code: str | None = None
+    decline_code: str | None = None
+    param: str | None = None
+    payment_intent: IntentObject | None = None
+    charge: str | ExpandedObject | None = None
+
+
+class IntentObject(msgspec.Struct):
+    id: str
+    status: str
+    amount: int | None = None
+    amount_received: int | None = None
+    currency: str | None = None
+    livemode: bool | None = None
+    metadata: dict[str, object] | None = None
+    latest_charge: str | ExpandedObject | None = None
+    last_payment_error: ErrorObject | None = None
+
+
+class ChargeObject(msgspec.Struct):
+    id: str
+    status: str
+    amount: int | None = None
+    currency: str | None = None
+    livemode: bool | None = None
+    metadata: dict[str, object] | None = None
+    payment_intent: str | ExpandedObject | None = None
+
+
+class AccountBody(msgspec.Struct):
+    id: str
+
+
+class ErrorBody(msgspec.Struct):
+    error: ErrorObject
+
+
+class IntentList(msgspec.Struct):
+    data: list[IntentObject]
+    has_more: bool
+
+
+class ChargeList(msgspec.Struct):
+    data: list[ChargeObject]
+    has_more: bool
+
+
+def decode(reply: Reply, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(reply.body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def answered(reply: Reply) -> Answer:
+    headers = reply.headers
+    should_retry = headers.get("stripe-should-retry")
+    date = http_date(headers.get("date"))
+    return Answer(
+        Unknown("not read yet"),
+        status=reply.status,
+        request_id=usable_id(headers.get("request-id")),
+        original_request=usable_id(headers.get("original-request")),
+        replayed=headers.get("idempotent-replayed") == "true",
+        provider_time=date,
+        retry_after_s=retry_after_s(headers.get("retry-after"), date),
+        should_retry=None if should_retry not in ("true", "false") else should_retry == "true",
+        elapsed_ms=reply.elapsed_ms,
+    )
+
+
+def not_answered(reply: NoReply) -> Outcome:
+    if reply.sent:
+        return Unknown(reply.reason)
+    return NotExecuted(Cause.PAUSED if reply.paused else Cause.NOT_SENT, reply.reason)
+
+
+def could_not_ask(reply: Reply | NoReply) -> CouldNotAsk:
+    if isinstance(reply, NoReply):
+        return CouldNotAsk(reply.reason)
+    if reply.status in (401, 403):
+        return CouldNotAsk(f"the provider refused the credential (HTTP {reply.status})", reply.status, credential=True)
+    reason = f"HTTP {reply.status}" if reply.status != 200 else "HTTP 200 with a body that is not Stripe's"
+    return CouldNotAsk(reason, reply.status, retry_after_s=answered(reply).retry_after_s)
+
+
+def http_date(text: str | None) -> datetime | None:
+    """An HTTP date (RFC 9110), aware, UTC; None when it is missing or unreadable."""
+    try:
+        date = parsedate_to_datetime(text) if text else None
+    except ValueError:
+        return None
+    return date if date is None or date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def retry_after_s(text: str | None, now: datetime | None) -> float | None:
+    """Retry-After in seconds from now: a number or a date (RFC 9110); nothing negative, nothing unreadable."""
+    if text is None:
+        return None
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    date = http_date(text)
+    if date is None or now is None:
+        return None
+    return max(0.0, (date - now).total_seconds())
+
+
+def usable_id(text: str | None) -> str | None:
+    """A provider's id as it may be stored and shown: printable, bounded; None when it is not."""
+    usable = text is not None and 0 < len(text) <= 255 and text.isascii() and text.isprintable() and " " not in text
+    return text if usable else None
+
+
+def id_of(found: str | ExpandedObject | None) -> str | None:
+    return usable_id(found.id if isinstance(found, ExpandedObject) else found)
+
+
+def safe_word(text: str | None) -> str:
+    """A provider's word, made harmless: provider text is untrusted and ends in terminals."""
+    return "".join(letter for letter in text or "?" if letter.isascii() and (letter.isalnum() or letter in "_.-[]"))[
+        :80
+    ]
+
+
+def error_words(error: ErrorObject) -> str:
+    """Code, decline code and parameter of an error; never its free text."""
+    parts = [safe_word(part) for part in (error.code, error.decline_code, error.param) if part]
+    return " ".join(dict.fromkeys(parts)) or safe_word(error.type)

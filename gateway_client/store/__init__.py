@@ -1,0 +1,76 @@
+"""Every SQL statement of the charging half. One function is one transaction's work on a Session; no network, no clock.
+
+`perform` maps each database effect to its function. Opening, locking and committing are `db.py`'s.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy.orm import Session
+
+from gateway_client.charge import Charge
+from gateway_client.flow.effects import (
+    BeginSend,
+    Bind,
+    Claim,
+    DatabaseEffect,
+    GiveUp,
+    ProveAbsent,
+    ReadBinding,
+    ReadPending,
+    Settle,
+    T,
+)
+from gateway_client.store.claim import bind, claim, read_binding
+from gateway_client.store.gate import begin_send
+from gateway_client.store.reading import read_attempts, read_history, read_pending
+from gateway_client.store.rows import RECORDS
+from gateway_client.store.settle import give_up, prove_absent, settle
+from gateway_client.telemetry import SendEnded
+
+__all__ = ["RECORDS", "perform", "read_attempts", "read_history", "read_pending", "send_ended"]
+
+
+def perform(session: Session, effect: DatabaseEffect[T], now: datetime) -> T:
+    """Do one database effect at the provider's time `now`."""
+    return cast("T", _perform(session, effect, now))
+
+
+def _perform(session: Session, effect: DatabaseEffect[Any], now: datetime) -> object:  # noqa: PLR0911
+    match effect:
+        case ReadBinding():
+            return read_binding(session)
+        case Bind():
+            return bind(session, effect.binding, now)
+        case Claim():
+            return claim(session, effect, now)
+        case BeginSend():
+            return begin_send(session, effect, now)
+        case Settle():
+            return settle(session, effect, now)
+        case GiveUp():
+            return give_up(session, effect, now)
+        case ProveAbsent():
+            return prove_absent(session, effect, now)
+        case ReadPending():
+            return read_pending(session, effect)
+    raise TypeError(f"not a database effect: {type(effect).__name__}")
+
+
+def send_ended(effect: Settle, charge: Charge) -> SendEnded | None:
+    """The record of a settled send."""
+    if effect.send_no is None:
+        return None
+    answer = effect.answer
+    return SendEnded(
+        charge.intent_id,
+        charge.attempt,
+        effect.send_no,
+        charge.state,
+        answer.name,
+        answer.status,
+        answer.request_id,
+        answer.elapsed_ms,
+    )

@@ -1,0 +1,86 @@
+"""BeginSend, the gate: every condition of a send, checked on the locked row, in the commit that writes it down."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy.orm import Session
+
+from gateway_client.errors import ClockRefused, ConfigurationError
+from gateway_client.flow.effects import BeginSend, Begun, Held, Next
+from gateway_client.gateways.base import Binding
+from gateway_client.state import SENDABLE, Event
+from gateway_client.store.rows import Record, locked, move, refuse_open_finding, sends, sha256, store
+
+CLOCK_BEHIND_MAX = timedelta(minutes=1)  # two hosts, each corrected by a Date of whole seconds, differ by a little
+
+
+def begin_send(session: Session, effect: BeginSend, now: datetime) -> Begun | Held:
+    """Let one send through, written down with its time in this commit, or say what to do instead (DESIGN §6)."""
+    _check_store(session, effect, now)
+    record = _close_if_over(session, effect, locked(session, effect.intent_id, effect.attempt), now)
+    row, charge = record.row, record.charge()
+    if record.state.final:
+        return Held(charge, Next.NOTHING)
+    if row["provider_intent_id"] is not None:
+        return Held(charge, Next.RETRIEVE)
+    if (
+        record.state not in SENDABLE
+        or row["closed_at"] is not None
+        or record.server_errors() >= effect.profile.server_errors_max
+    ):
+        return Held(charge, Next.LOOK_UP)
+    other_credential = record.sends and record.sends[-1]["credential_id"] != effect.credential_id
+    if other_credential and record.in_doubt() and not effect.looked_up:
+        return Held(charge, Next.LOOK_UP_THEN_SEND)
+    _check_row(effect, row)
+    refuse_open_finding(session, effect.intent_id)
+    send_no = len(record.sends) + 1
+    session.execute(
+        insert(sends).values(
+            intent_id=effect.intent_id,
+            attempt=effect.attempt,
+            send_no=send_no,
+            credential_id=effect.credential_id,
+            begun_at=now,
+        )
+    )
+    first = {"first_sent_at": now} if row["first_sent_at"] is None else {}
+    after = move(session, record, Event.SEND_BEGUN, now, first)
+    return Begun(after.charge(), send_no, row["body"], row["api_version"])
+
+
+def _check_store(session: Session, effect: BeginSend, now: datetime) -> None:
+    """The store is still whom we think, and time has not gone back behind what it has seen."""
+    row = session.execute(select(store)).mappings().one()
+    if Binding(row["provider"], row["mode"], row["account"], row["namespace"]) != effect.binding:
+        raise ConfigurationError("the store was bound anew under this process: restart it. Nothing was sent.")
+    latest = row["latest_seen_at"]
+    if now < latest - CLOCK_BEHIND_MAX:
+        raise ClockRefused(
+            f"it is {now:%Y-%m-%d %H:%M:%S} UTC here, but this store has already seen {latest:%Y-%m-%d %H:%M:%S}: "
+            "a clock was set back. Nothing was sent."
+        )
+    if now > latest + timedelta(seconds=1):  # a write for each second is enough, however many charges it has
+        session.execute(update(store).values(latest_seen_at=now))
+
+
+def _close_if_over(session: Session, effect: BeginSend, record: Record, now: datetime) -> Record:
+    """Close the attempt for good once its key's life is over: after that the same key could be a new request."""
+    row = record.row
+    first = row["first_sent_at"]
+    over = first is not None and now - first >= effect.profile.key_life
+    if not over or row["closed_at"] is not None or record.state.final:
+        return record
+    return move(session, record, None, now, {"closed_at": now}, note="closed: the key's life is over")
+
+
+def _check_row(effect: BeginSend, row: RowMapping) -> None:
+    """What would be sent is what was frozen, under the key that every process computes."""
+    key = effect.binding.key("charge", row["intent_id"], row["attempt"])
+    if key != row["idempotency_key"] or sha256(row["body"]) != row["body_sha256"]:
+        raise ConfigurationError(
+            f"{row['intent_id']} attempt {row['attempt']}: the stored key or body is not the one that was frozen. The "
+            "row was changed by hand, or belongs to another store. Nothing was sent."
+        )

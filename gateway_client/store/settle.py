@@ -1,0 +1,130 @@
+"""What an answer, a person or a proof does to an attempt. The states are the table's, in `state.py`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import RowMapping, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from gateway_client.absence import why_not_absent
+from gateway_client.charge import Charge
+from gateway_client.errors import UnknownIntent
+from gateway_client.flow.effects import GiveUp, ProveAbsent, Settle
+from gateway_client.outcome import NAMES, Answer, Conflict, NotExecuted, Outcome, Succeeded
+from gateway_client.state import Event, State, contradicts, event_of
+from gateway_client.store.rows import (
+    Record,
+    append_event,
+    charges,
+    findings,
+    locked,
+    move,
+    of,
+    sends,
+    sha256,
+    with_sends,
+)
+
+
+def settle(session: Session, effect: Settle, now: datetime) -> Charge:
+    """Record what an answer proves. The same answer again changes nothing; a contradiction becomes a finding."""
+    record = locked(session, effect.intent_id, effect.attempt)
+    answer, outcome = effect.answer, effect.answer.outcome
+    if effect.send_no is not None:
+        record = _end_send(session, record, effect.send_no, answer, now)
+    if record.state.final:
+        if contradicts(record.state, outcome):
+            _find(session, record, answer, now)
+        return record.charge()
+    event = event_of(outcome, in_doubt=record.in_doubt(effect.send_no), saves_declines=effect.saves_declines)
+    changes: dict[str, object] = {"reason": getattr(outcome, "reason", None)}
+    if not isinstance(outcome, Conflict):  # the ids in such an answer belong to something else
+        changes |= _provider_ids(record.row, outcome)
+    if event is Event.NOT_EXECUTED and all(send["outcome"] == NAMES[NotExecuted] for send in record.sends):
+        # Nothing has left yet: else an outage longer than the key's life would close charges that never left.
+        changes["first_sent_at"] = None
+    return move(session, record, event, now, changes, answer=answer).charge()
+
+
+def _end_send(session: Session, record: Record, send_no: int, answer: Answer, now: datetime) -> Record:
+    session.execute(
+        update(sends)
+        .where(*of(sends, record.row), sends.c.send_no == send_no, sends.c.ended_at.is_(None))
+        .values(
+            ended_at=now,
+            outcome=answer.name,
+            reason=getattr(answer.outcome, "reason", None),
+            status=answer.status,
+            request_id=answer.request_id,
+            original_request=answer.original_request,
+            replayed=answer.replayed,
+            elapsed_ms=answer.elapsed_ms,
+        )
+    )
+    return with_sends(session, record.row)
+
+
+def _provider_ids(row: RowMapping, outcome: Outcome) -> dict[str, object]:
+    """The provider's ids as known from now on: a success names its own, anything else only fills what is missing."""
+    found = {name: getattr(outcome, name, None) for name in ("provider_intent_id", "provider_charge_id")}
+    if isinstance(outcome, Succeeded):
+        return {name: value or row[name] for name, value in found.items()}
+    return {name: row[name] or value for name, value in found.items()}
+
+
+def _find(session: Session, record: Record, answer: Answer, now: datetime) -> None:
+    """Open a finding: the provider contradicts a final state. The same disagreement is the same finding."""
+    intent_id, attempt = record.row["intent_id"], record.row["attempt"]
+    charge_id = getattr(answer.outcome, "provider_charge_id", None)
+    code = "status_mismatch"
+    finding_id = sha256(f"{code}:{intent_id}:{charge_id or ''}")[:16]
+    if session.execute(select(findings.c.id).where(findings.c.id == finding_id)).first() is not None:
+        return
+    detail = f"attempt {attempt} is {record.state} here, the provider says {answer.name} ({charge_id or 'no charge'})."
+    session.execute(
+        insert(findings).values(
+            id=finding_id,
+            code=code,
+            intent_id=intent_id,
+            attempt=attempt,
+            provider_charge_id=charge_id,
+            detail=detail,
+            found_at=now,
+        )
+    )
+    append_event(
+        session, (intent_id, attempt), now, record.state, f"finding {finding_id}", record.state, detail, answer
+    )
+
+
+def give_up(session: Session, effect: GiveUp, now: datetime) -> Charge:
+    """Cancel what was never sent, close what may have been; a provider's intent is cancelled by the flow."""
+    query = select(func.max(charges.c.attempt)).where(charges.c.intent_id == effect.intent_id)
+    newest = session.execute(query).scalar()
+    if newest is None:
+        raise UnknownIntent(f"{effect.intent_id} is not in this store. Nothing was sent.")
+    record = locked(session, effect.intent_id, newest)
+    if record.state.final or record.row["provider_intent_id"] is not None:
+        return record.charge()
+    reason = f"given up: {effect.because}"
+    if record.state is State.PREPARED:
+        return move(session, record, Event.CANCELED, now, {"reason": reason, "closed_at": now}).charge()
+    if record.row["closed_at"] is not None:
+        return record.charge()
+    note = f"closed: {effect.because}"
+    changes = {"reason": f"{reason}; not proven absent yet", "closed_at": now}
+    return move(session, record, None, now, changes, note=note).charge()
+
+
+def prove_absent(session: Session, effect: ProveAbsent, now: datetime) -> Charge:
+    """`absent`, when the four conditions hold for the row as it is now; else only the reason is brought up to date."""
+    record = locked(session, effect.intent_id, effect.attempt)
+    if record.state.final or record.state is State.PREPARED:
+        return record.charge()
+    why_not = why_not_absent(record.charge(), effect.profile, effect.scan)
+    if why_not is None:
+        reason = "proven: a complete list of the provider does not have it"
+        return move(session, record, Event.PROVEN_ABSENT, now, {"reason": reason}).charge()
+    session.execute(update(charges).where(*of(charges, record.row)).values(reason=why_not))
+    return locked(session, effect.intent_id, effect.attempt).charge()
