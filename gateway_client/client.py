@@ -141,7 +141,7 @@ class Client(Driver):
             case Now():
                 return self._time.now()
             case Wait():
-                seconds = effect.seconds_max * self._clock.jitter()
+                seconds = self._draw(effect)
                 self._clock.sleep(seconds)
                 return seconds
             case Tell():
@@ -272,7 +272,7 @@ class AsyncClient(Driver):
             case Now():
                 return self._time.now()
             case Wait():
-                seconds = effect.seconds_max * self._clock.jitter()
+                seconds = self._draw(effect)
                 await self._clock.sleep_async(seconds)
                 return seconds
             case Tell():

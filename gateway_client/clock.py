@@ -23,7 +23,7 @@ class Clock(Protocol):
     def time(self) -> float: ...
     def monotonic(self) -> float: ...
     def jitter(self) -> float:
-        """A number from 0.5 to 1 that spreads waits."""
+        """A number from 0 to 1 that spreads waits."""
         ...
 
     def sleep(self, seconds: float) -> None: ...
@@ -40,7 +40,7 @@ class SystemClock:
         return time.monotonic()
 
     def jitter(self) -> float:
-        return random.uniform(0.5, 1.0)  # noqa: S311 - spreads waits, protects nothing
+        return random.random()  # noqa: S311 - spreads waits, protects nothing
 
     def sleep(self, seconds: float) -> None:
         time.sleep(seconds)

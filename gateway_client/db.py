@@ -149,6 +149,11 @@ def create_file(path: str | None, *, owned: bool) -> None:
         return
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        folder = os.open(Path(path).absolute().parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # else a power cut could take the new file's name away with its rows
+        finally:
+            os.close(folder)
     except FileExistsError:
         return
     except OSError as error:
@@ -184,6 +189,8 @@ def check_durable(connection: Connection) -> None:
     connection.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_TIMEOUT_S * 1000}")
     journal = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
     connection.exec_driver_sql("PRAGMA synchronous = FULL")
+    connection.exec_driver_sql("PRAGMA fullfsync = 1")  # macOS: fsync alone does not reach the disk; no effect elsewhere
+    connection.exec_driver_sql("PRAGMA checkpoint_fullfsync = 1")
     require_durable(connection, journal)
 
 

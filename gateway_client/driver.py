@@ -18,7 +18,7 @@ from gateway_client.charge import Charge
 from gateway_client.clock import Clock, ProviderTime, Stopwatch, SystemClock
 from gateway_client.errors import AttemptRefused, InvalidInput, OutcomeNotRecorded, StoreUnavailable, UsageError
 from gateway_client.flow import Setup
-from gateway_client.flow.effects import Begun, CancelFirst, DatabaseEffect, ReadBinding, Settle
+from gateway_client.flow.effects import Begun, CancelFirst, DatabaseEffect, ReadBinding, Settle, Wait
 from gateway_client.gateways.base import Account, Binding, Gateway, NoReply, Reply
 from gateway_client.intent import PaymentIntent, check_attempt, check_namespace
 from gateway_client.outcome import CouldNotAsk
@@ -62,6 +62,9 @@ class Driver:
         if date is not None and isinstance(reply, Reply):
             self._time.learn(date, timedelta(milliseconds=reply.elapsed_ms))
         return reply
+
+    def _draw(self, wait: Wait) -> float:
+        return wait.seconds_min + (wait.seconds_max - wait.seconds_min) * self._clock.jitter()
 
     def _known(self) -> Account | None:
         """The account, when it was asked for and the provider was heard of within the hour; checks the clock."""

@@ -11,9 +11,8 @@ from gateway_client.errors import InvalidInput
 class RetryPolicy:
     """Limits of one call of `charge`; what is left over is finished by `resume`. Seconds, real numbers.
 
-    Delays double from `delay_s_first` up to `delay_s_max`; the driver draws each between half of it and all of it
-    (jitter, so that a herd spreads). A provider's Retry-After is honoured when it fits `retry_after_s_max`; a longer
-    one ends the call.
+    Delays double from `delay_s_first` up to `delay_s_max`; each is drawn between half of it and all of it, so that a
+    herd spreads. A provider's Retry-After is the least wait if it fits `retry_after_s_max`; a longer one ends the call.
     """
 
     sends_max: int = 4
@@ -30,9 +29,10 @@ class RetryPolicy:
             if not 0 <= getattr(self, field) <= 600:
                 raise InvalidInput(field, "must be a number of seconds from 0 to 600")
 
-    def delay_s(self, sends: int, retry_after_s: float | None) -> float | None:
-        """The longest wait before the next send, after `sends` so far; None when the provider asks for too long."""
-        if retry_after_s is not None and retry_after_s > self.retry_after_s_max:
+    def delay_s(self, tries: int, retry_after_s: float | None) -> tuple[float, float] | None:
+        """The least and the longest wait after `tries` tries, in seconds; None when the provider asks for too long."""
+        least = retry_after_s or 0.0
+        if least > self.retry_after_s_max:
             return None
-        ours = min(self.delay_s_max, self.delay_s_first * 2.0 ** min(sends - 1, 30))
-        return max(ours, retry_after_s or 0.0)
+        ours = min(self.delay_s_max, self.delay_s_first * 2.0 ** min(tries - 1, 30))
+        return max(least, ours / 2), max(least * 1.1, ours)

@@ -184,15 +184,20 @@ def contradicts(state: State, outcome: Outcome) -> bool:
     return state.refused and isinstance(outcome, Succeeded | Processing | Conflict)
 
 
+def _branches(exits: dict[Event, State]) -> list[str]:
+    last = len(exits) - 1
+    return [f"    {'└' if at == last else '├'}─ {event:<36} → {to}" for at, (event, to) in enumerate(exits.items())]
+
+
 def diagram() -> str:
     """The table as text: each state, what it means, and every event that leaves it."""
     lines = ["pending"]
     for state in PENDING:
         lines += ["", f"  {state:<16}{MEANING[state]}"]
         own = {event: to for event, to in TRANSITIONS[state].items() if event not in _EVIDENCE and to is not state}
-        lines += [f"    {'└' if event is list(own)[-1] else '├'}─ {event} → {to}" for event, to in own.items()]
+        lines += _branches(own)
     lines += ["", "from any pending state, on the provider's evidence", ""]
-    lines += [f"    {'└' if event is list(_EVIDENCE)[-1] else '├'}─ {event} → {to}" for event, to in _EVIDENCE.items()]
+    lines += _branches(_EVIDENCE)
     lines += ["", "final: nothing leaves these", ""]
     lines += [f"  {state:<16}{MEANING[state]}" for state in State if state.final]
     return "\n".join(lines) + "\n"

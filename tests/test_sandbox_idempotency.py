@@ -1,5 +1,6 @@
 """The sandbox's idempotency layer, in process: replay, mismatch, keys in use, pruning, and what is never saved."""
 
+import re
 from collections.abc import Iterator
 from urllib.parse import urlencode
 
@@ -54,6 +55,7 @@ def test_replay(client: httpx.Client, sandbox: Sandbox) -> None:
     }
     assert [first.headers["Original-Request"], second.headers["Original-Request"]] == [first.headers["Request-Id"]] * 2
     assert second.headers["Request-Id"] != first.headers["Request-Id"]
+    assert re.fullmatch(r"req_\w{14}", second.headers["Request-Id"])
     assert [first.headers.get("Idempotent-Replayed"), second.headers["Idempotent-Replayed"]] == [None, "true"]
     assert second.headers["Idempotency-Key"] == "key_1"
     assert [record.executed for record in sandbox.requests] == [True, False]
@@ -152,6 +154,20 @@ def test_slow_executes_without_anybody_waiting(sandbox: Sandbox) -> None:
     assert meanwhile.status == 409
     sandbox.clock.advance(DAY_S)
     assert [charge["created"] for charge in sandbox.charges] == [1_800_000_000 + 2 * DAY_S]
+
+
+def test_what_is_due_happens_as_time_passes() -> None:
+    """Nobody needs to advance the clock: what became due by itself has happened whenever somebody looks."""
+    now = [1_800_000_000.0]
+    sandbox = Sandbox(time=lambda: now[0])
+    sandbox.fault("late", times=2)
+    for key in ("key_1", "key_2"):
+        assert sandbox.finish(sandbox.begin(create_request(key))) == Lost()
+    now[0] += sandbox.late_s
+    replay = sandbox.finish(sandbox.begin(create_request("key_1")))
+    assert isinstance(replay, Reply)
+    assert dict(replay.headers)["Idempotent-Replayed"] == "true"
+    assert len(sandbox.charges) == 2
 
 
 def test_pruning(client: httpx.Client, sandbox: Sandbox) -> None:

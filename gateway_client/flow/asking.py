@@ -84,10 +84,10 @@ def question(
             return result
         _refuse_credential(result)
         passing = result.status is None or result.status in (409, 429) or result.status >= 500
-        pause_s = setup.policy.delay_s(tries, result.retry_after_s)
-        if not passing or pause_s is None or tries >= ASKS_MAX:
+        pause = setup.policy.delay_s(tries, result.retry_after_s)
+        if not passing or pause is None or tries >= ASKS_MAX:
             return result
-        yield from Wait(pause_s)
+        yield from Wait(*pause)
 
 
 def _account(gateway: Gateway, met: Account) -> str:

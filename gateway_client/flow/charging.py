@@ -121,7 +121,7 @@ def resume_flow(setup: Setup, rows_max: int | None, listener: Callable[[Charge],
             told.append(charge)
             yield from Tell(charge, listener)
     if unasked is not None:
-        raise ProviderUnavailable(f"the provider could not be asked: {unasked}. Nothing is lost; run resume again.")
+        raise ProviderUnavailable(f"not everything could be asked: {unasked}. Nothing is lost; run resume again.")
     return tuple(told)
 
 
@@ -170,12 +170,12 @@ def _finish(setup: Setup, binding: Binding, charge: Charge, *, looked_up: bool =
             return _Finished(charge)
         if answer.should_retry is False and isinstance(outcome, Unknown):
             return _Finished(charge, Next.LOOK_UP)  # "a retry changes nothing" is not "not charged"
-        pause_s = policy.delay_s(tries, answer.retry_after_s)
+        pause = policy.delay_s(tries, answer.retry_after_s)
         used_up = waited_s >= policy.in_flight_s_max if isinstance(outcome, InFlight) else sends >= policy.sends_max
-        if used_up or pause_s is None:
+        if used_up or pause is None:
             down = answer.status is None or answer.status in (502, 503, 504)
             return _Finished(charge, unasked=getattr(outcome, "reason", None) if down else None)
-        waited_s += yield from Wait(pause_s)
+        waited_s += yield from Wait(*pause)
 
 
 def _send(setup: Setup, begun: Begun) -> Flow[Answer]:

@@ -184,8 +184,9 @@ class Now(Effect[datetime]):
 
 @dataclass(frozen=True)
 class Wait(Effect[float]):
-    """Wait at most so many seconds (the driver draws the jitter); the seconds waited come back."""
+    """Wait, somewhere between two numbers of seconds; the seconds waited come back."""
 
+    seconds_min: float
     seconds_max: float
 
 

@@ -64,7 +64,7 @@ PROFILE = Profile(
     quiet_after_server_error=timedelta(hours=72),
     created_before_first_send=timedelta(minutes=15),
     unsent_life=timedelta(hours=24),
-    lookup_pages_max=20,
+    lookup_pages_max=50,
 )
 
 _INTENTS = "/v1/payment_intents"

@@ -3,7 +3,6 @@
 What a fault does to a request is told in `sandbox.py`.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -42,15 +41,13 @@ class _Script:
 class FaultPlan:
     """Decides the fault of each request as it arrives. Not thread-safe: its owner holds a lock.
 
-    Rates apply to POST only, scripts to whatever their pattern matches. A draw depends on the seed, the request's
-    idempotency key (else its method, target and body) and how often that was seen: never on other requests, so that
-    threads cannot change it.
+    Rates apply to POST only, scripts to whatever their pattern matches. A draw depends on the seed, the request and how
+    often it was seen, never on other requests: so threads cannot change it.
     """
 
     def __init__(self, seed: int, rates: Mapping[str, float]) -> None:
         self._seed = seed
         self._scripts: list[_Script] = []
-        self._seen: Counter[str] = Counter()
         self.rates = rates
 
     @property
@@ -74,16 +71,15 @@ class FaultPlan:
             raise ValueError(f"times must be at least 1, not {times}")
         self._scripts.append(_Script(fault, times, on))
 
-    def draw(self, request: Request) -> str | None:
-        identity = request.idempotency_key or f"{request.method} {request.target} {request.body!r}"
-        self._seen[identity] += 1
+    def draw(self, request: Request, identity: str, nth: int) -> str | None:
+        """The fault of the `nth` arrival of `identity`, which is the request's key, or all that it asks."""
         for script in self._scripts:
             if script.times and fnmatchcase(f"{request.method} {request.path}", script.on):
                 script.times -= 1
                 return script.fault
         if request.method != "POST":
             return None
-        left = fraction(self._seed, "fault", identity, self._seen[identity])
+        left = fraction(self._seed, "fault", identity, nth)
         for fault in FAULTS:
             left -= self._rates.get(fault, 0.0)
             if left < 0:

@@ -25,14 +25,13 @@ INTEGER_PATTERN = re.compile(r"-?[0-9]{1,15}")
 NAME_PATTERN = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
 
 
-def parse(query: str, body: bytes) -> Pairs:
-    """All parameters in the order they were sent, those of the query first."""
+def parse(query: str, body: bytes) -> Pairs | None:
+    """All parameters in the order they were sent, those of the query first; None when they are no form."""
     try:
-        pairs = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=FIELDS_MAX)
-        pairs += parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=FIELDS_MAX)
+        sent = "&".join(part for part in (query, body.decode("ascii")) if part)
+        return tuple(parse_qsl(sent, keep_blank_values=True, errors="strict", max_num_fields=FIELDS_MAX))
     except ValueError:
-        raise invalid("Invalid request: the parameters are not a well-formed form of at most 500 fields.") from None
-    return tuple(pairs)
+        return None
 
 
 def nest(pairs: Pairs) -> Tree:

@@ -7,7 +7,6 @@ I/O or knows the time: so the same model serves a transport, a port and a simula
 import json
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import assert_never
@@ -15,7 +14,7 @@ from typing import assert_never
 from gateway_client.sandbox.clock import Agenda
 from gateway_client.sandbox.credentials import is_restricted
 from gateway_client.sandbox.faults import FaultPlan
-from gateway_client.sandbox.form import Pairs, Tree, fingerprint, nest, parse
+from gateway_client.sandbox.form import FIELDS_MAX, Pairs, Tree, fingerprint, nest, parse
 from gateway_client.sandbox.intents import Intents
 from gateway_client.sandbox.keys import KEY_CHARACTERS_MAX, Claim, Keys, Saved
 from gateway_client.sandbox.names import name
@@ -52,6 +51,8 @@ class Exchange:
     identity: str
     """What its ids are derived from: the idempotency key, or for a request without one, everything it asks."""
     request_id: str
+    pairs: Pairs | None
+    """Its parameters; None when they are malformed."""
     record: int
     wait_s: float = 0.0
     """How long the caller waits before `finish`."""
@@ -78,7 +79,7 @@ class Model:
 
     def begin(self, request: Request, now: float) -> Exchange:
         """The request arrives: its fault is drawn and its key is taken, or its answer is known already."""
-        exchange = self._arrive(request, self.plan.draw(request))
+        exchange = self._arrive(request)
         match exchange.fault:
             case "refused":
                 exchange.answer = Lost(refused=True)
@@ -114,15 +115,15 @@ class Model:
                 assert_never(answer)
         return answer
 
-    def _arrive(self, request: Request, fault: str | None) -> Exchange:
+    def _arrive(self, request: Request, fault: str | None = None) -> Exchange:
+        """Writes the request down, with the fault that is given or else drawn."""
         identity = request.idempotency_key or f"{request.method} {request.target} {request.body!r}"
         self._arrivals[identity] += 1
-        params: Pairs = ()
-        with suppress(Refusal):  # recorded all the same, and refused when it is admitted
-            params = parse(request.query, request.body)
-        self.recorded.append(Recorded(request.method, request.path, params, request.idempotency_key, fault))
+        fault = fault or self.plan.draw(request, identity, self._arrivals[identity])
+        pairs = parse(request.query, request.body)
+        self.recorded.append(Recorded(request.method, request.path, pairs or (), request.idempotency_key, fault))
         request_id = name("req_", 14, self._seed, identity, self._arrivals[identity])
-        return Exchange(request, fault, identity, request_id, len(self.recorded) - 1)
+        return Exchange(request, fault, identity, request_id, pairs, len(self.recorded) - 1)
 
     def _deliver(self, exchange: Exchange, now: float) -> None:
         """A delivery whose answer nobody waits for."""
@@ -138,7 +139,7 @@ class Model:
             self._refuse_at_the_door(exchange, now)
             if exchange.answer is not None:
                 return
-            exchange.tree = nest(_parameters(request))
+            exchange.tree = nest(_parameters(exchange))
             exchange.operation = self._provider.operation(request.method, request.path, restricted=restricted)
             if exchange.fault == "in_use_409":
                 raise key_in_use(key or "")
@@ -267,13 +268,16 @@ class Model:
         return (*headers.items(), ("Request-Id", exchange.request_id), *_moment(now))
 
 
-def _parameters(request: Request) -> Pairs:
+def _parameters(exchange: Exchange) -> Pairs:
+    request = exchange.request
     content_type = request.headers.get("content-type", "application/x-www-form-urlencoded")
     if request.body and not content_type.startswith("application/x-www-form-urlencoded"):
         raise invalid("Invalid request (check that your POST content type is application/x-www-form-urlencoded).")
     if len(request.body) > BODY_BYTES_MAX:
         raise invalid(f"Invalid request: the body is larger than {BODY_BYTES_MAX} bytes.")
-    return parse(request.query, request.body)
+    if exchange.pairs is None:
+        raise invalid(f"Invalid request: the parameters are not a well-formed form of at most {FIELDS_MAX} fields.")
+    return exchange.pairs
 
 
 def _moment(now: float) -> tuple[tuple[str, str], ...]:

@@ -6,22 +6,17 @@ import string
 ALPHABET = string.digits + string.ascii_letters
 
 
-def digest(*parts: object) -> int:
-    """A number from 0 to 2**256 - 1; each part is prefixed with its length, so that no two lists collide."""
+def digest(*parts: object) -> bytes:
+    """32 bytes; each part is prefixed with its length, so that no two lists collide."""
     joined = "".join(f"{len(text)}:{text}" for text in map(str, parts))
-    return int.from_bytes(hashlib.sha256(joined.encode("utf-8", "surrogateescape")).digest(), "big")
+    return hashlib.sha256(joined.encode("utf-8", "surrogateescape")).digest()
 
 
 def fraction(*parts: object) -> float:
     """A number from 0 up to, and not including, 1."""
-    return (digest(*parts) >> 203) / 2**53
+    return (int.from_bytes(digest(*parts)[:7], "big") >> 3) / 2**53
 
 
 def name(prefix: str, length: int, *parts: object) -> str:
-    """`prefix` followed by `length` letters and digits."""
-    number = digest(prefix, *parts)
-    letters = []
-    for _ in range(length):
-        number, rest = divmod(number, len(ALPHABET))
-        letters.append(ALPHABET[rest])
-    return prefix + "".join(letters)
+    """`prefix` followed by `length` (at most 32) letters and digits."""
+    return prefix + "".join(ALPHABET[byte % len(ALPHABET)] for byte in digest(prefix, *parts)[:length])

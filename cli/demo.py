@@ -1,0 +1,6 @@
+"""Placeholder."""
+
+
+def demo() -> int:
+    """The whole story."""
+    return 0

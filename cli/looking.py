@@ -1,0 +1,141 @@
+"""The commands that only read: show, pending, states. They need the database and no key, and ask nobody else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import output, words
+from cli.charging import IntentId, Json
+from cli.settings import open_store, read_settings
+
+if TYPE_CHECKING:
+    from gateway_client import Charge
+    from gateway_client.db import Database
+
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SEND = "send_no ended_at outcome reason status request_id original_request replayed elapsed_ms".split()
+_EVENT = "event_no event state_before state_after reason request_id".split()
+_PAGE_ROWS_MAX = 500
+
+
+def show(intent_id: IntentId, as_json: Json = False) -> int:
+    """Show every attempt of an intent, with its sends and events."""
+    from gateway_client import UnknownIntent
+    from gateway_client.store import read_attempts, read_history
+
+    settings = read_settings()
+    database = open_store(settings)
+    found = database.transact(
+        lambda session: [(each, *read_history(session, each)) for each in read_attempts(session, intent_id)],
+        write=False,
+    )
+    database.close()
+    if not found:
+        raise UnknownIntent(f"{intent_id} is not in {settings.path}")
+    for one, sends, events in found:
+        history = _history(sends, events)
+        if as_json:
+            output.json_line({**one.as_json(), "history": history})
+        else:
+            _show(one, history)
+    return 0
+
+
+def pending(
+    older_than: Annotated[str, typer.Option(metavar="TIME", help="As 90s, 15m, 24h or 7d.")] = "24h",
+    as_json: Json = False,
+) -> int:
+    """List every pending charge, oldest first. Exit code: 1 when one is older than --older-than."""
+    threshold = _duration(older_than)
+    database = open_store(read_settings())
+    now = datetime.now(UTC)
+    rows: list[tuple[str, ...]] = []
+    count = over = 0
+    for one in _pending(database):
+        count += 1
+        over += now - one.created_at > threshold
+        if as_json:
+            output.json_line(one.as_json())
+        else:
+            passed = words.age(now - one.created_at)
+            rows.append((passed, one.state, one.intent_id, str(one.attempt), words.money(one), one.reason or ""))
+    database.close()
+    if rows:
+        output.table(("age", "state", "intent", "attempt", "amount", "reason"), rows, right=(0, 3, 4))
+    output.say(f"{count} pending, {over} older than {older_than}" if count else "nothing is pending")
+    return 1 if over else 0
+
+
+def states() -> int:
+    """Print the diagram of the states, from the table that the program runs on."""
+    from gateway_client.state import diagram
+
+    output.text_of(diagram())
+    return 0
+
+
+def _pending(database: Database) -> Iterator[Charge]:
+    """Every pending charge, page by page: an outage can leave many."""
+    from gateway_client.flow.effects import ReadPending
+    from gateway_client.store import read_pending
+
+    after: tuple[datetime, str, int] | None = None
+    while True:
+        question = ReadPending(after, _PAGE_ROWS_MAX)
+        page = database.transact(lambda session, asked=question: read_pending(session, asked), write=False)
+        yield from page
+        if len(page) < _PAGE_ROWS_MAX:
+            return
+        after = (page[-1].created_at, page[-1].intent_id, page[-1].attempt)
+
+
+def _duration(text: str) -> timedelta:
+    from gateway_client import InvalidInput
+
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise InvalidInput("--older-than", "must be a number with s, m, h or d, such as 90s, 15m, 24h or 7d")
+    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+
+
+def _history(sends: Any, events: Any) -> list[dict[str, Any]]:
+    """Sends and events in the order of their times; an event comes before the send that it let through."""
+    entries = [("event", event["at"], event, _EVENT) for event in events]
+    entries += [("send", send["begun_at"], send, _SEND) for send in sends]
+    entries.sort(key=lambda entry: entry[1])  # stable: of one moment, events first
+    return [{"kind": kind, "at": _plain(at), **_fields(row, names)} for kind, at, row, names in entries]
+
+
+def _fields(row: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    return {name: _plain(row[name]) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    from gateway_client.charge import iso
+
+    return iso(value) if isinstance(value, datetime) else value
+
+
+def _show(one: Charge, history: list[dict[str, Any]]) -> None:
+    for line in words.block(one):
+        output.data(line)
+    output.data(f"  key      {one.idempotency_key}")
+    rows = []
+    for entry in history:
+        if entry["kind"] == "send":
+            answer = " ".join(str(entry[name]) for name in ("status", "request_id") if entry[name] is not None)
+            replayed = " (a replay of the first answer)" if entry["replayed"] else ""
+            what = f"{entry['outcome'] or 'open: no outcome is on disk'} {answer}".strip() + replayed
+            rows.append((f"    {entry['at']}", f"send {entry['send_no']}", what))
+        else:
+            before, after = entry["state_before"], entry["state_after"]
+            moved = after if before in (None, after) else f"{before} → {after}"
+            why = f": {entry['reason']}" if entry["reason"] else ""
+            rows.append((f"    {entry['at']}", entry["event"], f"{moved}{why}"))
+    output.table(("    time", "event", "result"), rows)

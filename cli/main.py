@@ -1,0 +1,99 @@
+"""The app and its commands by name, and the one place where an exception becomes a sentence and an exit code.
+
+What a command does is in the file of its group; nothing of `gateway_client` is imported here before a command runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec
+
+import typer
+
+from cli import charging, demo, looking, output, setting_up
+
+DONE, PERSON, WRONG, NOT_NOW = 0, 1, 2, 3
+"""Done; done, something needs a person; wrong usage or settings, nothing was sent; safe to run again."""
+
+P = ParamSpec("P")
+
+app = typer.Typer(
+    name="paycli",
+    help="Charge exactly once through Stripe-like gateways. Every command is safe to run again.",
+    epilog="Exit codes: 0 done; 1 done, something needs a person; 2 wrong usage or settings, nothing was sent; "
+    "3 could not finish, safe to run again.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # no markup: what is shown may hold any text
+    pretty_exceptions_enable=False,  # they show local variables, and one of them could be a key
+)
+
+
+def _settled(command: Callable[P, int | None]) -> Callable[P, None]:
+    """The command, with its result or exception turned into an exit code."""
+
+    @wraps(command)
+    def settled(*arguments: P.args, **options: P.kwargs) -> None:
+        try:
+            code = command(*arguments, **options)
+        except KeyboardInterrupt:
+            output.say("interrupted; a charge that was begun is on disk: run `paycli resume`, or the same command again")
+            code = NOT_NOW
+        except Exception as error:
+            code = _told(error)
+        raise typer.Exit(code or DONE)
+
+    return settled
+
+
+def _told(error: Exception) -> int:
+    """Say what went wrong in a sentence; the exit code that it stands for."""
+    from gateway_client import errors  # loaded already when one of its exceptions is here
+
+    match error:
+        case errors.UsageError() | errors.ConfigurationError():
+            code = WRONG
+        case errors.NotNow():
+            code = NOT_NOW
+        case errors.ChargeOnceError():
+            code = PERSON
+        case OSError(errno=errno.EPIPE):
+            raise error  # whoever read our output has left; Typer ends quietly
+        case _:
+            return _internal(error)
+    output.error(str(error))
+    return code
+
+
+def _internal(error: Exception) -> int:
+    """A bug: where it happened, and no message or variable, because either could hold a key or a customer's data."""
+    output.error(f"internal error, {type(error).__name__}; this is a bug. What was begun is on disk. Where:")
+    for frame in traceback.extract_tb(error.__traceback__):
+        output.say(f"  {'/'.join(Path(frame.filename).parts[-2:])}, line {frame.lineno}, in {frame.name}")
+    return PERSON
+
+
+app.command()(_settled(setting_up.init))
+app.command()(_settled(charging.charge))
+app.command()(_settled(charging.resume))
+app.command()(_settled(charging.cancel))
+app.command()(_settled(looking.show))
+app.command()(_settled(looking.pending))
+app.command(cls=setting_up.SandboxCommand)(_settled(setting_up.sandbox))
+app.command()(_settled(looking.states))
+app.command()(_settled(demo.demo))
+
+
+def run() -> None:
+    """The console script `paycli`."""
+    output.never_fail_on_a_character(sys.stdout, sys.stderr)
+    app()
+
+
+if __name__ == "__main__":
+    run()

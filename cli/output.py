@@ -1,0 +1,71 @@
+"""The one place that prints: data on stdout, talk and errors on stderr, and nothing in either that could steer a terminal.
+
+No markup is interpreted and no colour is added: what is printed may have come from anywhere. Progress bars: `progress.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO
+
+# Control characters (escape codes begin with one), lone surrogates, and what reverses the direction of a line.
+_HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def harmless(text: str) -> str:
+    """The text with every character that could act on a terminal written out, as \\x1b."""
+    return _HARMFUL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def data(text: str) -> None:
+    """One line for stdout, at once: a process that is killed next has said what it did."""
+    print(harmless(text), flush=True)  # noqa: T201 - here, and nowhere else
+
+
+def text_of(lines: str) -> None:
+    """Several lines for stdout."""
+    for line in lines.splitlines():
+        data(line)
+
+
+def json_line(fields: Mapping[str, Any]) -> None:
+    """One object for programs, on one line of plain ASCII."""
+    data(json.dumps(fields).replace("\x7f", "\\u007f"))
+
+
+def say(text: str) -> None:
+    """One line of talk, for stderr."""
+    print(harmless(text), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def error(message: str) -> None:
+    """Why a command could not do what was asked."""
+    say(f"error: {message}")
+
+
+def table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    right: Sequence[int] = (),
+    write: Callable[[str], None] = data,
+) -> None:
+    """Aligned columns, never cut: a pipe has no width. `right` are the columns of numbers."""
+    cells = [tuple(harmless(str(cell)) for cell in row) for row in (headers, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
+    for row in cells:
+        padded = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        write("  ".join(padded).rstrip())
+
+
+def never_fail_on_a_character(*streams: TextIO | Any) -> None:
+    """Let a terminal that cannot show a character get its number: the charge is made by then, and must be reported."""
+    for stream in streams:
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")

@@ -1,0 +1,140 @@
+"""The commands that set things up: init makes the store, sandbox runs a provider to try it with."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from cli import output
+from cli.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from gateway_client.gateways.base import Binding
+    from gateway_client.sandbox.server import SandboxServer
+
+
+def init() -> int:
+    """Create the database and its tables, and bind it to the account of the key, if one is set. Safe to run twice."""
+    from gateway_client import ConfigurationError
+    from gateway_client.db import Database, has_tables
+
+    settings = read_settings()
+    if not settings.path.parent.is_dir():
+        raise ConfigurationError(f"there is no folder {settings.path.parent}: make it, or set PAYCLI_DATABASE_URL")
+    existed = settings.path.exists()
+    database = Database(settings.database_url)
+    try:
+        ours = existed and database.transact(lambda session: has_tables(session.connection()), write=False)
+        database.create()
+    finally:
+        database.close()
+    output.data(
+        f"{settings.path} was there already"
+        if ours
+        else f"{'added our tables to' if existed else 'created'} {settings.path}"
+    )
+    binding = _bound(settings)
+    if binding is None:
+        output.data("no key is set: the first charge binds it to the account of the key that it is made with")
+    else:
+        output.data(
+            f"it belongs to {binding.provider} account {binding.account}, {binding.mode} mode, "
+            f"namespace {binding.namespace}"
+        )
+    return 0
+
+
+def _bound(settings: Settings) -> Binding | None:
+    """Whom the store belongs to, once the provider has been asked; without a key, what is on disk."""
+    from datetime import UTC, datetime
+
+    from gateway_client import Client, Stripe
+    from gateway_client.db import Database
+    from gateway_client.flow import Setup, bind_flow
+    from gateway_client.flow.effects import ReadBinding
+    from gateway_client.store import perform
+
+    now = datetime.now(UTC)
+    if not os.environ.get("STRIPE_API_KEY") and not os.environ.get("STRIPE_API_KEY_FILE"):
+        database = Database(settings.database_url)
+        try:
+            return database.transact(lambda session: perform(session, ReadBinding(), now), write=False)
+        finally:
+            database.close()
+    gateway = Stripe.from_env()
+    with Client(
+        gateway, database=settings.database_url, namespace=settings.namespace, timeout_s=settings.timeout_s
+    ) as client:
+        return client.run(bind_flow(Setup(gateway, settings.namespace, settings.retry, now)))
+
+
+class SandboxCommand(TyperCommand):
+    """Its help lists the faults, which are looked up only when it is shown."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """The options, then the faults."""
+        from gateway_client.sandbox import FAULTS
+
+        super().format_options(ctx, formatter)
+        with formatter.section("Faults"):
+            formatter.write_dl(list(FAULTS.items()))
+
+
+def sandbox(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="A port of this machine; 0 for any free one.")] = 12111,
+    fault: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=RATE", help="How often it happens, as lost_reply=0.2; repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Fixes every id, and which request gets which fault.")] = 0,
+) -> int:
+    """Run a Stripe-style provider on this machine until Ctrl-C. It moves no money and forgets everything."""
+    from gateway_client import ConfigurationError, InvalidInput, Sandbox
+
+    try:
+        provider = Sandbox(seed=seed, faults=_rates(fault or []))
+    except ValueError as error:
+        raise InvalidInput("--fault", str(error)) from None
+    try:
+        server = provider.serve(port=port)
+    except OSError as error:
+        why = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
+        raise ConfigurationError(f"port {port} {why}; choose another one with --port, or 0 for any free one") from None
+    with server:
+        output.data(f"export STRIPE_API_KEY={provider.api_key}")
+        output.data(f"export PAYCLI_STRIPE_API_BASE={server.url}")
+        output.say(f"the sandbox listens on {server.url} until Ctrl-C; set the two variables where you run paycli")
+        _wait_for_the_end(server)
+    output.say(f"ended after {len(provider.requests)} requests and {len(provider.charges)} charges")
+    return 0
+
+
+def _rates(faults: list[str]) -> dict[str, float]:
+    rates: dict[str, float] = {}
+    for fault in faults:
+        name, sign, rate = fault.partition("=")
+        if not sign:
+            raise ValueError("must be NAME=RATE, such as lost_reply=0.2")
+        try:
+            rates[name] = float(rate)
+        except ValueError:
+            raise ValueError(f"the rate of {name} must be a number from 0 to 1") from None
+    return rates
+
+
+def _wait_for_the_end(server: SandboxServer) -> None:
+    """Until Ctrl-C, or until a supervisor ends us."""
+    ended = threading.Event()
+    earlier = signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
+    try:
+        while not ended.wait(3600):
+            pass
+    except KeyboardInterrupt:
+        pass  # the usual end, not an interruption
+    finally:
+        signal.signal(signal.SIGTERM, earlier)

@@ -1,0 +1,89 @@
+"""The settings of `paycli`, read from the environment, and what is opened by them: the store and the client.
+
+A wrong value is a ConfigurationError that names its variable. Keys are read by `Stripe.from_env`, never here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway_client import Client, RetryPolicy
+    from gateway_client.db import Database
+
+DATABASE_URL = "sqlite:///paycli.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says, checked."""
+
+    database_url: str
+    path: Path
+    namespace: str
+    timeout_s: float
+    retry: RetryPolicy
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings; an empty variable counts as not set."""
+    from gateway_client import ConfigurationError, InvalidInput, RetryPolicy
+    from gateway_client.db import database_path
+    from gateway_client.intent import check_namespace
+    from gateway_client.wire import checked_timeout
+
+    env = os.environ if environ is None else environ
+    variable = "PAYCLI_DATABASE_URL"
+    try:
+        url = env.get(variable) or DATABASE_URL
+        path = database_path(url)
+        if "file:" in url:
+            raise ConfigurationError(f"{variable}: name the file by its path, such as sqlite:////var/lib/paycli.db")
+        variable = "PAYCLI_NAMESPACE"
+        namespace = env.get(variable) or "default"
+        check_namespace(namespace)
+        variable = "PAYCLI_TIMEOUT_S"
+        timeout_s = checked_timeout(float(env.get(variable) or 30))
+        variable = "PAYCLI_SENDS_MAX"
+        retry = RetryPolicy(sends_max=int(env.get(variable) or RetryPolicy.sends_max))
+    except InvalidInput as error:
+        raise ConfigurationError(f"{variable} {error.problem}. Nothing was sent.") from None
+    except ValueError:  # of float() and int(), which would repeat the value
+        raise ConfigurationError(f"{variable} must be a number. Nothing was sent.") from None
+    return Settings(url, path, namespace, timeout_s, retry)
+
+
+def open_store(settings: Settings) -> Database:
+    """The store, which must exist: a job in another folder must not open an empty one and find nothing to do."""
+    from gateway_client import ConfigurationError
+    from gateway_client.db import Database, has_tables
+
+    if not settings.path.is_file():
+        raise ConfigurationError(
+            f"there is no database at {settings.path}: run `paycli init` to create it, or set PAYCLI_DATABASE_URL. "
+            "Nothing was sent."
+        )
+    database = Database(settings.database_url)
+    if not database.transact(lambda session: has_tables(session.connection()), write=False):
+        database.close()
+        raise ConfigurationError(f"{settings.path} has no tables of ours: run `paycli init`. Nothing was sent.")
+    return database
+
+
+def open_client(settings: Settings) -> Client:
+    """A client of the provider that the environment names, on the store, which must exist."""
+    from gateway_client import Client, Stripe
+
+    gateway = Stripe.from_env()
+    open_store(settings).close()
+    return Client(
+        gateway,
+        database=settings.database_url,
+        namespace=settings.namespace,
+        timeout_s=settings.timeout_s,
+        retry=settings.retry,
+    )

@@ -1,0 +1,87 @@
+"""Charges in words for people: what a state means, and what to do next. Programs read `Charge.as_json`."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway_client import Charge
+
+
+def money(charge: Charge) -> str:
+    """The amount as people write it; a row that holds what we would never send is shown in minor units."""
+    from gateway_client import InvalidInput
+
+    try:
+        return str(charge.money)
+    except InvalidInput:
+        return f"{charge.amount} minor units of {charge.currency.upper()}"
+
+
+def line(charge: Charge) -> str:
+    """A charge on one line."""
+    why = f"  {charge.reason}" if charge.reason else ""
+    return f"{charge.intent_id}  attempt {charge.attempt}  {money(charge)}  {charge.state}{why}"
+
+
+def block(charge: Charge) -> list[str]:
+    """A charge as a small table: what it came to, what that means and what to do."""
+    from gateway_client.state import MEANING
+
+    rows = {
+        "meaning": MEANING[charge.state],
+        "reason": charge.reason,
+        "amount": money(charge),
+        "charge": charge.provider_charge_id,
+        "intent": charge.provider_intent_id,
+        "sends": str(charge.sends),
+        "next": next_step(charge),
+    }
+    told = [f"  {name:<8} {text}" for name, text in rows.items() if text]
+    return [f"{charge.intent_id}, attempt {charge.attempt}: {charge.state}", *told]
+
+
+def next_step(charge: Charge) -> str:
+    """What a person can do now; "" when nothing is left to do."""
+    from gateway_client import State
+
+    named = shlex.quote(charge.intent_id)
+    match charge.state:
+        case State.SUCCEEDED:
+            return ""
+        case State.PREPARED:
+            return "run the same command again, or `paycli resume`"
+        case State.PROCESSING:
+            return "`paycli resume` asks for the result"
+        case State.REQUIRES_ACTION:
+            return f"`paycli resume` once the customer has acted, or `paycli cancel {named} --because …`"
+        case State.CONFLICT:
+            return f"look at it with `paycli show {named}`; `paycli resume` looks for the truth at the provider"
+        case State.SENDING | State.UNKNOWN:
+            return "`paycli resume`; it has not failed, so do not charge it under another intent id"
+    return f"to try anew: `paycli charge {named} --attempt {charge.attempt + 1} …`"
+
+
+def not_canceled(charge: Charge) -> str:
+    """Why giving up a charge did not make sure that it is never charged."""
+    from gateway_client import State
+
+    if charge.state is State.SUCCEEDED:
+        return f"{charge.intent_id} has succeeded: the money moved before it could be given up; a refund is up to you"
+    return (
+        f"{charge.intent_id} is {charge.state}: it is not sent again, but an earlier send may have charged it; "
+        "`paycli resume` finds out"
+    )
+
+
+def age(passed: timedelta) -> str:
+    """How long ago, in its two largest units: "2d 3h"."""
+    seconds = max(0, int(passed.total_seconds()))
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes}m"
+    return f"{minutes}m {seconds % 60}s" if minutes else f"{seconds}s"
