@@ -70,7 +70,9 @@ def resume(
     limit: Annotated[int | None, typer.Option(metavar="N", help="Look at so many charges at most.")] = None,
     as_json: Json = False,
 ) -> int:
-    """Finish every pending charge that can be finished now, and print those looked at.
+    """Finish what is pending, as far as it can be now.
+
+    Prints each charge that it looked at, as it is afterwards.
 
     Exit code: 0 when nothing pending is left; 1 when something is; 3 when the provider or database could not be asked.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -73,7 +74,10 @@ def pending(
 
 
 def states() -> int:
-    """Print the diagram of the states, from the table that the program runs on."""
+    """Print the diagram of the states.
+
+    It is made from the very table that the program runs on.
+    """
     from gateway_client.state import diagram
 
     output.text_of(diagram())
@@ -87,8 +91,7 @@ def _pending(database: Database) -> Iterator[Charge]:
 
     after: tuple[datetime, str, int] | None = None
     while True:
-        question = ReadPending(after, _PAGE_ROWS_MAX)
-        page = database.transact(lambda session, asked=question: read_pending(session, asked), write=False)
+        page = database.transact(partial(read_pending, effect=ReadPending(after, _PAGE_ROWS_MAX)), write=False)
         yield from page
         if len(page) < _PAGE_ROWS_MAX:
             return

@@ -42,7 +42,7 @@ def _settled(command: Callable[P, int | None]) -> Callable[P, None]:
         try:
             code = command(*arguments, **options)
         except KeyboardInterrupt:
-            output.say("interrupted; a charge that was begun is on disk: run `paycli resume`, or the same command again")
+            output.say("interrupted; a charge that was begun is on disk: run `paycli resume`, or this command again")
             code = NOT_NOW
         except Exception as error:
             code = _told(error)

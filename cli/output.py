@@ -1,6 +1,6 @@
-"""The one place that prints: data on stdout, talk and errors on stderr, and nothing in either that could steer a terminal.
+"""The one place that prints: data on stdout, talk and errors on stderr, nothing in either that steers a terminal.
 
-No markup is interpreted and no colour is added: what is printed may have come from anywhere. Progress bars: `progress.py`.
+No markup is interpreted and no colour is added: what is printed may have come from anywhere.
 """
 
 from __future__ import annotations

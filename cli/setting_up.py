@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 
 def init() -> int:
-    """Create the database and its tables, and bind it to the account of the key, if one is set. Safe to run twice."""
+    """Create the database and its tables. Safe to run twice.
+
+    When a key is set, the provider is asked for its account, and the store belongs to that account from then on.
+    """
     from gateway_client import ConfigurationError
     from gateway_client.db import Database, has_tables
 

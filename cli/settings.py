@@ -49,7 +49,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         variable = "PAYCLI_TIMEOUT_S"
         timeout_s = checked_timeout(float(env.get(variable) or 30))
         variable = "PAYCLI_SENDS_MAX"
-        retry = RetryPolicy(sends_max=int(env.get(variable) or RetryPolicy.sends_max))
+        retry = RetryPolicy(sends_max=int(env.get(variable) or RetryPolicy().sends_max))
     except InvalidInput as error:
         raise ConfigurationError(f"{variable} {error.problem}. Nothing was sent.") from None
     except ValueError:  # of float() and int(), which would repeat the value

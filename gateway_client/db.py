@@ -189,7 +189,7 @@ def check_durable(connection: Connection) -> None:
     connection.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_TIMEOUT_S * 1000}")
     journal = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
     connection.exec_driver_sql("PRAGMA synchronous = FULL")
-    connection.exec_driver_sql("PRAGMA fullfsync = 1")  # macOS: fsync alone does not reach the disk; no effect elsewhere
+    connection.exec_driver_sql("PRAGMA fullfsync = 1")  # macOS: plain fsync stops short of the disk
     connection.exec_driver_sql("PRAGMA checkpoint_fullfsync = 1")
     require_durable(connection, journal)
 

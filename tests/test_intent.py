@@ -21,7 +21,6 @@ VISA = "4242424242424242"
 # The numbers that networks and providers publish for testing.
 CARD_NUMBERS = {
     "visa": VISA,
-    "visa 13": "4222222222222",
     "visa 19": "4000000000000000006",
     "mastercard": "5555555555554444",
     "mastercard 2-series": "2223003122003222",

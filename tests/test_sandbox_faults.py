@@ -59,7 +59,7 @@ def client(sandbox: Sandbox, request: pytest.FixtureRequest) -> Iterator[httpx.C
     else:
         with (
             sandbox.serve() as server,
-            httpx.Client(base_url=server.url, headers=headers, timeout=5, trust_env=False) as client,
+            httpx.Client(base_url=server.url, headers=headers, timeout=5, trust_env=False, verify=False) as client,
         ):
             yield client
 
