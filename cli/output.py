@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 # Control characters (escape codes begin with one), lone surrogates, and what reverses the direction of a line.
@@ -62,6 +63,21 @@ def table(
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         write("  ".join(padded).rstrip())
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr while something is done, when a person is looking; what is yielded moves it."""
+    if not sys.stderr.isatty():
+        yield lambda steps: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("   {task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(harmless(what), total=total)
+        yield lambda steps: bar.advance(task, steps)
 
 
 def never_fail_on_a_character(*streams: TextIO | Any) -> None:

@@ -164,6 +164,7 @@ class Client(Driver):
             self._inherited.append(self._wire)  # never closed here: the sockets are the parent's
             self._database.after_fork()
             self._wire, self._lock = self._new_wire(), threading.Lock()
+            self._reopened()
         if not self._created:
             self._database.create()
             self._created = True
@@ -295,6 +296,7 @@ class AsyncClient(Driver):
             self._inherited.append(self._wire)
             self._database.after_fork()
             self._wire, self._lock = self._new_wire(), asyncio.Lock()
+            self._reopened()
         if not self._created:
             await self._database.create()
             self._created = True

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, inspect
 from sqlalchemy.engine import make_url
@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 LOCK_TIMEOUT_S = 5  # how long a transaction waits for another one before it gives up
 _CHECKED = "charge_once_durable"
+_QUIET: dict[str, Any] = {"hide_parameters": True}  # keys and bodies stay out of SQLAlchemy's log and messages
 
 
 class Database:
@@ -35,7 +36,7 @@ class Database:
 
     def __init__(self, database: str | Engine) -> None:
         if isinstance(database, str):
-            self._engine = create_engine(checked_url(database), connect_args={"timeout": LOCK_TIMEOUT_S})
+            self._engine = create_engine(checked_url(database), connect_args={"timeout": LOCK_TIMEOUT_S}, **_QUIET)
             self._owned = True
         elif isinstance(database, Engine):
             self._engine, self._owned = database, False
@@ -80,7 +81,7 @@ class AsyncDatabase:
 
         if isinstance(database, str):
             url = make_url(checked_url(database)).set(drivername="sqlite+aiosqlite")
-            self._engine = create_async_engine(url, connect_args={"timeout": LOCK_TIMEOUT_S})
+            self._engine = create_async_engine(url, connect_args={"timeout": LOCK_TIMEOUT_S}, **_QUIET)
             self._owned = True
         elif isinstance(database, AsyncEngine):
             self._engine, self._owned = database, False

@@ -105,10 +105,11 @@ class Driver:
         """False in a child process, which must open connections of its own."""
         if self._closed:
             raise UsageError("this client is closed")
-        if self._pid == os.getpid():
-            return True
-        self._pid, self._met = os.getpid(), None
-        return False
+        return self._pid == os.getpid()
+
+    def _reopened(self) -> None:
+        """The child has its own connections. Said last: another thread that comes earlier opens its own as well."""
+        self._met, self._pid = None, os.getpid()
 
 
 def not_recorded(effect: DatabaseEffect[Any], error: StoreUnavailable) -> StoreUnavailable:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from gateway_client.state import State
@@ -52,11 +53,10 @@ def emit(records: Iterable[Record], hook: Hook | None) -> None:
     for record in records:
         name = "send ended" if isinstance(record, SendEnded) else "state changed"
         fields = {field: value for field, value in asdict(record).items() if value is not None}
-        try:
-            words = " ".join(f"{field}={value}" for field, value in fields.items())
+        words = " ".join(f"{field}={value}" for field, value in fields.items())
+        # The charge is already on disk: a full log disk or a bug in a hook must not turn it into an error.
+        with suppress(Exception):
             logger.info("%s %s", name, words, extra={"charge": fields})
-            if hook is not None:
+        if hook is not None:
+            with suppress(Exception):
                 hook(record)
-        except Exception:
-            # The charge is already on disk: a full log disk or a metrics bug must not turn it into an error.
-            logging.getLogger("gateway_client.telemetry").debug("a telemetry hook failed", exc_info=True)

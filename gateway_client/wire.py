@@ -7,6 +7,7 @@ the whole exchange in seconds and bytes. What a reply means is the gateway's to 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
 import time
@@ -53,17 +54,19 @@ class Wire:
 
     def exchange(self, request: Request, age_s: Age) -> Reply | NoReply:
         """Send one request, unless its decision is too old at the first byte."""
-        watch = _Watch()
+        watch, trail = _Watch(), _Trail(age_s)
         self._deadline.at = time.monotonic() + self._timeout_s
 
         def trace(event: str, info: dict[str, Any]) -> None:
-            _check_age(event, age_s)
+            trail.follow(event)
 
         try:
-            _check_age(None, age_s)
+            trail.check_age()
             built = _build(self._client, self._gateway, request, trace)
             response = self._client.send(built, stream=True)
             try:
+                if _compressed(response):
+                    return NoReply(True, "the answer is compressed, which was not asked for", watch.ms)
                 body = bytearray()
                 for chunk in response.iter_bytes():
                     body += chunk
@@ -72,7 +75,7 @@ class Wire:
             finally:
                 response.close()
         except (_Paused, httpx.HTTPError, httpx.StreamError, OSError) as error:
-            return _no_reply(error, watch.ms, self._timeout_s)
+            return _no_reply(error, trail, watch.ms, self._timeout_s)
         return _reply(response, bytes(body), watch.ms)
 
     def close(self) -> None:
@@ -91,17 +94,19 @@ class AsyncWire:
 
     async def exchange(self, request: Request, age_s: Age) -> Reply | NoReply:
         """Send one request, unless its decision is too old at the first byte."""
-        watch = _Watch()
+        watch, trail = _Watch(), _Trail(age_s)
 
         async def trace(event: str, info: dict[str, Any]) -> None:
-            _check_age(event, age_s)
+            trail.follow(event)
 
         try:
-            _check_age(None, age_s)
+            trail.check_age()
             built = _build(self._client, self._gateway, request, trace)
             async with asyncio.timeout(self._timeout_s):
                 response = await self._client.send(built, stream=True)
                 try:
+                    if _compressed(response):
+                        return NoReply(True, "the answer is compressed, which was not asked for", watch.ms)
                     body = bytearray()
                     async for chunk in response.aiter_bytes():
                         body += chunk
@@ -110,7 +115,7 @@ class AsyncWire:
                 finally:
                     await response.aclose()
         except (_Paused, httpx.HTTPError, httpx.StreamError, OSError) as error:
-            return _no_reply(error, watch.ms, self._timeout_s)
+            return _no_reply(error, trail, watch.ms, self._timeout_s)
         return _reply(response, bytes(body), watch.ms)
 
     async def close(self) -> None:
@@ -145,18 +150,40 @@ def _build(
     )
 
 
-def _check_age(event: str | None, age_s: Age) -> None:
-    """At the start, and again when httpcore is about to write the first byte: connecting may have taken long."""
-    if event in (None, "http11.send_request_headers.started") and age_s() > BEGUN_S_MAX:
-        raise _Paused
+def _compressed(response: httpx.Response) -> bool:
+    """A compressed answer could be a bomb: a megabyte that decodes to a gigabyte."""
+    return str(response.headers.get("content-encoding", "identity")).lower() != "identity"
 
 
-def _no_reply(error: Exception, elapsed_ms: int, timeout_s: float) -> NoReply:
+class _Trail:
+    """How far httpcore came with one request, by its trace events. Mocked transports leave no trail."""
+
+    def __init__(self, age_s: Age) -> None:
+        self._age_s = age_s
+        self._connecting = self._writing = False
+
+    @property
+    def stopped_before_writing(self) -> bool:
+        return self._connecting and not self._writing
+
+    def follow(self, event: str) -> None:
+        if event == "connection.connect_tcp.started":
+            self._connecting = True
+        elif event == "http11.send_request_headers.started":
+            self.check_age()  # again, at the first byte: connecting may have taken long
+            self._writing = True
+
+    def check_age(self) -> None:
+        if self._age_s() > BEGUN_S_MAX:
+            raise _Paused
+
+
+def _no_reply(error: Exception, trail: _Trail, elapsed_ms: int, timeout_s: float) -> NoReply:
     if isinstance(error, _Paused):
         return NoReply(
             False, "not sent: this process was paused too long before the first byte", elapsed_ms, paused=True
         )
-    if isinstance(error, _NOT_SENT):
+    if isinstance(error, _NOT_SENT) or trail.stopped_before_writing:
         return NoReply(
             False, f"not sent: no connection to the provider ({str(error) or type(error).__name__})", elapsed_ms
         )
@@ -228,8 +255,28 @@ class _DeadlineBackend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        stream = super().connect_tcp(host, port, timeout, local_address, socket_options)
-        return _DeadlineStream(stream, self._deadline)
+        # One address after the other, within one time: `socket.create_connection` would give each of them all of it.
+        end = time.monotonic() + self._deadline.cap(timeout)
+        failure: Exception = httpcore.ConnectError(f"no address for {host}")
+        for address in _addresses(host, port):
+            left = end - time.monotonic()
+            if left <= 0:
+                break
+            try:
+                stream = super().connect_tcp(address, port, left, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+            else:
+                return _DeadlineStream(stream, self._deadline)
+        raise failure
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise httpcore.ConnectError(str(error)) from error
+    return [str(address[4][0]) for address in found]
 
 
 class _DeadlineTransport(httpx.HTTPTransport):

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from sqlalchemy import create_engine
 
-from gateway_client import AsyncClient, Client, Money, PaymentIntent, Sandbox, State, Stripe
+from gateway_client import AsyncClient, Client, Money, NotNow, PaymentIntent, Sandbox, State, Stripe
 from gateway_client.flow.effects import Effect
 from gateway_client.tables import Base
 
@@ -57,7 +57,7 @@ class Mortal(Client):
     """Dies before effect number `dies_at` (the first is 0), or right after an effect of the type `dies_after`."""
 
     dies_at: int | None = None
-    dies_after: type[Effect[object]] | None = None
+    dies_after: type[Effect[Any]] | None = None
     performed = 0
 
     def perform(self, effect: Effect[T]) -> T:
@@ -95,19 +95,18 @@ class World:
         self.path = folder / "kill.db"
         # One engine for all clients: what a process forgets when it dies is the client's, statements are compiled once.
         self.engine = create_engine(f"sqlite:///{self.path}")
-        self.restart()
+        self.sandbox = Sandbox(time=self.clock.time)
         with self.client() as client:
-            client.find(ORDER.intent_id)
+            assert client.find(ORDER.intent_id) is None  # creates the file and its tables
         self.watcher = sqlite3.connect(self.path, timeout=0, isolation_level=None)
+        self.restart()
 
     def restart(self, fault: str | None = None, *, times: int = 1, on: str = "POST /v1/payment_intents") -> None:
         """An empty store, and a new provider whose next requests meet the fault."""
-        if self.path.exists():
-            with self.engine.begin() as connection:
-                for table in reversed(Base.metadata.sorted_tables):
-                    connection.execute(table.delete())
+        tables = [table.name for table in reversed(Base.metadata.sorted_tables)]
+        self.watcher.executescript("BEGIN;" + "".join(f"DELETE FROM {name};" for name in tables) + "COMMIT;")
         self.sandbox = Sandbox(time=self.clock.time)
-        self.sandbox.slow_s = TIMEOUT_S + 10
+        self.sandbox.slow_s = TIMEOUT_S + 1
         if fault is not None:
             self.sandbox.fault(fault, times=times, on=on)
 
@@ -115,7 +114,7 @@ class World:
         self.watcher.close()
         self.engine.dispose()
 
-    def client(self, dies_at: int | None = None, dies_after: type[Effect[object]] | None = None) -> Mortal:
+    def client(self, dies_at: int | None = None, dies_after: type[Effect[Any]] | None = None) -> Mortal:
         """A new process, in effect."""
         gateway = Stripe(self.sandbox.api_key)
         client = Mortal(gateway, database=self.engine, transport=Door(self), clock=self.clock, timeout_s=TIMEOUT_S)
@@ -127,7 +126,7 @@ class World:
         act: Callable[[Client], object],
         dies_at: int | None = None,
         *,
-        dies_after: type[Effect[object]] | None = None,
+        dies_after: type[Effect[Any]] | None = None,
     ) -> bool:
         """Let a new process do something and die on the way; False when it came to its end first."""
         with self.client(dies_at, dies_after) as client:
@@ -166,7 +165,7 @@ class World:
 
 
 class Door(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """The provider's door: what must be true of the store whenever a request passes is checked here (S2, S3, S5, S23)."""
+    """The provider's door: what must be true of the store when a request passes is checked here (S2, S3, S5, S23)."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -209,8 +208,6 @@ class Door(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
 def later(world: World, hours: float, *acts: Callable[[], object]) -> list[str]:
     """The states after some hours, in which a living process did these things; what must wait may say so."""
-    from gateway_client import NotNow
-
     world.clock.sleep(hours * 3600)
     for act in acts:
         with suppress(NotNow):

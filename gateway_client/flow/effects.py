@@ -7,7 +7,7 @@ drivers are in `client.py`; what a database effect does is one function of a Ses
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
 from typing import Any, Generic, TypeVar
@@ -56,7 +56,7 @@ class Draft:
     """What a new attempt freezes in its row."""
 
     idempotency_key: str
-    body: str
+    body: str = field(repr=False)
     api_version: str
 
 
@@ -92,7 +92,7 @@ class Begun:
 
     charge: Charge
     send_no: int
-    body: str
+    body: str = field(repr=False)
     api_version: str
     age_s: Callable[[], float] = lambda: 0.0
 

@@ -6,7 +6,7 @@ To add another gateway, write this protocol for it; flow, states, store and driv
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -57,8 +57,8 @@ class Request:
 
     method: str
     path: str  # with its query
-    body: str | None = None
-    idempotency_key: str | None = None
+    body: str | None = field(default=None, repr=False)
+    idempotency_key: str | None = field(default=None, repr=False)
     api_version: str | None = None
 
 
@@ -68,7 +68,7 @@ class Reply:
 
     status: int
     headers: dict[str, str]
-    body: bytes
+    body: bytes = field(repr=False)
     elapsed_ms: int
 
 

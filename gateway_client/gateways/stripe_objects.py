@@ -113,7 +113,7 @@ def http_date(text: str | None) -> datetime | None:
     """An HTTP date (RFC 9110), aware, UTC; None when it is missing or unreadable."""
     try:
         date = parsedate_to_datetime(text) if text else None
-    except ValueError:
+    except (ValueError, OverflowError, TypeError):
         return None
     return date if date is None or date.tzinfo else date.replace(tzinfo=UTC)
 

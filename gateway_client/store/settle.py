@@ -34,8 +34,10 @@ def settle(session: Session, effect: Settle, now: datetime) -> Charge:
     if effect.send_no is not None:
         record = _end_send(session, record, effect.send_no, answer, now)
     if record.state.final:
-        if contradicts(record.state, outcome):
-            _find(session, record, answer, now)
+        if _second_success(record, outcome):
+            _find(session, record, "duplicate_charge", answer, now)
+        elif contradicts(record.state, outcome):
+            _find(session, record, "status_mismatch", answer, now)
         return record.charge()
     event = event_of(outcome, in_doubt=record.in_doubt(effect.send_no), saves_declines=effect.saves_declines)
     changes: dict[str, object] = {"reason": getattr(outcome, "reason", None)}
@@ -73,11 +75,21 @@ def _provider_ids(row: RowMapping, outcome: Outcome) -> dict[str, object]:
     return {name: row[name] or value for name, value in found.items()}
 
 
-def _find(session: Session, record: Record, answer: Answer, now: datetime) -> None:
+def _second_success(record: Record, outcome: Outcome) -> bool:
+    """The provider names another charge than the one that succeeded: it charged twice under one key."""
+    charge_id = record.row["provider_charge_id"]
+    return (
+        record.state is State.SUCCEEDED
+        and isinstance(outcome, Succeeded)
+        and None not in (charge_id, outcome.provider_charge_id)
+        and charge_id != outcome.provider_charge_id
+    )
+
+
+def _find(session: Session, record: Record, code: str, answer: Answer, now: datetime) -> None:
     """Open a finding: the provider contradicts a final state. The same disagreement is the same finding."""
     intent_id, attempt = record.row["intent_id"], record.row["attempt"]
     charge_id = getattr(answer.outcome, "provider_charge_id", None)
-    code = "status_mismatch"
     finding_id = sha256(f"{code}:{intent_id}:{charge_id or ''}")[:16]
     if session.execute(select(findings.c.id).where(findings.c.id == finding_id)).first() is not None:
         return

@@ -1,0 +1,216 @@
+"""The demo's story, from top to bottom, and its words. Every figure in it is read from the two ledgers.
+
+What is charged is in `demo_load.py`, the process that is killed in `demo_child.py`, the comparison in `audit.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from cli import demo_load, output
+from cli.audit import Figures, compare
+from cli.demo_child import AT_ONCE as CHILD_AT_ONCE
+from cli.demo_report import report, report_faults, verdict
+from gateway_client import Charge, NotNow, PaymentIntent, Sandbox, State, Stripe
+from gateway_client.clock import Clock, SystemClock
+from gateway_client.db import Database
+from gateway_client.sandbox.server import SandboxServer
+from gateway_client.store import read_attempts
+
+AT_ONCE = 8
+ROUNDS_MAX = 6
+WAIT_S_MAX = 60.0  # for the other process, on a slow machine
+SLOW_S, SLOW_S_AT_THE_KILL = 0.2, 1.0
+
+RATES = {
+    "refused": 0.03,
+    "lost_request": 0.04,
+    "lost_reply": 0.12,
+    "cut_body": 0.03,
+    "html_body": 0.02,
+    "error_500": 0.03,
+    "error_500_charged": 0.05,
+    "error_500_later": 0.02,
+    "unavailable_503": 0.04,
+    "in_use_409": 0.05,
+    "rate_limited_429": 0.06,
+    "slow": 0.06,
+    "duplicate": 0.03,
+    "late": 0.02,
+}
+"""How many of the requests go wrong, and how: more than half, in all."""
+
+LATER = timedelta(hours=73)  # an hour after the last moment at which a provider may still carry out a failed request
+
+
+class Story:
+    """One run: a provider, a database and the intents."""
+
+    def __init__(self, seed: int, count: int, folder: Path) -> None:
+        self._seed = seed
+        self._wanted = demo_load.intents(count)
+        self._share = count - count // 3  # where the share of the process begins that will be killed
+        self._url = f"sqlite:///{folder / 'demo.db'}"
+        self._sandbox = Sandbox(seed=seed, faults=RATES)
+        self._sandbox.slow_s = SLOW_S
+
+    def run(self) -> bool:
+        """Tell it; whether the ledgers agree, now and three days later."""
+        count = len(self._wanted)
+        output.say(f"charge-once: {count} payments through a provider that fails on purpose (seed {self._seed})")
+        with self._sandbox.serve() as server:
+            gateway = Stripe(self._sandbox.api_key, api_base=server.url)
+            output.say(f"The provider is a sandbox on {server.url}: nothing leaves this machine, no money moves.")
+            self._charge(gateway)
+            self._kill(server)
+            self._start_again(gateway)
+            _step("4. `resume` finishes what is left: it sends the same request again, or looks for its result.")
+            self._resume(gateway, None)
+            report_faults(self._sandbox.requests)
+            _step("5. The two ledgers, side by side. The provider's was never asked for while charging.")
+            now = self._audit()
+            report(now)
+            hours = LATER / timedelta(hours=1)
+            _step(
+                f"6. {hours:g} hours later (both clocks are moved): `resume` again, for what could not be proven before."
+            )
+            self._sandbox.clock.advance(LATER.total_seconds())
+            self._resume(gateway, _LaterClock())
+            later = self._audit()
+            report(later)
+        verdict(now, later)
+        return now.right and later.right
+
+    def _charge(self, gateway: Stripe) -> None:
+        first = self._wanted[: self._share]
+        _step(
+            f"1. A service charges {len(first)} intents, {AT_ONCE} at a time. Answers get lost, connections break,",
+            "requests fail before they were carried out, or after. It repeats the same key, never a new one.",
+        )
+        self._charge_all(gateway, first)
+
+    def _kill(self, server: SandboxServer) -> None:
+        """Kill a charging process while its requests are on their way."""
+        share = self._wanted[self._share :]
+        middle = self._share + len(share) // 2
+        in_flight = min(CHILD_AT_ONCE, len(self._wanted) - middle)
+        _step(f"2. Another process charges the other {len(share)}, {CHILD_AT_ONCE} at a time, and is killed: kill -9.")
+        child = self._child(server, middle)
+        watchdog = threading.Timer(WAIT_S_MAX, child.kill)
+        watchdog.start()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        with child, output.progress("charging in the other process", len(share)) as advance:
+            try:
+                child.stdout.readline()  # it has charged its first half
+                advance(middle - self._share)
+                self._sandbox.slow_s = SLOW_S_AT_THE_KILL
+                self._sandbox.fault("slow", times=in_flight)
+                before = len(self._sandbox.requests)
+                child.stdin.write("go on\n")
+                child.stdin.flush()
+                while len(self._sandbox.requests) < before + in_flight and child.poll() is None:
+                    time.sleep(0.002)
+            finally:
+                watchdog.cancel()
+                child.kill()
+        self._sandbox.slow_s = SLOW_S
+        waiting = sum(row.state is State.SENDING for row in self._rows())
+        arrived = len(self._sandbox.requests) - before
+        output.say(
+            f"   Killed (exit status {child.returncode}) while {arrived} of its requests were being carried out."
+        )
+        output.say(f"   The database says `sending` of {waiting} charges: nobody on this side knows their result.")
+
+    def _child(self, server: SandboxServer, middle: int) -> subprocess.Popen[str]:
+        arguments = map(str, (len(self._wanted), self._share, middle))
+        return subprocess.Popen(  # noqa: S603 - our own module, our own arguments
+            [sys.executable, "-m", "cli.demo_child", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=_environment(server.url, self._sandbox.api_key, self._url),
+        )
+
+    def _start_again(self, gateway: Stripe) -> None:
+        again = self._wanted[self._share :]
+        _step(f"3. It starts again and is handed the same {len(again)} intents. Those already charged cost no request.")
+        self._charge_all(gateway, again)
+
+    def _resume(self, gateway: Stripe, clock: Clock | None) -> None:
+        for number in range(1, ROUNDS_MAX + 1):
+            looked_at: list[Charge] = []
+            asked = True
+            try:
+                with demo_load.client(gateway, self._url, clock) as opened:
+                    opened.resume(on_charge=looked_at.append)
+            except NotNow as error:
+                asked = False
+                output.say(f"   {error}")
+            finished = sum(row.final for row in looked_at)
+            output.say(f"   round {number}: looked at {len(looked_at)}, finished {finished}")
+            if asked and finished in (0, len(looked_at)):
+                return  # nothing is left, or nothing more can be proven today
+
+    def _charge_all(self, gateway: Stripe, wanted: Sequence[PaymentIntent]) -> None:
+        told: list[Charge] = []
+        with (
+            output.progress(f"charging {len(wanted)} intents", len(wanted)) as advance,
+            demo_load.client(gateway, self._url) as opened,
+        ):
+
+            def tell(charge: Charge) -> None:
+                told.append(charge)
+                advance(1)
+
+            demo_load.charge_all(opened, wanted, AT_ONCE, tell)
+        counts = Counter(charge.state for charge in told)
+        output.say("   " + ", ".join(f"{count} {state}" for state, count in counts.most_common()))
+
+    def _rows(self) -> list[Charge]:
+        """Every row of ours, read from the database file anew."""
+        database = Database(self._url)
+        try:
+            return database.transact(
+                lambda session: [row for intent in self._wanted for row in read_attempts(session, intent.intent_id)],
+                write=False,
+            )
+        finally:
+            database.close()
+
+    def _audit(self) -> Figures:
+        return compare(self._wanted, self._sandbox.charges, self._rows())
+
+
+def _step(*lines: str) -> None:
+    output.say("")
+    for number, line in enumerate(lines):
+        output.say(line if number == 0 else f"   {line}")
+
+
+class _LaterClock(SystemClock):
+    """This machine's clock, moved as the provider's is."""
+
+    def time(self) -> float:
+        return super().time() + LATER.total_seconds()
+
+
+def _environment(api_base: str, api_key: str, database_url: str) -> dict[str, str]:
+    """The other process's: nothing of the user's own settings, and no key but the sandbox's."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PAYCLI_", "STRIPE_"))}
+    here = str(Path(__file__).resolve().parent.parent)
+    return {
+        **inherited,
+        "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))),
+        "STRIPE_API_KEY": api_key,
+        "PAYCLI_STRIPE_API_BASE": api_base,
+        "PAYCLI_DATABASE_URL": database_url,
+    }

@@ -1,0 +1,283 @@
+"""What tests of the charging story share: a clock that only moves when told, and a world of one provider and one store.
+
+Nothing here sleeps, listens or leaves the process; what is expected of the story is told in the tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+import httpx
+from sqlalchemy import create_engine
+
+from gateway_client import AsyncClient, Charge, Client, Money, PaymentIntent, RetryPolicy, Sandbox, State, Stripe, store
+from gateway_client.db import Database
+from gateway_client.flow.effects import DatabaseEffect
+from gateway_client.gateways.base import Binding
+from gateway_client.sandbox.wire import Recorded
+
+T = TypeVar("T")
+
+START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+USD_20 = Money(2000, "usd")
+ORDER = PaymentIntent("order_42", USD_20, "pm_card_visa")
+DECLINED = PaymentIntent("order_42", USD_20, "pm_card_chargeDeclined")
+ONE_SEND = RetryPolicy(sends_max=1)
+"""A call that makes one send and leaves the rest to the next call."""
+
+Hook = Callable[[httpx.Request], httpx.Response | None]
+Listener = Callable[[Charge], None]
+
+
+class FakeClock:
+    """A machine's clock (gateway_client.clock.Clock): moves only when told, or when somebody waits; may be wrong."""
+
+    def __init__(self, now: datetime = START) -> None:
+        self._true_s = now.timestamp()
+        self._monotonic_s = 0.0
+        self.wrong_s = 0.0  # how far this machine's clock is ahead of the true time
+        self.slept_s: list[float] = []
+
+    def true_time(self) -> float:
+        """For `Sandbox(time=…)`: the provider's clock is right."""
+        return self._true_s
+
+    def time(self) -> float:
+        return self._true_s + self.wrong_s
+
+    def monotonic(self) -> float:
+        return self._monotonic_s
+
+    def jitter(self) -> float:
+        return 1.0
+
+    def sleep(self, seconds: float) -> None:
+        self.slept_s.append(seconds)
+        self.advance(seconds=seconds)
+
+    async def sleep_async(self, seconds: float) -> None:
+        self.sleep(seconds)
+
+    def advance(self, *, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
+        """Time goes by, here and at the provider."""
+        passed_s = timedelta(hours=hours, minutes=minutes, seconds=seconds).total_seconds()
+        self._true_s += passed_s
+        self._monotonic_s += passed_s
+
+    @property
+    def now(self) -> datetime:
+        """The true time."""
+        return datetime.fromtimestamp(self._true_s, UTC)
+
+
+class Killed(BaseException):
+    """What a SIGKILL is to a call: nothing of it runs any more."""
+
+
+class AnyClient(Protocol):
+    """The words that Client and AsyncClient share, called without `await`."""
+
+    def charge(self, intent: PaymentIntent, *, attempt: int | None = None) -> Charge: ...
+    def prepare(self, intent: PaymentIntent, *, attempt: int | None = None) -> Charge: ...
+    def resume(self, limit: int | None = None, *, on_charge: Listener = ...) -> tuple[Charge, ...]: ...
+    def cancel(self, intent_id: str, *, because: str) -> Charge: ...
+    def find(self, intent_id: str, *, attempt: int | None = None) -> Charge | None: ...
+    def close(self) -> None: ...
+
+
+class Awaited:
+    """An AsyncClient in a loop of its own, called as a Client is."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client, self._runner = client, asyncio.Runner()
+
+    def charge(self, intent: PaymentIntent, *, attempt: int | None = None) -> Charge:
+        return self._runner.run(self._client.charge(intent, attempt=attempt))
+
+    def prepare(self, intent: PaymentIntent, *, attempt: int | None = None) -> Charge:
+        return self._runner.run(self._client.prepare(intent, attempt=attempt))
+
+    def resume(self, limit: int | None = None, *, on_charge: Listener = lambda charge: None) -> tuple[Charge, ...]:
+        return self._runner.run(self._client.resume(limit, on_charge=on_charge))
+
+    def cancel(self, intent_id: str, *, because: str) -> Charge:
+        return self._runner.run(self._client.cancel(intent_id, because=because))
+
+    def find(self, intent_id: str, *, attempt: int | None = None) -> Charge | None:
+        return self._runner.run(self._client.find(intent_id, attempt=attempt))
+
+    def close(self) -> None:
+        self._runner.run(self._client.close())
+        self._runner.close()
+
+
+class World:
+    """One provider, one store, one clock, and what any number of processes (clients) do with them."""
+
+    def __init__(self, folder: Path, kind: str = "sync") -> None:
+        self.kind = kind
+        self.clock = FakeClock()
+        self.sandbox = Sandbox(time=self.clock.true_time)
+        self.path = folder / "store.db"
+        self.hooks: list[Hook] = []
+        """Looked at before the provider: the first that answers (or raises) is what the client sees."""
+        self._clients: list[AnyClient] = []
+        # One engine for all processes: what a process forgets when it dies is its client's; statements compile once.
+        self.engine = create_engine(f"sqlite:///{self.path}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for client in self._clients:
+            client.close()
+        self.engine.dispose()
+
+    def open_client(
+        self,
+        api_key: str = Sandbox.api_key,
+        *,
+        account: str | None = None,
+        namespace: str = "default",
+        retry: RetryPolicy | None = None,
+        provider: Sandbox | None = None,
+        sync: type[Client] = Client,
+    ) -> AnyClient:
+        """A new process, in effect; `provider` is another than ours."""
+        gateway = Stripe(api_key, account=account)
+        inside = (provider or self.sandbox).transport()
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            for hook in self.hooks:
+                response = hook(request)
+                if response is not None:
+                    return response
+            return inside.handle_request(request)
+
+        door = httpx.MockTransport(handle)  # a plain function serves both kinds of client
+        if self.kind == "sync":
+            client: AnyClient = sync(
+                gateway, database=self.engine, namespace=namespace, retry=retry, transport=door, clock=self.clock
+            )
+        else:
+            database = f"sqlite:///{self.path}"
+            client = Awaited(
+                AsyncClient(
+                    gateway, database=database, namespace=namespace, retry=retry, transport=door, clock=self.clock
+                )
+            )
+        self._clients.append(client)
+        return client
+
+    # --- what went over the wire
+
+    @property
+    def sends(self) -> list[Recorded]:
+        """The create calls that reached the provider."""
+        return [sent for sent in self.sandbox.requests if (sent.method, sent.path) == ("POST", "/v1/payment_intents")]
+
+    @property
+    def asked(self) -> list[str]:
+        """Every request that reached the provider, as "METHOD /path"."""
+        return [f"{sent.method} {sent.path}" for sent in self.sandbox.requests]
+
+    def paid(self, intent_id: str = ORDER.intent_id) -> int:
+        """How often the provider charged for an intent."""
+        return self.sandbox.succeeded()[intent_id]
+
+    def post(self, path: str, form: dict[str, str]) -> httpx.Response:
+        """Somebody else's request with the same account."""
+        with httpx.Client(transport=self.sandbox.transport(), base_url="https://api.stripe.com") as other:
+            return other.post(path, data=form, headers={"Authorization": f"Bearer {Sandbox.api_key}"})
+
+    def stranger_pays(self, amount: int = 2000, currency: str = "usd", **metadata: str) -> None:
+        """A success in the same account that this library did not make."""
+        form = {
+            "amount": str(amount),
+            "currency": currency,
+            "confirm": "true",
+            "payment_method": "pm_card_visa",
+            "automatic_payment_methods[enabled]": "true",
+            "automatic_payment_methods[allow_redirects]": "never",
+            **{f"metadata[{name}]": value for name, value in metadata.items()},
+        }
+        assert self.post("/v1/payment_intents", form).status_code == 200
+
+    def answer(
+        self,
+        status: int,
+        body: object = None,
+        *,
+        on: tuple[str, str] = ("POST", "/v1/payment_intents"),
+        times: int = 1,
+        headers: dict[str, str] | None = None,
+    ) -> list[httpx.Request]:
+        """The next `times` requests of that method and path get this answer, unseen by the provider; the requests."""
+        caught: list[httpx.Request] = []
+
+        def hook(request: httpx.Request) -> httpx.Response | None:
+            if len(caught) == times or (request.method, request.url.path) != on:
+                return None
+            caught.append(request)
+            more = {"Date": formatdate(self.clock.true_time(), usegmt=True), **(headers or {})}
+            if isinstance(body, bytes):
+                return httpx.Response(status, content=body, headers=more)
+            return httpx.Response(status, json=body, headers=more)
+
+        self.hooks.append(hook)
+        return caught
+
+    def kill_at(self, method: str, path: str, *, executed: bool = False) -> None:
+        """The process dies at its next such request: before it leaves, or when it was `executed`."""
+        armed = [True]
+
+        def hook(request: httpx.Request) -> httpx.Response | None:
+            if armed and (request.method, request.url.path) == (method, path):
+                armed.clear()
+                if executed:
+                    self.sandbox.transport().handle_request(request)
+                raise Killed
+            return None
+
+        self.hooks.append(hook)
+
+    # --- what is on disk
+
+    def sql(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """A hand on the database: what another process, an operator or a bug may have done to it."""
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        try:
+            return connection.execute(statement, tuple(values)).fetchall()
+        finally:
+            connection.close()
+
+    @property
+    def binding(self) -> Binding:
+        """Whom the store of this world belongs to."""
+        return Binding("stripe", "test", self.sandbox.account, "default")
+
+    def perform(self, effect: DatabaseEffect[T]) -> T:
+        """One database effect at the true time, as a driver would do it."""
+        return Database(self.engine).transact(lambda session: store.perform(session, effect, self.clock.now))
+
+    def row(self, intent_id: str = ORDER.intent_id, attempt: int = 1) -> dict[str, Any]:
+        """The row of an attempt as it is on disk."""
+        names = [column[1] for column in self.sql("PRAGMA table_info(pending_charges)")]
+        rows = self.sql("SELECT * FROM pending_charges WHERE intent_id = ? AND attempt = ?", (intent_id, attempt))
+        return dict(zip(names, rows[0], strict=True))
+
+    def state(self, intent_id: str = ORDER.intent_id, attempt: int = 1) -> State:
+        return State(self.row(intent_id, attempt)["state"])
+
+    def open_finding(self, intent_id: str = ORDER.intent_id) -> None:
+        """What the nightly run writes when the provider contradicts us."""
+        self.sql(
+            "INSERT INTO paycli_findings (id, code, intent_id, attempt, detail, found_at) VALUES (?, ?, ?, 1, ?, ?)",
+            (f"finding-{intent_id}", "status_mismatch", intent_id, "planted.", "2026-11-20 12:00:00.000000"),
+        )

@@ -1,0 +1,370 @@
+"""Opening a database, on real SQLite files: what is durable enough, who may read it, whose it is, what it refuses.
+
+Not here: databases that fail while they are used (`test_database_faults.py`).
+"""
+
+import asyncio
+import os
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, insert, select, text
+from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlmodel import SQLModel
+
+from gateway_client import AsyncClient, Client, ConfigurationError, State, StoreUnavailable, Stripe
+from gateway_client.db import AsyncDatabase, Database
+from gateway_client.tables import Base, PendingCharge, Store, table
+from tests.oracle_disk import KINDS, charge_by, engine_of, rewriting, sql
+from tests.oracle_world import (
+    API_KEY,
+    StillClock,
+    async_client_of,
+    client_of,
+    database_url,
+    intent_of,
+    posts,
+    sandbox_of,
+)
+
+ROW = {
+    "intent_id": "order_42",
+    "attempt": 1,
+    "state": "prepared",
+    "idempotency_key": "pc1_x",
+    "amount": 1999,
+    "currency": "usd",
+    "payment_method": "pm_1",
+    "body": "",
+    "body_sha256": "",
+    "api_version": "",
+    "created_at": datetime(2026, 11, 20, tzinfo=UTC),
+}
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    found = Database(database_url(tmp_path))
+    found.create()
+    yield found
+    found.close()
+
+
+# Durable or refused --------------------------------------------------------------------------------------------------
+
+
+def test_connections_are_wal_and_full(tmp_path: Path) -> None:
+    """F72: every connection of both clients commits with WAL and synchronous=FULL, as the database itself says."""
+    pragmas = ("journal_mode", "synchronous", "busy_timeout")
+
+    def read(session: Any) -> list[object]:
+        return [session.connection().exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas]
+
+    async def run() -> list[object]:
+        other = AsyncDatabase(database_url(tmp_path))
+        await other.create()
+        found = await other.transact(read)
+        await other.close()
+        return found
+
+    first = Database(database_url(tmp_path))
+    first.create()
+    assert first.transact(read) == ["wal", 2, 5000]
+    assert asyncio.run(run()) == ["wal", 2, 5000]
+    first.close()
+
+
+def weak(folder: Path) -> dict[str, Callable[[str], Any]]:
+    url = database_url(folder)
+    return {
+        "synchronous stays NORMAL": rewriting(engine_of(url), "synchronous = FULL", "synchronous = NORMAL"),
+        "synchronous stays OFF": rewriting(engine_of(url), "synchronous = FULL", "synchronous = OFF"),
+        "no WAL": rewriting(engine_of(url), "journal_mode = WAL", "journal_mode = DELETE"),
+        "in memory": engine_of("sqlite://"),
+        "a file system without WAL": engine_of(f"sqlite:///file:{folder / 'none.db'}?vfs=unix-none&uri=true"),
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", weak(Path()))
+def test_a_database_that_could_lose_commits_is_refused(name: str, kind: str, tmp_path: Path) -> None:
+    """F71, F72: what stays below WAL and FULL, however it is told, is refused before anything is written or sent."""
+    clock = StillClock()
+    sandbox = sandbox_of(clock)
+    with pytest.raises(
+        StoreUnavailable, match=r"not durable: journal_mode=\w+ and synchronous=\d, needed are wal and 2"
+    ):
+        charge_by(kind, sandbox, weak(tmp_path)[name], intent_of(), clock)
+    assert sandbox.requests == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pool_that_weakens_its_connections_again_is_refused_or_corrected(kind: str, tmp_path: Path) -> None:
+    """F72: a host that sets synchronous=NORMAL each time a connection leaves its pool does not weaken our commits."""
+    clock = StillClock()
+    sandbox = sandbox_of(clock)
+    seen: list[object] = []
+
+    def make(driver: str) -> Any:
+        from sqlalchemy import event
+
+        engine = engine_of(database_url(tmp_path), "synchronous = NORMAL", listen="checkout")(driver)
+
+        def note(connection: Any) -> None:
+            seen.append(connection.exec_driver_sql("PRAGMA synchronous").scalar())
+
+        event.listen(getattr(engine, "sync_engine", engine), "commit", note)
+        return engine
+
+    try:
+        charge_by(kind, sandbox, make, intent_of(), clock)
+    except StoreUnavailable:
+        assert posts(sandbox) == 0
+    else:
+        assert set(seen) == {2}
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "nonsense", "", "sqlite", "mysql://u:hunter2@h/d", "a:b:c"]
+)
+def test_a_url_that_cannot_keep_a_promise_is_refused(url: str) -> None:
+    """No database in memory, no other product, no nonsense: a configuration error that repeats no password."""
+    for open_it in (Database, AsyncDatabase):
+        with pytest.raises(ConfigurationError) as refused:
+            open_it(url)
+        assert "hunter2" not in str(refused.value)
+
+
+def test_postgresql_is_not_supported_yet() -> None:
+    """A PostgreSQL URL is refused in words, and without its password."""
+    with pytest.raises(ConfigurationError, match="postgresql databases are not supported yet") as refused:
+        Client(Stripe(API_KEY), database="postgresql+psycopg://app:hunter2@db/app")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_database_in_memory_is_refused_by_its_uri_too(tmp_path: Path) -> None:
+    """The URI form of a database in memory is refused like the short one."""
+    with pytest.raises(ConfigurationError, match="in memory"):
+        Database("sqlite:///file:charges?mode=memory&cache=shared&uri=true")
+
+
+# Whose it is ---------------------------------------------------------------------------------------------------------
+
+
+def modes(folder: Path) -> dict[str, str]:
+    return {path.name: stat.filemode(path.stat().st_mode) for path in folder.iterdir()}
+
+
+def modes_while_open(kind: str, url: str, folder: Path) -> dict[str, str]:
+    clock = StillClock()
+    if kind == "sync":
+        with client_of(sandbox_of(clock), clock, url) as client:
+            client.charge(intent_of())
+            return modes(folder)
+
+    async def run() -> dict[str, str]:
+        async with async_client_of(sandbox_of(clock), clock, url) as client:
+            await client.charge(intent_of())
+            return modes(folder)
+
+    return asyncio.run(run())
+
+
+OWNERS_ALONE = dict.fromkeys(("charges.db", "charges.db-wal", "charges.db-shm"), "-rw-------")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_the_owner_can_read_the_file(kind: str, tmp_path: Path, open_umask: None) -> None:
+    """The file and its side files are the owner's alone, under a umask that would let everybody read them."""
+    assert modes_while_open(kind, database_url(tmp_path), tmp_path) == OWNERS_ALONE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_uri_filename_opens_no_back_door(kind: str, tmp_path: Path, open_umask: None) -> None:
+    """SQLite's `file:` form is refused, or its file is as private as any other."""
+    try:
+        found = modes_while_open(kind, f"sqlite:///file:{tmp_path / 'charges.db'}?uri=true", tmp_path)
+    except ConfigurationError:
+        found = modes(tmp_path)
+    assert found in ({}, OWNERS_ALONE)
+
+
+def test_a_file_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    """Whoever made the file decided who reads it."""
+    (tmp_path / "charges.db").touch(0o640)
+    (tmp_path / "charges.db").chmod(0o640)
+    Database(database_url(tmp_path)).create()
+    assert modes(tmp_path)["charges.db"] == "-rw-r-----"
+
+
+def test_engines_of_the_caller_stay_open(tmp_path: Path) -> None:
+    """close() closes what we opened: the caller's engine keeps its pool and its connections."""
+    clock = StillClock()
+    engine = create_engine(database_url(tmp_path))
+    with client_of(sandbox_of(clock), clock, engine) as client:
+        client.charge(intent_of())
+    assert engine.pool.checkedin() == 1  # type: ignore[attr-defined]
+    engine.dispose()
+
+    async def run() -> int:
+        theirs = create_async_engine(database_url(tmp_path).replace("sqlite:", "sqlite+aiosqlite:"))
+        async with async_client_of(sandbox_of(clock), clock, theirs) as client:
+            await client.charge(intent_of("order_43"))
+        kept: int = theirs.pool.checkedin()  # type: ignore[attr-defined]
+        await theirs.dispose()
+        return kept
+
+    assert asyncio.run(run()) == 1
+
+
+def test_engines_of_the_other_kind_are_refused(tmp_path: Path) -> None:
+    """Client takes an Engine, AsyncClient an AsyncEngine; anything else is a configuration error that says so."""
+    sync, on_loop = create_engine("sqlite://"), create_async_engine("sqlite+aiosqlite://")
+    kinds: list[tuple[Any, object]] = [(Client, on_loop), (AsyncClient, sync), (Client, tmp_path), (AsyncClient, None)]
+    for kind, wrong in kinds:
+        with pytest.raises(ConfigurationError, match=r"database must be a URL or an (Async)?Engine"):
+            kind(Stripe(API_KEY), database=wrong)
+
+
+# Tables --------------------------------------------------------------------------------------------------------------
+
+
+def test_our_tables_are_not_in_the_global_metadata() -> None:
+    """Our tables live in other people's databases: SQLModel's own metadata, which hosts create from, is untouched."""
+    assert set(SQLModel.metadata.tables) & set(Base.metadata.tables) == set()
+    assert {name for name in Base.metadata.tables if not name.startswith("paycli_")} == {"pending_charges"}
+
+
+CREATING = """
+import sys, time
+from pathlib import Path
+from gateway_client.db import Database
+database = Database(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+database.create()
+"""
+
+
+def test_two_processes_create_the_tables_at_once(tmp_path: Path) -> None:
+    """Processes that start together on a new database all find it ready."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", CREATING, database_url(tmp_path)],
+            cwd=Path(__file__).parent.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for process in started:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    ended = [process.communicate("go\n", timeout=30) for process in started]
+    assert [(process.returncode, errors) for process, (_, errors) in zip(started, ended, strict=True)] == [(0, "")] * 2
+    assert len(sql(tmp_path / "charges.db", "SELECT * FROM pending_charges")) == 0
+
+
+def test_threads_create_the_tables_at_once(tmp_path: Path) -> None:
+    """Eight clients that open one new database at the same moment all can, ten times over."""
+    failed: list[BaseException] = []
+
+    def create(url: str, barrier: threading.Barrier) -> None:
+        database = Database(url)
+        barrier.wait(10)
+        try:
+            database.create()
+        except BaseException as error:  # noqa: BLE001, RUF100 - whatever it is, the main thread must hear of it
+            failed.append(error)
+        database.close()
+
+    for number in range(10):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        barrier = threading.Barrier(8)
+        threads = [threading.Thread(target=create, args=(database_url(folder), barrier)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+    assert failed == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"amount": 19.99},
+        {"amount": 0},
+        {"amount": -1},
+        {"amount": "many"},
+        {"attempt": 0},
+        {"state": "charged"},
+        {"idempotency_key": None},
+        {"body": None},
+    ],
+)
+def test_the_database_refuses_a_senseless_row(change: dict[str, object], database: Database) -> None:
+    """F80: whatever else goes wrong, no fractional, zero or negative amount and no unknown state is ever stored."""
+    row = {**ROW, "created_at": "2026-11-20 00:00:00", **change}
+    statement = f"INSERT INTO pending_charges ({', '.join(row)}) VALUES ({', '.join(':' + name for name in row)})"
+    with pytest.raises(IntegrityError):
+        database.transact(lambda session: session.execute(text(statement), row))
+
+
+@pytest.mark.parametrize("state", [state for state in State if not state.refused])
+def test_two_live_attempts_of_an_intent_cannot_be_stored(state: State, database: Database) -> None:
+    """S1: the partial unique index allows one attempt that is live or succeeded, beside any number of refused ones."""
+    charges = table(PendingCharge)
+    refused = {**ROW, "state": "declined"}
+    live = {**ROW, "attempt": 2, "state": state, "idempotency_key": "pc1_2"}
+    again = {**ROW, "attempt": 3, "state": "prepared", "idempotency_key": "pc1_3"}
+    database.transact(lambda session: session.execute(insert(charges), [refused, live]))
+    with pytest.raises(IntegrityError):
+        database.transact(lambda session: session.execute(insert(charges), [again]))
+    database.transact(lambda session: session.execute(insert(charges), [{**again, "state": "canceled"}]))
+
+
+def test_one_key_belongs_to_one_attempt(database: Database) -> None:
+    """S4: two rows never share an idempotency key."""
+    charges = table(PendingCharge)
+    with pytest.raises(IntegrityError):
+        database.transact(lambda session: session.execute(insert(charges), [ROW, {**ROW, "intent_id": "order_43"}]))
+
+
+def test_a_store_belongs_to_one_account(database: Database) -> None:
+    """The table `paycli_store` holds exactly one row."""
+    now = datetime(2026, 11, 20, tzinfo=UTC)
+    row = {"provider": "stripe", "mode": "test", "account": "acct_1", "namespace": "a", "created_at": now}
+    one, two = (insert(table(Store)).values(id=number, latest_seen_at=now, **row) for number in (1, 2))
+    database.transact(lambda session: session.execute(one))
+    with pytest.raises(IntegrityError):
+        database.transact(lambda session: session.execute(two))
+
+
+def test_times_come_back_as_they_went(database: Database) -> None:
+    """A time of any zone comes back as the same instant in UTC; one without a zone is refused."""
+    charges = table(PendingCharge)
+    at = datetime(2026, 11, 20, 1, 2, 3, 456789, timezone(timedelta(hours=5, minutes=45)))
+    database.transact(lambda session: session.execute(insert(charges).values({**ROW, "created_at": at})))
+    found = database.transact(lambda session: session.execute(select(charges.c.created_at)).scalar_one())
+    assert (found, found.tzinfo) == (at, UTC)
+    naive = {**ROW, "intent_id": "order_43", "created_at": at.replace(tzinfo=None)}
+    with pytest.raises(StatementError, match="a time without a zone"):
+        database.transact(lambda session: session.execute(insert(charges).values(naive)))

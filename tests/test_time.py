@@ -1,0 +1,399 @@
+"""Time: the key's life, wrong clocks, a silent provider, a paused process. Clocks are told, nothing sleeps."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar, cast
+
+import httpx
+import pytest
+from freezegun import freeze_time
+
+from gateway_client import AsyncClient, Client, ClockRefused, RetryPolicy, Sandbox, State, Stripe
+from gateway_client.clock import ProviderTime, Stopwatch
+from gateway_client.flow.effects import Effect, Send
+from gateway_client.gateways.base import Request
+from tests.kit import ONE_SEND, ORDER, START, Awaited, FakeClock, World
+
+T = TypeVar("T")
+POST = ("POST", "/v1/payment_intents")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path) as world:
+        yield world
+
+
+@pytest.fixture(params=["sync", "async"])
+def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """The world of each of the two clients."""
+    with World(tmp_path, request.param) as world:
+        yield world
+
+
+# The key's life
+
+
+@pytest.mark.parametrize("fault", ["lost_request", "lost_reply"])
+@pytest.mark.parametrize(
+    ("age", "alive"),
+    [
+        (timedelta(hours=22, minutes=59), True),
+        (timedelta(hours=22, minutes=59, seconds=59), True),
+        (timedelta(hours=23), False),
+        (timedelta(hours=23, seconds=1), False),
+        (timedelta(hours=25), False),
+        (timedelta(days=30), False),
+    ],
+)
+def test_key_life(world: World, age: timedelta, alive: bool, fault: str) -> None:
+    """Until 22 h 59 min 59 s after the first send it is sent again, from 23 h on only looked up (S5, F47)."""
+    world.sandbox.fault(fault)
+    assert world.open_client(retry=ONE_SEND).charge(ORDER).state is State.UNKNOWN
+    world.clock.advance(seconds=age.total_seconds())
+    (charge,) = world.open_client(retry=ONE_SEND).resume()
+    assert len(world.sends) == (2 if alive else 1)
+    assert len({(sent.idempotency_key, sent.params) for sent in world.sends}) == 1
+    lists = [asked for asked in world.asked if asked in ("GET /v1/payment_intents", "GET /v1/charges")]
+    if fault == "lost_reply":
+        assert (charge.state, world.paid()) == (State.SUCCEEDED, 1)
+        assert lists == ([] if alive else ["GET /v1/payment_intents"])
+    else:
+        assert (charge.state, world.paid()) == ((State.SUCCEEDED, 1) if alive else (State.ABSENT, 0))
+        assert lists == ([] if alive else ["GET /v1/payment_intents", "GET /v1/charges"])
+
+
+@pytest.mark.parametrize(("age_h", "sends"), [(22.99, 2), (23, 1)])
+def test_key_life_of_charge(either: World, age_h: float, sends: int) -> None:
+    """`charge` called again keeps to the key's life as `resume` does, for both clients (S5)."""
+    either.sandbox.fault("lost_reply")
+    client = either.open_client(retry=ONE_SEND)
+    client.charge(ORDER)
+    either.clock.advance(hours=age_h)
+    charge = client.charge(ORDER)
+    assert (State.SUCCEEDED, sends, 1) == (charge.state, len(either.sends), either.paid())
+
+
+def test_key_life_counts_from_the_first_send(world: World) -> None:
+    """Later sends do not lengthen a key's life (S5)."""
+    world.sandbox.faults = {"lost_request": 1.0}
+    client = world.open_client(retry=ONE_SEND)
+    for _ in range(5):
+        client.charge(ORDER)
+        world.clock.advance(hours=7)
+    assert len(world.sends) == 4  # at 0, 7, 14 and 21 hours, not at 28
+    assert datetime.fromisoformat(world.row()["first_sent_at"]).replace(tzinfo=UTC) == START
+
+
+def test_key_life_is_over_for_good(world: World) -> None:
+    """Once a key's life was seen to be over the attempt is closed on disk: no clock opens it again."""
+    world.sandbox.fault("lost_request")
+    client = world.open_client(retry=ONE_SEND)
+    client.charge(ORDER)
+    world.clock.advance(hours=23)
+    client.resume()
+    assert world.row()["closed_at"] is not None
+    world.clock.advance(hours=-2)
+    world.sql("UPDATE paycli_store SET latest_seen_at = ?", ("2026-11-20 12:00:00.000000",))  # a restored witness
+    world.open_client(retry=ONE_SEND).charge(ORDER)
+    assert len(world.sends) == 1
+
+
+def test_key_life_ends_between_two_sends_of_one_call(world: World) -> None:
+    """The key's life is judged before each send, not once in a call (S5)."""
+    world.sandbox.faults = {"lost_request": 1.0}
+    world.open_client(retry=ONE_SEND).charge(ORDER)
+    world.clock.advance(hours=22, minutes=59, seconds=50)
+    client = world.open_client(retry=RetryPolicy(sends_max=10, delay_s_first=8))
+    client.charge(ORDER)
+    assert len(world.sends) == 3  # at 22:59:50 and 22:59:58; the next would be at 23:00:06
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_key_life_on_the_machines_own_clock(tmp_path: Path, kind: str) -> None:
+    """With the clock of the machine itself (frozen), 22 h 59 min is inside the key's life and 23 h is not (S5)."""
+    sandbox = Sandbox(faults={"lost_request": 1.0})
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    sends = []
+    with freeze_time(START, real_asyncio=True) as frozen:
+        for age in (timedelta(0), timedelta(hours=22, minutes=59), timedelta(hours=23)):
+            frozen.move_to(START + age)
+            gateway = Stripe(Sandbox.api_key)
+            client: Client | Awaited = (
+                Client(gateway, database=url, retry=ONE_SEND, transport=sandbox.transport())
+                if kind == "sync"
+                else Awaited(AsyncClient(gateway, database=url, retry=ONE_SEND, transport=sandbox.async_transport()))
+            )
+            client.charge(ORDER)
+            client.close()
+            sends.append(sum(sent.method == "POST" for sent in sandbox.requests))
+    assert sends == [1, 2, 2]
+
+
+# Wrong clocks
+
+
+@pytest.mark.parametrize("hours", [3, -3, 0.1, -0.1, 24 * 365, -24 * 365])
+def test_wrong_clock_at_the_first_charge(either: World, hours: float) -> None:
+    """A clock hours or 6 minutes off is noticed by the provider's Date: nothing is sent or written (F126)."""
+    either.clock.wrong_s = hours * 3600
+    with pytest.raises(ClockRefused):
+        either.open_client().charge(ORDER)
+    assert either.sends == []
+    assert either.sql("SELECT * FROM pending_charges") == []
+
+
+@pytest.mark.parametrize("hours", [3, -3, 0.1, -0.1])
+def test_wrong_clock_of_a_new_process(world: World, hours: float) -> None:
+    """A wrong clock sends nothing of a prepared charge, by `charge` or by `resume`, and its row stays as it was."""
+    world.open_client().prepare(ORDER)
+    before = world.row()
+    world.clock.wrong_s = hours * 3600
+    client = world.open_client()
+    with pytest.raises(ClockRefused):
+        client.charge(ORDER)
+    with pytest.raises(ClockRefused):
+        client.resume()
+    assert world.sends == []
+    assert before == world.row()
+
+
+@pytest.mark.parametrize("hours", [3, 0.1])
+def test_a_clock_set_right_is_believed(world: World, hours: float) -> None:
+    """Once its clock is right again, a process charges: it asks the provider's time anew, not only after an hour."""
+    world.clock.wrong_s = hours * 3600
+    client = world.open_client()
+    with pytest.raises(ClockRefused):
+        client.charge(ORDER)
+    world.clock.wrong_s = 0
+    assert client.charge(ORDER).state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("hours", [3, -3, -0.1])
+def test_clock_that_jumps_in_a_running_process(world: World, hours: float) -> None:
+    """A clock that jumps while a process runs is noticed before its next send."""
+    client = world.open_client()
+    client.prepare(ORDER)
+    before = world.row()
+    world.clock.wrong_s = hours * 3600
+    with pytest.raises(ClockRefused):
+        client.charge(ORDER)
+    assert world.sends == []
+    assert before == world.row()
+
+
+@pytest.mark.parametrize("minutes", [4, -4])
+def test_clock_a_little_off(world: World, minutes: int) -> None:
+    """A clock within 5 minutes is corrected by the provider's Date: rows carry the provider's time."""
+    world.clock.wrong_s = minutes * 60
+    charge = world.open_client().charge(ORDER)
+    assert charge.state == State.SUCCEEDED
+    assert charge.first_sent_at is not None
+    assert abs(charge.first_sent_at - START) <= timedelta(seconds=2)
+
+
+@pytest.mark.parametrize(("minutes", "sends"), [(4, 1), (-4, 2)])
+def test_key_life_is_of_the_providers_time(world: World, minutes: int, sends: int) -> None:
+    """The key's life ends by the provider's clock, whatever ours says within its 5 minutes (S5)."""
+    world.sandbox.faults = {"lost_request": 1.0}
+    world.open_client(retry=ONE_SEND).charge(ORDER)
+    over = sends == 1
+    # A little after 23 h there, while our slow clock says before; a little before, while our fast one says after.
+    world.clock.advance(hours=23, seconds=30 if over else -30)
+    world.clock.wrong_s = -minutes * 60
+    world.open_client(retry=ONE_SEND).charge(ORDER)
+    assert sends == len(world.sends)
+
+
+def test_a_store_that_has_seen_a_later_time(world: World) -> None:
+    """A clock behind the latest time the store has seen sends nothing, even if the provider agrees with it."""
+    client = world.open_client()
+    client.charge(ORDER)
+    world.sql("UPDATE paycli_store SET latest_seen_at = ?", ("2026-11-20 15:00:00.000000",))
+    other = type(ORDER)("order_43", ORDER.amount, ORDER.payment_method)
+    with pytest.raises(ClockRefused):
+        client.charge(other)
+    assert len(world.sends) == 1
+    assert (world.state("order_43"), world.row("order_43")["first_sent_at"]) == (State.PREPARED, None)
+
+
+@pytest.mark.parametrize(
+    "date", [None, "yesterday", "Fri, 31 Dec 9999 23:59:59 GMT", "Sat, 01 Jan 0001 00:00:00 +2359"]
+)
+def test_provider_without_a_usable_time(world: World, date: str | None) -> None:
+    """A provider whose answers carry no Date, or an absurd one, is sent nothing."""
+    world.open_client().prepare(ORDER)
+    before = world.row()
+
+    def undated(request: httpx.Request) -> httpx.Response:
+        response = world.sandbox.transport().handle_request(request)
+        response.headers.pop("Date")
+        if date is not None:
+            response.headers["Date"] = date
+        return response
+
+    world.hooks.append(undated)
+    client = world.open_client()
+    for _ in range(2):
+        with pytest.raises(ClockRefused):
+            client.charge(ORDER)
+    assert world.sends == []
+    assert before == world.row()
+
+
+# A silent provider
+
+
+def test_account_is_asked_again_after_an_hour_of_silence(world: World) -> None:
+    """A process that has not heard the provider for an hour asks for the account and the time before it sends."""
+    client = world.open_client()
+    intents = [type(ORDER)(f"order_{n}", ORDER.amount, ORDER.payment_method) for n in range(4)]
+    client.charge(intents[0])
+    world.clock.advance(minutes=59)
+    client.charge(intents[1])
+    world.clock.advance(minutes=59)  # 1 h 58 min after the first, but an answer came in between
+    client.charge(intents[2])
+    world.clock.advance(minutes=60)
+    client.charge(intents[3])
+    account, post = "GET /v1/account", "POST /v1/payment_intents"
+    assert [account, post, post, post, account, post] == world.asked
+
+
+def test_account_changed_during_the_silence(world: World) -> None:
+    """What is asked again is judged again: a provider that is silent then sends nothing, and the row stays."""
+    client = world.open_client()
+    client.charge(ORDER)
+    other = type(ORDER)("order_43", ORDER.amount, ORDER.payment_method)
+    world.clock.advance(hours=2)
+    world.sandbox.fault("lost_request", times=10, on="GET /v1/account")
+    charge = client.charge(other)
+    assert (charge.state, charge.sends, charge.first_sent_at) == (State.PREPARED, 0, None)
+    assert len(world.sends) == 1
+
+
+# A paused process
+
+
+class Pausing(Client):
+    """Stands still for some time between the commit of BeginSend and the first byte."""
+
+    pause_s = 0.0
+    begun = 0
+
+    def perform(self, effect: Effect[T]) -> T:
+        if isinstance(effect, Send):
+            self.begun += 1
+            cast("FakeClock", self._clock).advance(seconds=self.pause_s)
+        return super().perform(effect)
+
+
+@pytest.mark.parametrize(("pause_s", "sends"), [(9.0, 1), (10.0, 1), (10.1, 0), (90_000.0, 0)])
+def test_paused_process_does_not_send(tmp_path: Path, pause_s: float, sends: int) -> None:
+    """More than 10 s between the commit of BeginSend and the first byte: not sent, said so, still prepared (F11)."""
+    with World(tmp_path) as world:
+        client = world.open_client(sync=Pausing, retry=ONE_SEND)
+        assert isinstance(client, Pausing)
+        client.pause_s = pause_s
+        charge = client.charge(ORDER)
+        assert (sends, 1) == (len(world.sends), client.begun)
+        if sends == 0:
+            assert (charge.state, charge.first_sent_at) == (State.PREPARED, None)
+            assert world.sql("SELECT outcome, status FROM paycli_sends") == [("not_executed", None)]
+            assert "paused" in (charge.reason or "")
+
+
+def test_key_life_is_judged_again_after_a_pause(tmp_path: Path) -> None:
+    """A process paused from inside the key's life to beyond it does not send, then or after (F11, S5)."""
+    with World(tmp_path) as world:
+        world.sandbox.fault("lost_request")
+        world.open_client(retry=ONE_SEND).charge(ORDER)
+        world.clock.advance(hours=22, minutes=59)
+        client = world.open_client(sync=Pausing)
+        assert isinstance(client, Pausing)
+        client.pause_s = 120
+        charge = client.charge(ORDER)
+        assert (len(world.sends), client.begun) == (1, 1)
+        assert charge.state == State.ABSENT  # looked up: by then the attempt is closed and long quiet
+        assert charge.closed_at is not None
+
+
+def test_paused_by_a_clock_set_back(tmp_path: Path) -> None:
+    """A wall clock that goes back in between counts as a pause: nobody knows how long it was (F126)."""
+    with World(tmp_path) as world:
+
+        class SetBack(Client):
+            def perform(self, effect: Effect[T]) -> T:
+                if isinstance(effect, Send):
+                    world.clock.wrong_s = -50
+                return super().perform(effect)
+
+        assert world.open_client(sync=SetBack, retry=ONE_SEND).charge(ORDER).state == State.PREPARED
+        assert world.sends == []
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_paused_while_connecting(tmp_path: Path, kind: str) -> None:
+    """On a real socket the age is looked at again when the first byte is due: connecting may have taken long (F11)."""
+    clock = FakeClock()
+    sandbox = Sandbox(time=clock.true_time)
+
+    class SlowConnection(Stripe):
+        """Time goes by after the first look at the age, before the first byte."""
+
+        def headers(self, request: Request) -> dict[str, str]:
+            if request.method == "POST":
+                clock.advance(seconds=11)
+            return super().headers(request)
+
+    with sandbox.serve() as server:
+        gateway = SlowConnection(Sandbox.api_key, api_base=server.url)
+        url = f"sqlite:///{tmp_path / 'store.db'}"
+        client: Client | Awaited = (
+            Client(gateway, database=url, retry=ONE_SEND, clock=clock, timeout_s=5)
+            if kind == "sync"
+            else Awaited(AsyncClient(gateway, database=url, retry=ONE_SEND, clock=clock, timeout_s=5))
+        )
+        charge = client.charge(ORDER)
+        client.close()
+    assert (charge.state, charge.first_sent_at) == (State.PREPARED, None)
+    assert [sent.method for sent in sandbox.requests] == ["GET"]
+
+
+# The clock's own parts
+
+
+def test_stopwatch_believes_the_longer() -> None:
+    """A stopwatch counts by whichever clock says more, and a clock set back as long ago."""
+    clock = FakeClock()
+    watch = Stopwatch(clock)
+    clock.advance(seconds=3)
+    assert watch.elapsed_s() == 3
+    clock.wrong_s = 60  # a machine that slept: the wall went on, the monotonic clock stood still
+    assert watch.elapsed_s() == 63
+    clock.wrong_s = -60
+    assert watch.elapsed_s() == 57
+
+
+def test_provider_time_does_not_jitter() -> None:
+    """Two good clocks agree: whole seconds and slow answers do not move our time to and fro."""
+    clock = FakeClock()
+    time = ProviderTime(clock)
+    for _ in range(20):
+        clock.advance(seconds=0.3)
+        time.learn(clock.now.replace(microsecond=0), timedelta(milliseconds=200))
+        assert clock.now == time.now()
+        time.check()
+
+
+@pytest.mark.parametrize(("offset_s", "refused"), [(299, False), (-299, False), (302, True), (-302, True)])
+def test_five_minutes(offset_s: int, refused: bool) -> None:
+    """A clock may be up to 5 minutes off; beyond that nothing is sent."""
+    clock = FakeClock()
+    time = ProviderTime(clock)
+    time.learn(clock.now + timedelta(seconds=offset_s), timedelta(0))
+    if refused:
+        with pytest.raises(ClockRefused):
+            time.check()
+    else:
+        time.check()
