@@ -10,7 +10,7 @@ from gateway_client.clock import Clock
 
 NAMESPACE = "demo"
 TIMEOUT_S = 10.0
-RETRY = RetryPolicy(sends_max=3, delay_s_first=0.05, delay_s_max=0.2, in_flight_s_max=3.0)
+RETRY = RetryPolicy(sends_max=3, delay_s_first=0.02, delay_s_max=0.1, in_flight_s_max=3.0)
 """Short, so that nobody waits; a service keeps the defaults."""
 
 # Of twenty customers, three have a card that is declined.

@@ -72,7 +72,7 @@ def _why(charge: Charge) -> str:
     if charge.state is State.UNKNOWN and charge.last_server_error_at is not None:
         hours = Stripe.profile.quiet_after_server_error.total_seconds() / 3600
         return (
-            f"answered with a 5xx and not found: it may still be charged, so it is {charge.state} until {hours:g} h "
-            "after that answer; it is never charged again meanwhile"
+            f"the provider failed (5xx) and shows no charge, but may still make one: {charge.state} until {hours:g} h "
+            "after its answer"
         )
     return f"{charge.state}: {charge.reason}"

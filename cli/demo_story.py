@@ -28,7 +28,7 @@ from gateway_client.store import read_attempts
 AT_ONCE = 8
 ROUNDS_MAX = 6
 WAIT_S_MAX = 60.0  # for the other process, on a slow machine
-SLOW_S, SLOW_S_AT_THE_KILL = 0.2, 1.0
+SLOW_S, SLOW_S_AT_THE_KILL = 0.1, 0.6
 
 RATES = {
     "refused": 0.03,
@@ -75,13 +75,11 @@ class Story:
             _step("4. `resume` finishes what is left: it sends the same request again, or looks for its result.")
             self._resume(gateway, None)
             report_faults(self._sandbox.requests)
-            _step("5. The two ledgers, side by side. The provider's was never asked for while charging.")
+            _step("5. The two ledgers, side by side, both read anew.")
             now = self._audit()
             report(now)
             hours = LATER / timedelta(hours=1)
-            _step(
-                f"6. {hours:g} hours later (both clocks are moved): `resume` again, for what could not be proven before."
-            )
+            _step(f"6. {hours:g} hours later (both clocks are moved): `resume` again, for what was not provable.")
             self._sandbox.clock.advance(LATER.total_seconds())
             self._resume(gateway, _LaterClock())
             later = self._audit()
@@ -110,7 +108,8 @@ class Story:
         assert child.stdout is not None
         with child, output.progress("charging in the other process", len(share)) as advance:
             try:
-                child.stdout.readline()  # it has charged its first half
+                if not child.stdout.readline():  # it says so when it has charged its first half
+                    raise RuntimeError("the other process ended by itself")
                 advance(middle - self._share)
                 self._sandbox.slow_s = SLOW_S_AT_THE_KILL
                 self._sandbox.fault("slow", times=in_flight)

@@ -64,6 +64,8 @@ def _told(error: Exception) -> int:
             code = PERSON
         case OSError(errno=errno.EPIPE):
             raise error  # whoever read our output has left; Typer ends quietly
+        case OSError():
+            code = NOT_NOW  # our output could not be written, say; what was done is on disk
         case _:
             return _internal(error)
     output.error(str(error))

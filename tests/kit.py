@@ -6,7 +6,11 @@ Nothing here sleeps, listens or leaves the process; what is expected of the stor
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
@@ -14,13 +18,15 @@ from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 import httpx
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from gateway_client import AsyncClient, Charge, Client, Money, PaymentIntent, RetryPolicy, Sandbox, State, Stripe, store
 from gateway_client.db import Database
 from gateway_client.flow.effects import DatabaseEffect
 from gateway_client.gateways.base import Binding
 from gateway_client.sandbox.wire import Recorded
+from gateway_client.tables import Base
 
 T = TypeVar("T")
 
@@ -92,10 +98,10 @@ class AnyClient(Protocol):
 
 
 class Awaited:
-    """An AsyncClient in a loop of its own, called as a Client is."""
+    """An AsyncClient, called as a Client is."""
 
-    def __init__(self, client: AsyncClient) -> None:
-        self._client, self._runner = client, asyncio.Runner()
+    def __init__(self, client: AsyncClient, runner: asyncio.Runner) -> None:
+        self._client, self._runner = client, runner
 
     def charge(self, intent: PaymentIntent, *, attempt: int | None = None) -> Charge:
         return self._runner.run(self._client.charge(intent, attempt=attempt))
@@ -114,22 +120,34 @@ class Awaited:
 
     def close(self) -> None:
         self._runner.run(self._client.close())
-        self._runner.close()
+
+
+@functools.cache
+def _engines() -> tuple[Engine, AsyncEngine, Path]:
+    """One file for all worlds of a run, one after the other: tables are made once, statements are compiled once."""
+    folder = tempfile.mkdtemp(prefix="charge-once-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "store.db"
+    engine = create_engine(f"sqlite:///{path}")
+    Database(engine).create()
+    return engine, create_async_engine(f"sqlite+aiosqlite:///{path}"), path
 
 
 class World:
     """One provider, one store, one clock, and what any number of processes (clients) do with them."""
 
-    def __init__(self, folder: Path, kind: str = "sync") -> None:
+    def __init__(self, kind: str = "sync") -> None:
         self.kind = kind
         self.clock = FakeClock()
         self.sandbox = Sandbox(time=self.clock.true_time)
-        self.path = folder / "store.db"
+        self._engine, self._async_engine, self.path = _engines()
+        with self._engine.begin() as connection:
+            for emptied in reversed(Base.metadata.sorted_tables):
+                connection.execute(emptied.delete())
         self.hooks: list[Hook] = []
         """Looked at before the provider: the first that answers (or raises) is what the client sees."""
         self._clients: list[AnyClient] = []
-        # One engine for all processes: what a process forgets when it dies is its client's; statements compile once.
-        self.engine = create_engine(f"sqlite:///{self.path}")
+        self._runner = asyncio.Runner() if kind == "async" else None
 
     def __enter__(self) -> Self:
         return self
@@ -137,7 +155,10 @@ class World:
     def __exit__(self, *error: object) -> None:
         for client in self._clients:
             client.close()
-        self.engine.dispose()
+        self._engine.dispose()
+        if self._runner is not None:
+            self._runner.run(self._async_engine.dispose())
+            self._runner.close()
 
     def open_client(
         self,
@@ -161,16 +182,21 @@ class World:
             return inside.handle_request(request)
 
         door = httpx.MockTransport(handle)  # a plain function serves both kinds of client
-        if self.kind == "sync":
+        if self._runner is None:
             client: AnyClient = sync(
-                gateway, database=self.engine, namespace=namespace, retry=retry, transport=door, clock=self.clock
+                gateway, database=self._engine, namespace=namespace, retry=retry, transport=door, clock=self.clock
             )
         else:
-            database = f"sqlite:///{self.path}"
             client = Awaited(
                 AsyncClient(
-                    gateway, database=database, namespace=namespace, retry=retry, transport=door, clock=self.clock
-                )
+                    gateway,
+                    database=self._async_engine,
+                    namespace=namespace,
+                    retry=retry,
+                    transport=door,
+                    clock=self.clock,
+                ),
+                self._runner,
             )
         self._clients.append(client)
         return client
@@ -196,7 +222,7 @@ class World:
         with httpx.Client(transport=self.sandbox.transport(), base_url="https://api.stripe.com") as other:
             return other.post(path, data=form, headers={"Authorization": f"Bearer {Sandbox.api_key}"})
 
-    def stranger_pays(self, amount: int = 2000, currency: str = "usd", **metadata: str) -> None:
+    def stranger_pays(self, amount: int = 2000, currency: str = "usd", metadata: dict[str, str] | None = None) -> None:
         """A success in the same account that this library did not make."""
         form = {
             "amount": str(amount),
@@ -205,7 +231,7 @@ class World:
             "payment_method": "pm_card_visa",
             "automatic_payment_methods[enabled]": "true",
             "automatic_payment_methods[allow_redirects]": "never",
-            **{f"metadata[{name}]": value for name, value in metadata.items()},
+            **{f"metadata[{name}]": value for name, value in (metadata or {}).items()},
         }
         assert self.post("/v1/payment_intents", form).status_code == 200
 
@@ -232,6 +258,12 @@ class World:
 
         self.hooks.append(hook)
         return caught
+
+    def lose(self, fault: str = "lost_request", *, times: int = 1, intent: PaymentIntent = ORDER) -> None:
+        """Charge, and be left in doubt by this fault of the provider."""
+        self.sandbox.fault(fault, times=times)
+        for _ in range(times):
+            assert self.open_client(retry=ONE_SEND).charge(intent).state is State.UNKNOWN
 
     def kill_at(self, method: str, path: str, *, executed: bool = False) -> None:
         """The process dies at its next such request: before it leaves, or when it was `executed`."""
@@ -264,7 +296,7 @@ class World:
 
     def perform(self, effect: DatabaseEffect[T]) -> T:
         """One database effect at the true time, as a driver would do it."""
-        return Database(self.engine).transact(lambda session: store.perform(session, effect, self.clock.now))
+        return Database(self._engine).transact(lambda session: store.perform(session, effect, self.clock.now))
 
     def row(self, intent_id: str = ORDER.intent_id, attempt: int = 1) -> dict[str, Any]:
         """The row of an attempt as it is on disk."""

@@ -1,9 +1,9 @@
-"""`absent` only by the four conditions of DESIGN §6 (S16), each left out in turn; and what is found instead of absence."""
+"""`absent` only by the four conditions of DESIGN §6 (S16), each left out in turn; and what is found instead."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import httpx
 import pytest
@@ -12,46 +12,36 @@ from gateway_client import (
     AttemptRefused,
     Charge,
     ConfigurationError,
-    PaymentIntent,
     ProviderUnavailable,
     Sandbox,
     State,
 )
 from gateway_client.absence import Scan, why_not_absent
 from gateway_client.gateways.stripe_api import PROFILE
-from tests.kit import ONE_SEND, ORDER, START, USD_20, World
+from tests.kit import ONE_SEND, ORDER, START, World
 
 INTENTS, CHARGES = "/v1/payment_intents", "/v1/charges"
 QUIET = 23.0  # hours after a lost request: its key's life is over, and it has been quiet for long
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path) as world:
+def world() -> Iterator[World]:
+    with World() as world:
         yield world
 
 
 @pytest.fixture(params=["sync", "async"])
-def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+def either(request: pytest.FixtureRequest) -> Iterator[World]:
     """The world of each of the two clients."""
-    with World(tmp_path, request.param) as world:
+    with World(request.param) as world:
         yield world
-
-
-def lose(world: World, fault: str = "lost_request", *, times: int = 1, intent: PaymentIntent = ORDER) -> None:
-    """A charge whose request the provider never executed, and nobody here knows."""
-    world.sandbox.fault(fault, times=times)
-    for _ in range(times):
-        assert world.open_client(retry=ONE_SEND).charge(intent).state is State.UNKNOWN
 
 
 def resume(world: World) -> Charge:
     """A new process resumes; the row afterwards, also when the lists could not be read."""
     client = world.open_client(retry=ONE_SEND)
-    try:
+    with suppress(ProviderUnavailable):
         client.resume()
-    except ProviderUnavailable:
-        pass
     found = client.find(ORDER.intent_id)
     assert found is not None
     return found
@@ -112,7 +102,7 @@ def test_conditions_that_hold_again() -> None:
 
 def test_reaches_absent(either: World) -> None:
     """A request that was never executed is proven absent once its key's life is over, and can be tried anew (S16)."""
-    lose(either)
+    either.lose()
     either.clock.advance(hours=QUIET)
     charge = resume(either)
     assert charge.state is State.ABSENT
@@ -126,7 +116,7 @@ def test_reaches_absent(either: World) -> None:
 
 def test_lists_are_read_back_to_before_the_first_send(world: World) -> None:
     """The lists are asked from 15 min before the first send to after now, for every customer (F64)."""
-    lose(world)
+    world.lose()
     world.clock.advance(hours=QUIET)
     resume(world)
     lists = [dict(sent.params) for sent in world.sandbox.requests if sent.path in (INTENTS, CHARGES)][1:]
@@ -139,7 +129,7 @@ def test_lists_are_read_back_to_before_the_first_send(world: World) -> None:
 
 def test_open_attempt_is_not_absent(world: World) -> None:
     """Condition 1: while the key lives, a look-up that finds nothing proves nothing."""
-    lose(world, "error_500", times=2)
+    world.lose("error_500", times=2)
     for hours in (0, 1, 21.9):
         world.clock.advance(hours=hours)
         charge = resume(world)
@@ -150,7 +140,7 @@ def test_open_attempt_is_not_absent(world: World) -> None:
 
 def test_not_quiet_for_an_hour(world: World) -> None:
     """Condition 2: a charge given up at once is absent only an hour after its last send: it may still be executed."""
-    lose(world)
+    world.lose()
     world.open_client().cancel(ORDER.intent_id, because="the customer left")
     for minutes, state in ((0, State.UNKNOWN), (59, State.UNKNOWN), (1, State.ABSENT)):
         world.clock.advance(minutes=minutes)
@@ -160,7 +150,7 @@ def test_not_quiet_for_an_hour(world: World) -> None:
 @pytest.mark.parametrize("fault", ["error_500", "unavailable_503"])
 def test_not_quiet_for_72_hours_after_a_server_error(world: World, fault: str) -> None:
     """Condition 2: after any 5xx absence waits for 72 h: it may be rolled forward (F37)."""
-    lose(world, fault, times=2)
+    world.lose(fault, times=2)
     for hours, state in ((23, State.UNKNOWN), (48.9, State.UNKNOWN), (0.2, State.ABSENT)):
         world.clock.advance(hours=hours)
         assert resume(world).state is state
@@ -169,7 +159,7 @@ def test_not_quiet_for_72_hours_after_a_server_error(world: World, fault: str) -
 
 def test_executed_late_while_not_quiet(world: World) -> None:
     """Why the quiet hour: a request that lay somewhere for ten minutes is executed after we gave it up (F29, S8)."""
-    lose(world, "late")
+    world.lose("late")
     world.open_client().cancel(ORDER.intent_id, because="the customer left")
     assert resume(world).state is State.UNKNOWN
     world.clock.advance(hours=1)
@@ -228,7 +218,7 @@ def broken_list(world: World, path: str, kind: str) -> list[str]:
 )
 def test_incomplete_list(world: World, path: str, kind: str) -> None:
     """Condition 3: a list that was not read to its end proves nothing, and `resume` says so (F120–F122)."""
-    lose(world)
+    world.lose()
     world.clock.advance(hours=QUIET)
     asked = broken_list(world, path, kind)
     with pytest.raises(ProviderUnavailable):
@@ -243,7 +233,7 @@ def test_incomplete_list(world: World, path: str, kind: str) -> None:
 
 def test_found_on_an_incomplete_list(world: World) -> None:
     """What was listed is believed at once, although the list broke later."""
-    lose(world, "lost_reply")
+    world.lose("lost_reply")
     world.clock.advance(hours=QUIET)
     broken_list(world, CHARGES, "connection breaks")
     assert resume(world).state is State.SUCCEEDED
@@ -252,8 +242,8 @@ def test_found_on_an_incomplete_list(world: World) -> None:
 @pytest.mark.parametrize("metadata", [{}, {"order": "42"}])
 def test_stranger_of_the_same_amount(world: World, metadata: dict[str, str]) -> None:
     """Condition 3: a success of this amount and currency without our metadata goes to a person (F136)."""
-    lose(world)
-    world.stranger_pays(**metadata)
+    world.lose()
+    world.stranger_pays(metadata=metadata)
     world.clock.advance(hours=QUIET)
     charge = resume(world)
     assert charge.state is State.UNKNOWN
@@ -268,8 +258,8 @@ def test_stranger_of_the_same_amount(world: World, metadata: dict[str, str]) -> 
 )
 def test_stranger_of_another_payment(world: World, amount: int, currency: str, metadata: dict[str, str]) -> None:
     """A success of another amount or currency, or of another namespace of ours, does not stand in the way."""
-    lose(world)
-    world.stranger_pays(amount, currency, **metadata)
+    world.lose()
+    world.stranger_pays(amount, currency, metadata)
     world.clock.advance(hours=QUIET)
     assert resume(world).state is State.ABSENT
 
@@ -278,14 +268,14 @@ def test_stranger_long_before(world: World) -> None:
     """What was paid more than 15 min before the first send cannot be ours."""
     world.stranger_pays()
     world.clock.advance(minutes=16)
-    lose(world)
+    world.lose()
     world.clock.advance(hours=QUIET)
     assert resume(world).state is State.ABSENT
 
 
 def test_credential_of_another_account(either: World) -> None:
     """Condition 4: a key of another account proves nothing about ours, and is refused before it asks (F53, S11)."""
-    lose(either)
+    either.lose()
     either.clock.advance(hours=QUIET)
     before = either.row()
     other = Sandbox(account="acct_other", time=either.clock.true_time)
@@ -297,7 +287,7 @@ def test_credential_of_another_account(either: World) -> None:
 
 def test_refused_credential_proves_nothing(world: World) -> None:
     """A key that may not read the lists, or was revoked, changes no row."""
-    lose(world)
+    world.lose()
     world.clock.advance(hours=QUIET)
     world.answer(403, {"error": {"type": "invalid_request_error"}}, on=("GET", CHARGES), times=9)
     with pytest.raises(ConfigurationError, match="STRIPE_API_KEY"):
@@ -308,7 +298,7 @@ def test_refused_credential_proves_nothing(world: World) -> None:
 def test_one_scan_for_all_rows_that_wait(world: World) -> None:
     """Five charges in doubt are looked up by one reading of the two lists; each is judged by itself."""
     for number in range(5):
-        lose(world, "lost_reply" if number == 2 else "lost_request", intent=replace(ORDER, intent_id=f"order_{number}"))
+        world.lose("lost_reply" if number == 2 else "lost_request", intent=replace(ORDER, intent_id=f"order_{number}"))
     world.clock.advance(hours=QUIET)
     charges = world.open_client().resume()
     assert sum(asked in (f"GET {INTENTS}", f"GET {CHARGES}") for asked in world.asked) == 2
@@ -318,7 +308,7 @@ def test_one_scan_for_all_rows_that_wait(world: World) -> None:
 
 def test_intent_found_uncharged_is_not_absent(world: World) -> None:
     """An intent of ours that waits at the provider, uncharged, is not absence, however old: it is cancelled (S6)."""
-    lose(world)
+    world.lose()
     key = world.row()["idempotency_key"]
     form = {"amount": "2000", "currency": "usd", "payment_method": "pm_card_visa", "metadata[paycli_key]": key}
     assert world.post(INTENTS, form).json()["status"] == "requires_confirmation"
@@ -330,67 +320,3 @@ def test_intent_found_uncharged_is_not_absent(world: World) -> None:
         world.clock.advance(hours=100)
     assert world.open_client().cancel(ORDER.intent_id, because="it waits for nobody").state is State.CANCELED
     assert world.sandbox.payment_intents[0]["status"] == "canceled"
-
-
-# A saved 500
-
-
-def test_saved_500_that_charged(either: World) -> None:
-    """A saved 500 that charged is replayed once, then found on the list: succeeded, in the same call (F38)."""
-    either.sandbox.fault("error_500_charged")
-    charge = either.open_client().charge(ORDER)
-    assert (charge.state, len(either.sends), either.paid()) == (State.SUCCEEDED, 2, 1)
-    assert charge.provider_charge_id == either.sandbox.charges[0]["id"]
-
-
-def test_saved_500_that_did_not_charge(either: World) -> None:
-    """A saved 500 that charged nothing is never a second charge: no third send, no attempt 2 until proven (F37, S6)."""
-    either.sandbox.fault("error_500")
-    client = either.open_client()
-    for hours in (0, 5, 20, 40):
-        either.clock.advance(hours=hours)
-        assert client.charge(ORDER).state is State.UNKNOWN
-        with pytest.raises(AttemptRefused):
-            client.charge(ORDER, attempt=2)
-    assert (len(either.sends), either.paid()) == (2, 0)
-    either.clock.advance(hours=8)  # 73 h
-    assert client.charge(ORDER).state is State.ABSENT
-    assert client.charge(ORDER, attempt=2).state is State.SUCCEEDED
-    assert either.paid() == 1
-
-
-def test_500_rolled_forward_two_days_later(either: World) -> None:
-    """A 500 whose charge appears two days later is found, and never charged again meanwhile (F38, S1)."""
-    either.sandbox.fault("error_500_later")
-    client = either.open_client()
-    for hours in (0, 22, 25):
-        either.clock.advance(hours=hours)
-        assert client.charge(ORDER).state is State.UNKNOWN
-    either.clock.advance(hours=1.1)
-    (charge,) = client.resume()
-    assert (charge.state, len(either.sends), either.paid()) == (State.SUCCEEDED, 2, 1)
-
-
-# What never left
-
-
-def test_outage_longer_than_the_keys_life(either: World) -> None:
-    """Charges that never left stay prepared through an outage of 30 h: never absent, never lost (F22, F61)."""
-    client = either.open_client(retry=ONE_SEND)
-    either.sandbox.fault("refused", times=10)
-    for _ in range(10):
-        charge = client.charge(ORDER)
-        assert (charge.state, charge.first_sent_at, charge.closed_at) == (State.PREPARED, None, None)
-        either.clock.advance(hours=3)
-    charge = client.charge(ORDER)
-    assert (charge.state, charge.sends, either.paid()) == (State.SUCCEEDED, 11, 1)
-    assert charge.first_sent_at is not None
-    assert charge.first_sent_at >= START + timedelta(hours=30)
-
-
-def test_first_sent_at_stays_when_something_may_have_left(world: World) -> None:
-    """A later send that never left does not clear the time of an earlier one that may have (S5)."""
-    lose(world)
-    world.sandbox.fault("refused")
-    charge = world.open_client(retry=ONE_SEND).charge(ORDER)
-    assert (charge.state, charge.first_sent_at, charge.money) == (State.UNKNOWN, START, USD_20)

@@ -44,6 +44,7 @@ PAID: dict[str, Any] = {
     "latest_charge": "ch_1",
 }
 DECLINE = {"type": "card_error", "code": "card_declined", "decline_code": "lost_card", "charge": "ch_1"}
+REFUSED = {**PAID, "status": "requires_payment_method", "amount_received": 0}
 INVALID = {"type": "invalid_request_error", "code": "parameter_missing", "param": "amount"}
 IN_USE = {"type": "idempotency_error", "code": "idempotency_key_in_use"}
 LIST_PATHS = ("/v1/payment_intents", "/v1/charges")
@@ -96,7 +97,7 @@ SEEN: dict[str, tuple[int, object, type[Outcome], str | None]] = {
     **{f"redirect {status}": (status, b"", Unknown, None) for status in (301, 302, 303, 307, 308)},
     # refused by the bank
     "declined": (402, error(**DECLINE), Declined, "card_declined lost_card"),
-    "declined, with its intent": (402, error(**DECLINE, payment_intent=PAID), Declined, "lost_card"),
+    "declined, with its intent": (402, error(**DECLINE, payment_intent=REFUSED), Declined, "lost_card"),
     "declined, other amount": (402, error(**DECLINE, payment_intent={**PAID, "amount": 5}), Conflict, "amount"),
     "declined, other key": (402, error(**DECLINE, payment_intent={**PAID, "metadata": {}}), Conflict, "key"),
     "402 of another type": (402, error(type="api_error"), Unknown, None),
@@ -148,7 +149,7 @@ def test_what_no_answer_tells() -> None:
 def test_ids_of_the_provider() -> None:
     """A success and a decline name the provider's intent and charge."""
     assert Succeeded("pi_1", "ch_1") == read(200, PAID).outcome
-    declined = read(402, error(**DECLINE, payment_intent=PAID)).outcome
+    declined = read(402, error(**DECLINE, payment_intent=REFUSED)).outcome
     assert Declined("card_declined lost_card", "pi_1", "ch_1") == declined
     bare = read(402, error(type="card_error", code="card_declined")).outcome
     assert Declined("card_declined", None, None) == bare
@@ -192,7 +193,11 @@ def test_garbage_is_never_a_result(name: str, status: int) -> None:
 @pytest.mark.parametrize("field", [*PAID, "last_payment_error"])
 def test_wrong_types_are_never_a_success(field: str) -> None:
     """A field of another type or value never makes a success of an answer that lacks what we check."""
-    optional = {"livemode": (None,), "amount_received": (None,), "latest_charge": (None, "", "2000", "é\u202e")}
+    optional: dict[str, tuple[object, ...]] = {
+        "livemode": (None,),
+        "amount_received": (None,),
+        "latest_charge": (None, "", "2000", "é\u202e"),
+    }
     optional["last_payment_error"] = tuple(WRONG)  # a payment that succeeded may have failed before
     for value in WRONG:
         outcome = read(200, {**PAID, field: value}).outcome

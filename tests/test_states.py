@@ -52,8 +52,8 @@ NAMED = [f"{NAMES[type(cell[0])]}-{at}" for at, cell in enumerate(CELLS)]
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path) as world:
+def world() -> Iterator[World]:
+    with World() as world:
         yield world
 
 

@@ -1,9 +1,10 @@
 """Time: the key's life, wrong clocks, a silent provider, a paused process. Clocks are told, nothing sleeps."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import httpx
 import pytest
@@ -11,8 +12,6 @@ from freezegun import freeze_time
 
 from gateway_client import AsyncClient, Client, ClockRefused, RetryPolicy, Sandbox, State, Stripe
 from gateway_client.clock import ProviderTime, Stopwatch
-from gateway_client.flow.effects import Effect, Send
-from gateway_client.gateways.base import Request
 from tests.kit import ONE_SEND, ORDER, START, Awaited, FakeClock, World
 
 T = TypeVar("T")
@@ -20,15 +19,15 @@ POST = ("POST", "/v1/payment_intents")
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with World(tmp_path) as world:
+def world() -> Iterator[World]:
+    with World() as world:
         yield world
 
 
 @pytest.fixture(params=["sync", "async"])
-def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+def either(request: pytest.FixtureRequest) -> Iterator[World]:
     """The world of each of the two clients."""
-    with World(tmp_path, request.param) as world:
+    with World(request.param) as world:
         yield world
 
 
@@ -116,14 +115,16 @@ def test_key_life_on_the_machines_own_clock(tmp_path: Path, kind: str) -> None:
     sandbox = Sandbox(faults={"lost_request": 1.0})
     url = f"sqlite:///{tmp_path / 'store.db'}"
     sends = []
-    with freeze_time(START, real_asyncio=True) as frozen:
+    with asyncio.Runner() as runner, freeze_time(START, real_asyncio=True) as frozen:
         for age in (timedelta(0), timedelta(hours=22, minutes=59), timedelta(hours=23)):
             frozen.move_to(START + age)
             gateway = Stripe(Sandbox.api_key)
             client: Client | Awaited = (
                 Client(gateway, database=url, retry=ONE_SEND, transport=sandbox.transport())
                 if kind == "sync"
-                else Awaited(AsyncClient(gateway, database=url, retry=ONE_SEND, transport=sandbox.async_transport()))
+                else Awaited(
+                    AsyncClient(gateway, database=url, retry=ONE_SEND, transport=sandbox.async_transport()), runner
+                )
             )
             client.charge(ORDER)
             client.close()
@@ -270,94 +271,6 @@ def test_account_changed_during_the_silence(world: World) -> None:
     charge = client.charge(other)
     assert (charge.state, charge.sends, charge.first_sent_at) == (State.PREPARED, 0, None)
     assert len(world.sends) == 1
-
-
-# A paused process
-
-
-class Pausing(Client):
-    """Stands still for some time between the commit of BeginSend and the first byte."""
-
-    pause_s = 0.0
-    begun = 0
-
-    def perform(self, effect: Effect[T]) -> T:
-        if isinstance(effect, Send):
-            self.begun += 1
-            cast("FakeClock", self._clock).advance(seconds=self.pause_s)
-        return super().perform(effect)
-
-
-@pytest.mark.parametrize(("pause_s", "sends"), [(9.0, 1), (10.0, 1), (10.1, 0), (90_000.0, 0)])
-def test_paused_process_does_not_send(tmp_path: Path, pause_s: float, sends: int) -> None:
-    """More than 10 s between the commit of BeginSend and the first byte: not sent, said so, still prepared (F11)."""
-    with World(tmp_path) as world:
-        client = world.open_client(sync=Pausing, retry=ONE_SEND)
-        assert isinstance(client, Pausing)
-        client.pause_s = pause_s
-        charge = client.charge(ORDER)
-        assert (sends, 1) == (len(world.sends), client.begun)
-        if sends == 0:
-            assert (charge.state, charge.first_sent_at) == (State.PREPARED, None)
-            assert world.sql("SELECT outcome, status FROM paycli_sends") == [("not_executed", None)]
-            assert "paused" in (charge.reason or "")
-
-
-def test_key_life_is_judged_again_after_a_pause(tmp_path: Path) -> None:
-    """A process paused from inside the key's life to beyond it does not send, then or after (F11, S5)."""
-    with World(tmp_path) as world:
-        world.sandbox.fault("lost_request")
-        world.open_client(retry=ONE_SEND).charge(ORDER)
-        world.clock.advance(hours=22, minutes=59)
-        client = world.open_client(sync=Pausing)
-        assert isinstance(client, Pausing)
-        client.pause_s = 120
-        charge = client.charge(ORDER)
-        assert (len(world.sends), client.begun) == (1, 1)
-        assert charge.state == State.ABSENT  # looked up: by then the attempt is closed and long quiet
-        assert charge.closed_at is not None
-
-
-def test_paused_by_a_clock_set_back(tmp_path: Path) -> None:
-    """A wall clock that goes back in between counts as a pause: nobody knows how long it was (F126)."""
-    with World(tmp_path) as world:
-
-        class SetBack(Client):
-            def perform(self, effect: Effect[T]) -> T:
-                if isinstance(effect, Send):
-                    world.clock.wrong_s = -50
-                return super().perform(effect)
-
-        assert world.open_client(sync=SetBack, retry=ONE_SEND).charge(ORDER).state == State.PREPARED
-        assert world.sends == []
-
-
-@pytest.mark.parametrize("kind", ["sync", "async"])
-def test_paused_while_connecting(tmp_path: Path, kind: str) -> None:
-    """On a real socket the age is looked at again when the first byte is due: connecting may have taken long (F11)."""
-    clock = FakeClock()
-    sandbox = Sandbox(time=clock.true_time)
-
-    class SlowConnection(Stripe):
-        """Time goes by after the first look at the age, before the first byte."""
-
-        def headers(self, request: Request) -> dict[str, str]:
-            if request.method == "POST":
-                clock.advance(seconds=11)
-            return super().headers(request)
-
-    with sandbox.serve() as server:
-        gateway = SlowConnection(Sandbox.api_key, api_base=server.url)
-        url = f"sqlite:///{tmp_path / 'store.db'}"
-        client: Client | Awaited = (
-            Client(gateway, database=url, retry=ONE_SEND, clock=clock, timeout_s=5)
-            if kind == "sync"
-            else Awaited(AsyncClient(gateway, database=url, retry=ONE_SEND, clock=clock, timeout_s=5))
-        )
-        charge = client.charge(ORDER)
-        client.close()
-    assert (charge.state, charge.first_sent_at) == (State.PREPARED, None)
-    assert [sent.method for sent in sandbox.requests] == ["GET"]
 
 
 # The clock's own parts
