@@ -5,11 +5,14 @@ A look-up that finds nothing is never enough. Scanning is `flow.py`'s and reconc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from gateway_client.charge import Charge, iso
 from gateway_client.gateways.base import Profile
+from gateway_client.outcome import Answer
+from gateway_client.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,7 @@ class Scan:
     created_from: datetime
     begun_at: datetime  # the provider's time before the first page was asked for
     why_incomplete: str | None  # None when every page of every list was read
-    found: frozenset[str]  # idempotency keys seen
+    found: Mapping[str, Answer]  # what was seen, by idempotency key
     strangers: frozenset[tuple[int, str]]  # (amount, currency) of money moved without any metadata of ours
 
 
@@ -31,6 +34,18 @@ def quiet_at(charge: Charge, profile: Profile) -> datetime | None:
     if charge.last_server_error_at is not None:
         moments.append(charge.last_server_error_at + profile.quiet_after_server_error)
     return max(moments)
+
+
+def next_attempt_at(charge: Charge, profile: Profile) -> datetime | None:
+    """From when another attempt may follow an absent one; None when at once.
+
+    An answer that never reached us may have been a 500, which the provider may still roll forward: no list shows that.
+    Absence is believed without that wait, so that people learn of it; a second charge is not made without it, nor
+    without reading the lists once more.
+    """
+    if charge.state is not State.ABSENT or charge.last_unanswered_at is None:
+        return None
+    return charge.last_unanswered_at + profile.quiet_after_server_error
 
 
 def why_not_absent(charge: Charge, profile: Profile, scan: Scan) -> str | None:  # noqa: PLR0911 - one condition a line

@@ -33,6 +33,7 @@ class Charge:
     closed_at: datetime | None = None  # BeginSend refuses it from now on
     last_sent_at: datetime | None = None
     last_server_error_at: datetime | None = None  # the latest 5xx answer
+    last_unanswered_at: datetime | None = None  # the latest send whose answer was never seen
 
     @property
     def money(self) -> Money:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import httpx
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from gateway_client import store, telemetry
@@ -21,11 +22,12 @@ from gateway_client.charge import Charge
 from gateway_client.clock import Clock
 from gateway_client.db import AsyncDatabase, Database, begin_joined
 from gateway_client.driver import Driver, Listener, check_charge, check_rows, claimed, ignore, not_recorded
-from gateway_client.errors import StoreUnavailable
+from gateway_client.errors import ChargeOnceError, StoreUnavailable
 from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
 from gateway_client.flow.effects import (
+    READING,
     Ask,
-    CancelFirst,
+    ClearFirst,
     DatabaseEffect,
     Effect,
     Flow,
@@ -89,7 +91,7 @@ class Client(Driver):
         if session is None:
             return claimed(self.perform(effect))
         begin_joined(session, self._database.path)
-        return claimed(store.perform(session, effect, self._time.now()))
+        return claimed(self._joined(session, effect))
 
     def resume(self, limit: int | None = None, *, on_charge: Listener = ignore) -> tuple[Charge, ...]:
         """Finish every pending charge that can be finished now, oldest first; those looked at, as they are afterwards.
@@ -113,13 +115,16 @@ class Client(Driver):
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end."""
         self._open()
-        result: Any = None
+        step, result = flow.send, cast("Any", None)
         while True:
             try:
-                effect = flow.send(result)
+                effect = step(result)
             except StopIteration as end:
                 return cast("T", end.value)
-            result = self.perform(effect)
+            try:
+                step, result = flow.send, self.perform(effect)
+            except ChargeOnceError as error:  # the flow may know better than to end
+                step, result = flow.throw, error
 
     def perform(self, effect: Effect[T]) -> T:
         """Do one effect: the only place of this driver that touches the world."""
@@ -154,9 +159,12 @@ class Client(Driver):
             return cast("T", self._binding)
         records: list[telemetry.Record] = []
         try:
-            result = self._database.transact(self._work(effect, records))
-        except StoreUnavailable as error:
-            raise not_recorded(effect, error) from error
+            result = self._database.transact(self._work(effect, records), write=not isinstance(effect, READING))
+        except (StoreUnavailable, SQLAlchemyError) as error:
+            told = not_recorded(effect, error)
+            if told is error:
+                raise
+            raise told from error
         return self._performed(effect, result, records)
 
     def _open(self) -> None:
@@ -220,9 +228,9 @@ class AsyncClient(Driver):
         if session is None:
             return claimed(await self.perform(effect))
 
-        def joined(inner: Session) -> Charge | CancelFirst:
+        def joined(inner: Session) -> Charge | ClearFirst:
             begin_joined(inner, self._database.path)
-            return store.perform(inner, effect, self._time.now())
+            return self._joined(inner, effect)
 
         return claimed(await session.run_sync(joined))
 
@@ -245,13 +253,16 @@ class AsyncClient(Driver):
     async def run(self, flow: Flow[T]) -> T:
         """Drive a flow to its end."""
         await self._open()
-        result: Any = None
+        step, result = flow.send, cast("Any", None)
         while True:
             try:
-                effect = flow.send(result)
+                effect = step(result)
             except StopIteration as end:
                 return cast("T", end.value)
-            result = await self.perform(effect)
+            try:
+                step, result = flow.send, await self.perform(effect)
+            except ChargeOnceError as error:
+                step, result = flow.throw, error
 
     async def perform(self, effect: Effect[T]) -> T:
         """Do one effect: the only place of this driver that touches the world."""
@@ -286,9 +297,12 @@ class AsyncClient(Driver):
             return cast("T", self._binding)
         records: list[telemetry.Record] = []
         try:
-            result = await self._database.transact(self._work(effect, records))
-        except StoreUnavailable as error:
-            raise not_recorded(effect, error) from error
+            result = await self._database.transact(self._work(effect, records), write=not isinstance(effect, READING))
+        except (StoreUnavailable, SQLAlchemyError) as error:
+            told = not_recorded(effect, error)
+            if told is error:
+                raise
+            raise told from error
         return self._performed(effect, result, records)
 
     async def _open(self) -> None:

@@ -89,11 +89,16 @@ class ProviderTime:
         """True when an answer was dated within the last hour."""
         return self._learned is not None and self._learned.elapsed_s() < SILENCE_S_MAX
 
+    @property
+    def trusted(self) -> bool:
+        """True when a send may rely on `now`."""
+        return self.fresh and abs(self._offset) <= OFFSET_MAX
+
     def check(self) -> None:
         """Raise ClockRefused when sending would be guessing: no recent Date, or one far from our clock."""
         if not self.fresh:
             raise ClockRefused("the provider's answers carry no Date: its time is unknown, so nothing is sent")
-        if abs(self._offset) > OFFSET_MAX:
+        if not self.trusted:
             way = "behind" if self._offset > timedelta(0) else "ahead of"
             raise ClockRefused(
                 f"this machine's clock is {abs(self._offset).total_seconds():.0f} s {way} the provider's: "

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOCK_TIMEOUT_S = 5  # how long a transaction waits for another one before it gives up
-_CHECKED = "charge_once_durable"
+FULL = 2  # PRAGMA synchronous: every commit is synced
+_DURABLE = ("wal", FULL)
 _QUIET: dict[str, Any] = {"hide_parameters": True}  # keys and bodies stay out of SQLAlchemy's log and messages
 
 
@@ -49,7 +50,8 @@ class Database:
         with explained(self._engine.url.database), Session(self._engine, expire_on_commit=False) as session:
             begin(session.connection(), write=write)
             result = work(session)
-            session.commit()
+            if write:
+                session.commit()
             return result
 
     @property
@@ -60,7 +62,9 @@ class Database:
     def create(self) -> None:
         """Create the file (readable by its owner only) and the tables that are missing."""
         create_file(self._engine.url.database, owned=self._owned)
-        self.transact(lambda session: Base.metadata.create_all(session.connection()))
+        # Looked at first: the caller may hold the write lock, with an order that `prepare` is about to join.
+        if not self.transact(_has_tables, write=False):
+            self.transact(_create_tables)
 
     def after_fork(self) -> None:
         """In a child process: forget the parent's connections without touching them, and open our own."""
@@ -100,7 +104,8 @@ class AsyncDatabase:
         with explained(self._engine.url.database):
             async with AsyncSession(self._engine, expire_on_commit=False) as session:
                 result = await session.run_sync(whole)
-                await session.commit()
+                if write:
+                    await session.commit()
                 return result
 
     @property
@@ -111,7 +116,8 @@ class AsyncDatabase:
     async def create(self) -> None:
         """Create the file (readable by its owner only) and the tables that are missing."""
         create_file(self._engine.url.database, owned=self._owned)
-        await self.transact(lambda session: Base.metadata.create_all(session.connection()))
+        if not await self.transact(_has_tables, write=False):
+            await self.transact(_create_tables)
 
     def after_fork(self) -> None:
         """In a child process: forget the parent's connections without touching them, and open our own."""
@@ -134,8 +140,12 @@ def checked_url(url: str) -> str:
         raise ConfigurationError(
             f"{parsed.get_backend_name()} databases are not supported yet; use SQLite: sqlite:///paycli.db"
         )
-    if parsed.database in (None, "", ":memory:") or "mode=memory" in (parsed.database or ""):
+    if not parsed.database or parsed.database == ":memory:" or parsed.query.get("mode") == "memory":
         raise ConfigurationError("a database in memory forgets what was sent: use a file, sqlite:///paycli.db")
+    if parsed.database.startswith("file:"):
+        raise ConfigurationError(
+            "PAYCLI_DATABASE_URL: name the database's file by its path, such as sqlite:////var/lib/paycli.db"
+        )
     return parsed.set(drivername="sqlite").render_as_string(hide_password=False)
 
 
@@ -146,7 +156,7 @@ def database_path(url: str) -> Path:
 
 def create_file(path: str | None, *, owned: bool) -> None:
     """Create a database file with mode 0600: SQLite would use the umask, and its -wal and -shm copy the file's mode."""
-    if not owned or not path or path.startswith("file:"):
+    if not owned or not path:
         return
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -158,19 +168,25 @@ def create_file(path: str | None, *, owned: bool) -> None:
     except FileExistsError:
         return
     except OSError as error:
-        raise StoreUnavailable(f"cannot create {Path(path).absolute()}: {error.strerror}. Nothing was sent.") from None
+        raise StoreUnavailable(f"cannot create {Path(path).absolute()}: {error.strerror}") from None
 
 
 def begin(connection: Connection, *, write: bool) -> None:
     """Start a transaction on a connection whose durability has been checked."""
     if connection.dialect.name != "sqlite":
         raise ConfigurationError("only SQLite is supported yet")
-    if _CHECKED not in connection.info:
-        check_durable(connection)
-        connection.info[_CHECKED] = True
-    if write and not getattr(connection.connection.driver_connection, "in_transaction", False):
-        # IMMEDIATE: a transaction that begins by reading could not be sure to become a writer later.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if not write:
+        return  # reading changes nothing: not even the journal of a file that is not ours
+    if _in_transaction(connection):  # the caller's engine begins by itself
+        require_durable(connection)
+        return
+    check_durable(connection)
+    # IMMEDIATE: a transaction that begins by reading could not be sure to become a writer later.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _in_transaction(connection: Connection) -> bool:
+    return bool(getattr(connection.connection.driver_connection, "in_transaction", False))
 
 
 def begin_joined(session: Session, path: str | None) -> None:
@@ -181,34 +197,48 @@ def begin_joined(session: Session, path: str | None) -> None:
         raise ConfigurationError(f"the session is of another database ({theirs}) than the client's ({path})")
     with explained(path):
         require_durable(connection)  # inside a transaction the settings can be read, not changed
-        if not getattr(connection.connection.driver_connection, "in_transaction", False):
+        if not _in_transaction(connection):
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def check_durable(connection: Connection) -> None:
-    """Set WAL and synchronous=FULL and read them back: unread, a PRAGMA hides its error."""
-    connection.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_TIMEOUT_S * 1000}")
-    journal = connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
-    connection.exec_driver_sql("PRAGMA synchronous = FULL")
-    connection.exec_driver_sql("PRAGMA fullfsync = 1")  # macOS: plain fsync stops short of the disk
-    connection.exec_driver_sql("PRAGMA checkpoint_fullfsync = 1")
-    require_durable(connection, journal)
+    """Set what makes a commit durable, and read it back: unread, a PRAGMA hides its error."""
+    if _durability(connection) != _DURABLE:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_TIMEOUT_S * 1000}")
+        connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
+        connection.exec_driver_sql("PRAGMA synchronous = FULL")
+        # macOS: plain fsync stops short of the disk; no effect elsewhere
+        connection.exec_driver_sql("PRAGMA fullfsync = 1")
+        connection.exec_driver_sql("PRAGMA checkpoint_fullfsync = 1")
+        require_durable(connection)
 
 
-def require_durable(connection: Connection, journal: object = None) -> None:
+def require_durable(connection: Connection) -> None:
     """Raise StoreUnavailable when a commit of this connection could be lost by a power cut."""
-    journal = journal or connection.exec_driver_sql("PRAGMA journal_mode").scalar()
-    synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar()
-    if journal != "wal" or not isinstance(synchronous, int) or synchronous < 2:
+    journal, synchronous = _durability(connection)
+    if journal != "wal" or not isinstance(synchronous, int) or synchronous < FULL:
         raise StoreUnavailable(
-            f"the database is not durable: journal_mode={journal} and synchronous={synchronous}, needed are wal and 2 "
-            "(FULL). A file on a local disk has them. Nothing was sent."
+            f"the database is not durable: journal_mode={journal} and synchronous={synchronous}, needed are wal and "
+            f"{FULL} (FULL). A file on a local disk has them"
         )
+
+
+def _durability(connection: Connection) -> tuple[object, object]:
+    journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+    return journal, connection.exec_driver_sql("PRAGMA synchronous").scalar()
 
 
 def has_tables(connection: Connection) -> bool:
     """True when the store's tables are there."""
-    return inspect(connection).has_table("paycli_store")
+    return set(inspect(connection).get_table_names()) >= set(Base.metadata.tables)
+
+
+def _has_tables(session: Session) -> bool:
+    return has_tables(session.connection())
+
+
+def _create_tables(session: Session) -> None:
+    Base.metadata.create_all(session.connection())
 
 
 _EXPLANATIONS = {
@@ -239,11 +269,9 @@ def explained(path: str | None) -> Iterator[None]:
             raise ConfigurationError(f"{where} has no tables of ours: run `paycli init`. Nothing was sent.") from error
         if known is None and not isinstance(error.orig, sqlite3.OperationalError):
             raise  # a broken constraint or a wrong statement is a bug of ours: never hidden behind "unavailable"
-        raise StoreUnavailable(
-            f"the database {where} cannot be used: {known or error.orig}. Nothing was sent; trying again is safe."
-        ) from error
+        raise StoreUnavailable(f"the database {where} cannot be used: {known or error.orig}") from error
     except PoolTimeout as error:
-        raise StoreUnavailable("every database connection of this process is in use. Nothing was sent.") from error
+        raise StoreUnavailable("every database connection of this process is in use") from error
 
 
 def _name_of(error: BaseException | None) -> str:

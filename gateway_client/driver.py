@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
+from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from gateway_client import store, telemetry
@@ -18,7 +19,7 @@ from gateway_client.charge import Charge
 from gateway_client.clock import Clock, ProviderTime, Stopwatch, SystemClock
 from gateway_client.errors import AttemptRefused, InvalidInput, OutcomeNotRecorded, StoreUnavailable, UsageError
 from gateway_client.flow import Setup
-from gateway_client.flow.effects import Begun, CancelFirst, DatabaseEffect, ReadBinding, Settle, Wait
+from gateway_client.flow.effects import Begun, ClearFirst, DatabaseEffect, ReadBinding, Settle, Wait
 from gateway_client.gateways.base import Account, Binding, Gateway, NoReply, Reply
 from gateway_client.intent import PaymentIntent, check_attempt, check_namespace
 from gateway_client.outcome import CouldNotAsk
@@ -67,11 +68,8 @@ class Driver:
         return wait.seconds_min + (wait.seconds_max - wait.seconds_min) * self._clock.jitter()
 
     def _known(self) -> Account | None:
-        """The account, when it was asked for and the provider was heard of within the hour; checks the clock."""
-        if self._met is None or not self._time.fresh:
-            return None
-        self._time.check()
-        return self._met
+        """The account, when it was asked for and the provider's time is known; else it is asked for anew."""
+        return self._met if self._time.trusted else None
 
     def _introduced(self, reply: Reply | NoReply) -> Account | CouldNotAsk:
         met = self._gateway.read_account(self._learn(reply))
@@ -101,6 +99,14 @@ class Driver:
             self._binding = cast("Binding | None", result)
         return result
 
+    def _joined(self, session: Session, effect: DatabaseEffect[T]) -> T:
+        """An effect in the caller's own transaction; what it tells is told if and when the caller commits."""
+        result = store.perform(session, effect, self._time.now())
+        records: list[telemetry.Record] = session.info.pop(store.RECORDS, [])
+        event.listen(session, "after_rollback", lambda _: records.clear(), once=True)
+        event.listen(session, "after_commit", lambda _: telemetry.emit(records, self._on_record), once=True)
+        return result
+
     def _usable(self) -> bool:
         """False in a child process, which must open connections of its own."""
         if self._closed:
@@ -112,22 +118,24 @@ class Driver:
         self._met, self._pid = None, os.getpid()
 
 
-def not_recorded(effect: DatabaseEffect[Any], error: StoreUnavailable) -> StoreUnavailable:
-    """A database that refuses what the provider answered: the caller must hear of the charge."""
+def not_recorded(effect: DatabaseEffect[Any], error: Exception) -> Exception:
+    """A database that refuses what the provider answered, for whatever reason: the caller must hear of the charge."""
     if not isinstance(effect, Settle) or effect.send_no is None:
         return error
     charge_id = getattr(effect.answer.outcome, "provider_charge_id", None)
+    why = error.why if isinstance(error, StoreUnavailable) else f"the database refused: {type(error).__name__}"
     return OutcomeNotRecorded(
         f"{effect.intent_id} attempt {effect.attempt}: the provider answered {effect.answer.name} "
-        f"(charge {charge_id or 'unnamed'}, request {effect.answer.request_id or 'unnamed'}), and the database could "
-        f"not record it: {error} Nothing is lost: run resume."
+        f"(charge {charge_id or 'unnamed'}, request {effect.answer.request_id or 'unnamed'}), which is not recorded: "
+        f"{why}",
+        "Nothing is lost: run resume.",
     )
 
 
-def claimed(result: Charge | CancelFirst) -> Charge:
-    if isinstance(result, CancelFirst):
+def claimed(result: Charge | ClearFirst) -> Charge:
+    if isinstance(result, ClearFirst):
         raise AttemptRefused(
-            f"{result.charge.intent_id}: attempt {result.charge.attempt} must first be cancelled at the provider, "
+            f"{result.charge.intent_id}: attempt {result.charge.attempt} must first be cleared at the provider, "
             "which `prepare` cannot do; use charge(..., attempt=…). Nothing was written."
         )
     return result

@@ -76,7 +76,15 @@ class ClockRefused(NotNow):
 
 
 class StoreUnavailable(NotNow):
-    """The database cannot promise durability right now. Nothing was sent."""
+    """The database cannot promise durability right now. Nothing was sent. `.why` is the cause, in words."""
+
+    def __init__(self, why: str, then: str = "Nothing was sent; trying again is safe.") -> None:
+        super().__init__(f"{why}. {then}")
+        self.why = why
+        self.then = then
+
+    def __reduce__(self) -> tuple[type[StoreUnavailable], tuple[str, str]]:
+        return type(self), (self.why, self.then)
 
 
 class OutcomeNotRecorded(StoreUnavailable):

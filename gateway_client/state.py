@@ -181,6 +181,8 @@ def contradicts(state: State, outcome: Outcome) -> bool:
     """True when evidence disagrees with a final state: it never overwrites, it becomes a finding."""
     if state is State.SUCCEEDED:
         return isinstance(outcome, Declined | Canceled | Conflict)
+    if state in (State.ABSENT, State.REJECTED) and isinstance(outcome, Declined | RequiresAction):
+        return True  # said to be never executed, and it was
     return state.refused and isinstance(outcome, Succeeded | Processing | Conflict)
 
 

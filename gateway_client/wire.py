@@ -131,7 +131,9 @@ def checked_timeout(timeout_s: float) -> float:
 
 
 def _timeout(timeout_s: float) -> httpx.Timeout:
-    return httpx.Timeout(timeout_s, connect=min(CONNECT_S_MAX, timeout_s))
+    # Connecting ends a little before the whole does: httpcore closes a socket after its own time-out, but not when the
+    # task is cancelled.
+    return httpx.Timeout(timeout_s, connect=min(CONNECT_S_MAX, timeout_s * 0.9))
 
 
 def _tls() -> ssl.SSLContext:

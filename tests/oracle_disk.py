@@ -5,6 +5,7 @@ Nothing here knows what the library should make of them.
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -39,8 +40,17 @@ def charge_by(kind: str, sandbox: Sandbox, database: Any, intent: PaymentIntent,
         finally:
             if isinstance(engine, AsyncEngine):
                 await engine.dispose()
+            await drivers_ended()
 
     return asyncio.run(run())
+
+
+async def drivers_ended() -> None:
+    """aiosqlite's threads speak to the loop once more after a failed connect: wait, within bounds, until they have."""
+    for _ in range(200):
+        if not any("_connection_worker_thread" in thread.name for thread in threading.enumerate()):
+            return
+        await asyncio.sleep(0.005)
 
 
 def sql(path: Path, statement: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:

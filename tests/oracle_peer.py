@@ -3,6 +3,7 @@
 It keeps every byte that arrived, so that "nothing was sent" and "nothing was sent twice" can be seen.
 """
 
+import select
 import socket
 import ssl
 import struct
@@ -128,6 +129,8 @@ class Peer:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        while select.select([self._listener], [], [], 0)[0]:
+            self.closing.wait(0.002)  # who has connected is accepted, so that what was sent is seen
         self.closing.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes `accept`

@@ -110,6 +110,7 @@ def test_reaches_absent(either: World) -> None:
         f"GET {INTENTS}",
         f"GET {CHARGES}",
     ]
+    either.clock.advance(hours=72)
     again = either.open_client().charge(ORDER, attempt=2)
     assert (again.state, again.attempt, either.paid()) == (State.SUCCEEDED, 2, 1)
 

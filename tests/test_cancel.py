@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from gateway_client import ConfigurationError, InvalidInput, ProviderUnavailable, Sandbox, State, UnknownIntent
@@ -89,11 +90,17 @@ def test_cancellation_not_answered(world: World) -> None:
     client = world.open_client()
     client.charge(DEBIT)
     before = world.row()
-    for on in ("POST /v1/payment_intents/*/cancel", "GET /v1/payment_intents/*"):
-        world.sandbox.fault("lost_request", times=3, on=on)
+
+    def hook(request: httpx.Request) -> httpx.Response | None:
+        if request.url.path.startswith("/v1/payment_intents/"):
+            raise httpx.ReadError("reset", request=request)
+        return None
+
+    world.hooks.append(hook)
     with pytest.raises(ProviderUnavailable):
         client.cancel(ORDER.intent_id, because=BECAUSE)
     assert {**world.row(), "reason": None} == {**before, "reason": None}
+    world.hooks.clear()
     assert client.cancel(ORDER.intent_id, because=BECAUSE).state is State.CANCELED
 
 

@@ -1,29 +1,22 @@
-"""Opening a database, on real SQLite files: what is durable enough, who may read it, whose it is, what it refuses.
+"""Opening a database, on real SQLite files: what is durable enough, who may read it, whose it is.
 
-Not here: databases that fail while they are used (`test_database_faults.py`).
+Not here: the tables (`test_tables.py`), databases that fail while they are used (`test_database_faults.py`).
 """
 
 import asyncio
 import os
 import stat
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, insert, select, text
-from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlmodel import SQLModel
 
-from gateway_client import AsyncClient, Client, ConfigurationError, State, StoreUnavailable, Stripe
+from gateway_client import AsyncClient, Client, ConfigurationError, StoreUnavailable, Stripe
 from gateway_client.db import AsyncDatabase, Database
-from gateway_client.tables import Base, PendingCharge, Store, table
-from tests.oracle_disk import KINDS, charge_by, engine_of, rewriting, sql
+from tests.oracle_disk import KINDS, charge_by, engine_of, rewriting
 from tests.oracle_world import (
     API_KEY,
     StillClock,
@@ -35,34 +28,12 @@ from tests.oracle_world import (
     sandbox_of,
 )
 
-ROW = {
-    "intent_id": "order_42",
-    "attempt": 1,
-    "state": "prepared",
-    "idempotency_key": "pc1_x",
-    "amount": 1999,
-    "currency": "usd",
-    "payment_method": "pm_1",
-    "body": "",
-    "body_sha256": "",
-    "api_version": "",
-    "created_at": datetime(2026, 11, 20, tzinfo=UTC),
-}
-
 
 @pytest.fixture
 def open_umask() -> Iterator[None]:
     before = os.umask(0)
     yield
     os.umask(before)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    found = Database(database_url(tmp_path))
-    found.create()
-    yield found
-    found.close()
 
 
 # Durable or refused --------------------------------------------------------------------------------------------------
@@ -239,132 +210,3 @@ def test_engines_of_the_other_kind_are_refused(tmp_path: Path) -> None:
     for kind, wrong in kinds:
         with pytest.raises(ConfigurationError, match=r"database must be a URL or an (Async)?Engine"):
             kind(Stripe(API_KEY), database=wrong)
-
-
-# Tables --------------------------------------------------------------------------------------------------------------
-
-
-def test_our_tables_are_not_in_the_global_metadata() -> None:
-    """Our tables live in other people's databases: SQLModel's own metadata, which hosts create from, is untouched."""
-    assert set(SQLModel.metadata.tables) & set(Base.metadata.tables) == set()
-    assert {name for name in Base.metadata.tables if not name.startswith("paycli_")} == {"pending_charges"}
-
-
-CREATING = """
-import sys, time
-from pathlib import Path
-from gateway_client.db import Database
-database = Database(sys.argv[1])
-print("ready", flush=True)
-sys.stdin.readline()
-database.create()
-"""
-
-
-def test_two_processes_create_the_tables_at_once(tmp_path: Path) -> None:
-    """Processes that start together on a new database all find it ready."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", CREATING, database_url(tmp_path)],
-            cwd=Path(__file__).parent.parent,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    for process in started:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    ended = [process.communicate("go\n", timeout=30) for process in started]
-    assert [(process.returncode, errors) for process, (_, errors) in zip(started, ended, strict=True)] == [(0, "")] * 2
-    assert len(sql(tmp_path / "charges.db", "SELECT * FROM pending_charges")) == 0
-
-
-def test_threads_create_the_tables_at_once(tmp_path: Path) -> None:
-    """Eight clients that open one new database at the same moment all can, ten times over."""
-    failed: list[BaseException] = []
-
-    def create(url: str, barrier: threading.Barrier) -> None:
-        database = Database(url)
-        barrier.wait(10)
-        try:
-            database.create()
-        except BaseException as error:  # noqa: BLE001, RUF100 - whatever it is, the main thread must hear of it
-            failed.append(error)
-        database.close()
-
-    for number in range(10):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        barrier = threading.Barrier(8)
-        threads = [threading.Thread(target=create, args=(database_url(folder), barrier)) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(20)
-    assert failed == []
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"amount": 19.99},
-        {"amount": 0},
-        {"amount": -1},
-        {"amount": "many"},
-        {"attempt": 0},
-        {"state": "charged"},
-        {"idempotency_key": None},
-        {"body": None},
-    ],
-)
-def test_the_database_refuses_a_senseless_row(change: dict[str, object], database: Database) -> None:
-    """F80: whatever else goes wrong, no fractional, zero or negative amount and no unknown state is ever stored."""
-    row = {**ROW, "created_at": "2026-11-20 00:00:00", **change}
-    statement = f"INSERT INTO pending_charges ({', '.join(row)}) VALUES ({', '.join(':' + name for name in row)})"
-    with pytest.raises(IntegrityError):
-        database.transact(lambda session: session.execute(text(statement), row))
-
-
-@pytest.mark.parametrize("state", [state for state in State if not state.refused])
-def test_two_live_attempts_of_an_intent_cannot_be_stored(state: State, database: Database) -> None:
-    """S1: the partial unique index allows one attempt that is live or succeeded, beside any number of refused ones."""
-    charges = table(PendingCharge)
-    refused = {**ROW, "state": "declined"}
-    live = {**ROW, "attempt": 2, "state": state, "idempotency_key": "pc1_2"}
-    again = {**ROW, "attempt": 3, "state": "prepared", "idempotency_key": "pc1_3"}
-    database.transact(lambda session: session.execute(insert(charges), [refused, live]))
-    with pytest.raises(IntegrityError):
-        database.transact(lambda session: session.execute(insert(charges), [again]))
-    database.transact(lambda session: session.execute(insert(charges), [{**again, "state": "canceled"}]))
-
-
-def test_one_key_belongs_to_one_attempt(database: Database) -> None:
-    """S4: two rows never share an idempotency key."""
-    charges = table(PendingCharge)
-    with pytest.raises(IntegrityError):
-        database.transact(lambda session: session.execute(insert(charges), [ROW, {**ROW, "intent_id": "order_43"}]))
-
-
-def test_a_store_belongs_to_one_account(database: Database) -> None:
-    """The table `paycli_store` holds exactly one row."""
-    now = datetime(2026, 11, 20, tzinfo=UTC)
-    row = {"provider": "stripe", "mode": "test", "account": "acct_1", "namespace": "a", "created_at": now}
-    one, two = (insert(table(Store)).values(id=number, latest_seen_at=now, **row) for number in (1, 2))
-    database.transact(lambda session: session.execute(one))
-    with pytest.raises(IntegrityError):
-        database.transact(lambda session: session.execute(two))
-
-
-def test_times_come_back_as_they_went(database: Database) -> None:
-    """A time of any zone comes back as the same instant in UTC; one without a zone is refused."""
-    charges = table(PendingCharge)
-    at = datetime(2026, 11, 20, 1, 2, 3, 456789, timezone(timedelta(hours=5, minutes=45)))
-    database.transact(lambda session: session.execute(insert(charges).values({**ROW, "created_at": at})))
-    found = database.transact(lambda session: session.execute(select(charges.c.created_at)).scalar_one())
-    assert (found, found.tzinfo) == (at, UTC)
-    naive = {**ROW, "intent_id": "order_43", "created_at": at.replace(tzinfo=None)}
-    with pytest.raises(StatementError, match="a time without a zone"):
-        database.transact(lambda session: session.execute(insert(charges).values(naive)))

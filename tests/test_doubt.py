@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from datetime import timedelta
 
+import httpx
 import pytest
 
-from gateway_client import AttemptRefused, State
+from gateway_client import AttemptRefused, NeedsPerson, State
 from tests.kit import ONE_SEND, ORDER, START, World
 
 
@@ -84,3 +85,68 @@ def test_first_sent_at_stays_when_something_may_have_left(world: World) -> None:
     world.sandbox.fault("refused")
     charge = world.open_client(retry=ONE_SEND).charge(ORDER)
     assert (charge.state, charge.first_sent_at) == (State.UNKNOWN, START)
+
+
+@pytest.mark.parametrize(("fault", "hours"), [("lost_request", 72), ("lost_reply", None)])
+def test_attempt_2_waits_for_what_was_never_answered(world: World, fault: str, hours: int | None) -> None:
+    """After an absence with an unseen answer, which may have been a 500, attempt 2 waits 72 h from that send (S6)."""
+    world.lose(fault)
+    client = world.open_client()
+    world.clock.advance(hours=24)
+    (charge,) = client.resume()
+    assert charge.state is (State.SUCCEEDED if hours is None else State.ABSENT)
+    with pytest.raises(AttemptRefused):
+        client.charge(ORDER, attempt=2)
+    world.clock.advance(hours=47.9)
+    with pytest.raises(AttemptRefused):
+        client.charge(ORDER, attempt=2)
+    world.clock.advance(hours=0.2)
+    if hours is not None:
+        assert client.charge(ORDER, attempt=2).state is State.SUCCEEDED
+    assert world.paid() == 1
+
+
+def test_lost_500_rolled_forward_after_absence(world: World) -> None:
+    """A 500 whose answer was lost is rolled forward two days later: attempt 2 was not made meanwhile (F38, S1)."""
+
+    def hook(request: httpx.Request) -> httpx.Response | None:
+        if request.method == "POST":
+            world.sandbox.transport().handle_request(request)
+            raise httpx.ReadError("reset", request=request)
+        return None
+
+    world.sandbox.fault("error_500_later")
+    world.hooks.append(hook)
+    client = world.open_client(retry=ONE_SEND)
+    assert client.charge(ORDER).state is State.UNKNOWN
+    world.hooks.clear()
+    for hours in (24, 20, 10, 19):
+        world.clock.advance(hours=hours)
+        client.resume()
+        with pytest.raises((AttemptRefused, NeedsPerson)):
+            client.charge(ORDER, attempt=2)
+    assert world.paid() == 1
+
+
+def test_success_while_an_absent_attempt_is_cleared(world: World) -> None:
+    """An absent attempt that comes to light and succeeds while it is cancelled: a finding, and no attempt 2."""
+    world.lose()
+    client = world.open_client()
+    world.clock.advance(hours=24)
+    assert client.resume()[0].state is State.ABSENT
+    form = {"amount": "2000", "currency": "usd", "payment_method": "pm_card_visa"}
+    form["metadata[paycli_key]"] = world.row()["idempotency_key"]
+    intent = world.post("/v1/payment_intents", form).json()["id"]
+    world.clock.advance(hours=72)
+
+    def hook(request: httpx.Request) -> httpx.Response | None:
+        if request.url.path.endswith("/cancel"):
+            world.post(f"/v1/payment_intents/{intent}/confirm", {"return_url": "https://example.com"})
+        return None
+
+    world.hooks.append(hook)
+    with pytest.raises(NeedsPerson):
+        client.charge(ORDER, attempt=2)
+    assert [sent["status"] for sent in world.sandbox.charges] == ["succeeded"]
+    assert world.sql("SELECT code, attempt FROM paycli_findings") == [("status_mismatch", 1)]
+    assert world.sql("SELECT count(*) FROM pending_charges") == [(1,)]

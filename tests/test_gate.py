@@ -144,7 +144,7 @@ def test_refuses_what_was_changed(world: World, kind: str) -> None:
     """Refused: a stored key that is not the computed one, or a body that is not the frozen one; the row stays."""
     world.sql(TAMPERED[kind])
     before = world.row()
-    with pytest.raises(ConfigurationError, match="changed by hand"):
+    with pytest.raises(NeedsPerson, match="changed by hand"):
         world.open_client().charge(ORDER)
     assert (world.sends, world.row()) == ([], before)
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from gateway_client import Money, NeedsPerson, NotNow, PaymentIntent, State, Stripe
+from gateway_client import AttemptRefused, Money, NeedsPerson, NotNow, PaymentIntent, State, Stripe
 from gateway_client.flow.effects import BeginSend, Claim, Effect, Send
 from gateway_client.sandbox import FAULTS
 from tests.kill_world import ORDER, TIMEOUT_S, Door, Killed, MortalAsync, World, later
@@ -62,7 +62,23 @@ def test_charge(world: World, fault: str | None) -> None:
     assert point >= 7  # ReadBinding, MeetProvider, Bind, Claim, BeginSend, Send, Settle: at least
 
 
-@pytest.mark.parametrize("fault", [None, "lost_reply", "error_500", "error_500_later", "late"])
+def test_a_late_charge_beside_a_second_attempt(world: World) -> None:
+    """A 500 that a killed process never saw is rolled forward two days later: no attempt 2 charges beside it (S1)."""
+    for point in count():
+        world.restart("error_500_later")
+        died = world.kills(lambda client: client.charge(ORDER), point)
+        with world.client() as client:
+            for hours in (30, 15, 10, 30):
+                world.clock.sleep(hours * 3600)
+                client.resume()
+                with suppress(AttemptRefused, NeedsPerson):
+                    client.charge(ORDER, attempt=2)
+        assert (point, len(world.paid()) <= 1) == (point, True)
+        if not died:
+            break
+
+
+@pytest.mark.parametrize("fault", [None, "lost_reply", "error_500", "late"])
 def test_charge_found_again_after_the_keys_life(world: World, fault: str | None) -> None:
     """Restarted 30 hours later, nothing is sent again under an old key, and the ledger's truth is found (S5, F47)."""
     for point in count():

@@ -132,14 +132,17 @@ def test_a_refused_connection_is_not_sent(exchange: Exchange) -> None:
 
 
 def test_an_unknown_host_is_not_sent(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
-    """F21: a name that does not resolve: not sent."""
+    """F21, F30: a name that does not resolve: not sent, and the transport does not ask again by itself."""
+    asked: list[object] = []
 
     def unknown(*arguments: Any, **options: Any) -> Any:
+        asked.append(arguments)
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     (reply,) = exchange("https://api.example.invalid", timeout_s=5.0)
     assert not_sent(reply)
+    assert len(asked) == 1
 
 
 def test_a_connect_timeout_is_not_sent(exchange: Exchange) -> None:

@@ -95,6 +95,22 @@ def test_every_exchange_ends_in_time(script: Script, exchange: Exchange) -> None
     assert len(peer.requests) == 1
 
 
+def test_silence_after_a_late_byte_ends_in_time(exchange: Exchange) -> None:
+    """F33: a byte just before the end does not start the time again."""
+
+    def late_byte(connection: Connection) -> None:
+        connection.read_request()
+        connection.peer.closing.wait(0.7)
+        connection.send(b"H")
+        connection.wait()
+
+    with Peer(late_byte) as peer:
+        start = time.monotonic()
+        (reply,) = exchange(peer.url, timeout_s=0.8)
+        assert time.monotonic() - start < 0.8 + 0.5
+    assert not not_sent(reply)
+
+
 def test_a_deadline_counts_again_for_the_next_request(exchange: Exchange) -> None:
     """A kept connection has the whole time again: the deadline is the exchange's, not the connection's."""
 

@@ -83,9 +83,8 @@ def question(
         if not isinstance(result, CouldNotAsk):
             return result
         _refuse_credential(result)
-        passing = result.status is None or result.status in (409, 429) or result.status >= 500
         pause = setup.policy.delay_s(tries, result.retry_after_s)
-        if not passing or pause is None or tries >= ASKS_MAX:
+        if not result.passing or pause is None or tries >= ASKS_MAX:
             return result
         yield from Wait(*pause)
 

@@ -17,8 +17,8 @@ from gateway_client.flow.asking import Setup, bind_flow, meet, question
 from gateway_client.flow.effects import (
     BeginSend,
     Begun,
-    CancelFirst,
     Claim,
+    ClearFirst,
     Draft,
     Flow,
     GiveUp,
@@ -33,11 +33,24 @@ from gateway_client.flow.effects import (
 from gateway_client.flow.lookup import look_up, may_send_after, settle
 from gateway_client.gateways.base import Binding, Gateway
 from gateway_client.intent import PaymentIntent
-from gateway_client.outcome import Answer, Canceled, Cause, CouldNotAsk, InFlight, NotExecuted, Succeeded, Unknown
+from gateway_client.outcome import (
+    Answer,
+    Canceled,
+    Cause,
+    CouldNotAsk,
+    Declined,
+    InFlight,
+    NotExecuted,
+    RequiresAction,
+    Succeeded,
+    Unknown,
+)
 from gateway_client.state import State
 
 PENDING_PAGE_ROWS_MAX = 100
-UNANSWERED_ROWS_MAX = 3  # charges in a row that nobody answered before resume stops: the provider is down
+TRIES_MAX = 100  # sends of one call, answered "being executed now" or not, however short the waits are
+UNANSWERED_IN_A_ROW_MAX = 3  # charges that nobody answered before resume asks whether the provider is down
+UNANSWERED_ROWS_MAX = 10  # and before it stops, whatever the provider says: a storm helps nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +66,13 @@ def charge_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flo
     """Charge an intent once: the snapshot of its attempt, whatever became of it."""
     binding = yield from bind_flow(setup)
     draft = partial(_draft, setup.gateway, binding, intent)
-    claimed = yield from Claim(intent, attempt, draft)
-    if isinstance(claimed, CancelFirst):
+    profile = setup.gateway.profile
+    claimed = yield from Claim(intent, attempt, draft, profile)
+    if isinstance(claimed, ClearFirst):
         earlier = claimed.charge
-        yield from _withdraw(setup, binding, earlier)
-        claimed = yield from Claim(intent, attempt, draft, canceled_attempt=earlier.attempt)
-    if isinstance(claimed, CancelFirst):
+        yield from _clear(setup, binding, earlier)
+        claimed = yield from Claim(intent, attempt, draft, profile, cleared_attempt=earlier.attempt)
+    if isinstance(claimed, ClearFirst):
         raise NeedsPerson(f"{intent.intent_id}: its attempts changed under our hands; look at it with `paycli show`")
     if claimed.final:
         return claimed
@@ -76,7 +90,7 @@ def charge_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flo
 def prepare_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flow[Claim]:
     """The claim of an intent, to be performed in the caller's own transaction."""
     binding = yield from bind_flow(setup)
-    return Claim(intent, attempt, partial(_draft, setup.gateway, binding, intent))
+    return Claim(intent, attempt, partial(_draft, setup.gateway, binding, intent), setup.gateway.profile)
 
 
 def cancel_flow(setup: Setup, intent_id: str, because: str) -> Flow[Charge]:
@@ -95,26 +109,29 @@ def resume_flow(setup: Setup, rows_max: int | None, listener: Callable[[Charge],
     told: list[Charge] = []
     waiting: list[_Finished] = []
     unasked: str | None = None
-    unanswered = 0
+    unanswered, unanswered_in_all, down = 0, 0, False
     cursor: tuple[datetime, str, int] | None = None
     while rows_max is None or len(told) + len(waiting) < rows_max:
         left = PENDING_PAGE_ROWS_MAX if rows_max is None else rows_max - len(told) - len(waiting)
         page = yield from ReadPending(cursor, min(left, PENDING_PAGE_ROWS_MAX))
         for charge in page:
-            done = yield from _advance(setup, binding, charge)
+            done = yield from _unless_a_person_is_needed(_advance(setup, binding, charge), charge)
             if done.next is Next.NOTHING:
                 told.append(done.charge)
                 yield from Tell(done.charge, listener)
             else:
                 waiting.append(done)
-            unanswered = 0 if done.unasked is None else unanswered + 1
             unasked = done.unasked or unasked
-            if unanswered >= UNANSWERED_ROWS_MAX:
+            unanswered = 0 if done.unasked is None else unanswered + 1
+            unanswered_in_all += done.unasked is not None
+            if unanswered == UNANSWERED_IN_A_ROW_MAX:
+                unanswered, down = 0, (yield from _is_down(setup))
+            if down := down or unanswered_in_all == UNANSWERED_ROWS_MAX:
                 break
-        if not page or unanswered >= UNANSWERED_ROWS_MAX:
+        if not page or down:
             break
         cursor = (page[-1].created_at, page[-1].intent_id, page[-1].attempt)
-    if waiting and unanswered < UNANSWERED_ROWS_MAX:
+    if waiting and not down:
         looked_up, incomplete = yield from _look_up_all(setup, binding, waiting)
         unasked = incomplete or unasked
         for charge in looked_up:
@@ -123,6 +140,21 @@ def resume_flow(setup: Setup, rows_max: int | None, listener: Callable[[Charge],
     if unasked is not None:
         raise ProviderUnavailable(f"not everything could be asked: {unasked}. Nothing is lost; run resume again.")
     return tuple(told)
+
+
+def _unless_a_person_is_needed(flow: Flow[_Finished], charge: Charge) -> Flow[_Finished]:
+    """One charge that somebody must look at does not stop the others."""
+    try:
+        return (yield from flow)
+    except NeedsPerson as error:
+        return _Finished(replace(charge, reason=str(error)))
+
+
+def _is_down(setup: Setup) -> Flow[bool]:
+    """Is it the provider that does not answer, or only a few charges? Asked by a question, never by a charge."""
+    gateway = setup.gateway
+    answer = yield from question(setup, gateway.account_request(), gateway.read_account)
+    return isinstance(answer, CouldNotAsk)
 
 
 def _draft(gateway: Gateway, binding: Binding, intent: PaymentIntent, attempt: int) -> Draft:
@@ -172,7 +204,7 @@ def _finish(setup: Setup, binding: Binding, charge: Charge, *, looked_up: bool =
             return _Finished(charge, Next.LOOK_UP)  # "a retry changes nothing" is not "not charged"
         pause = policy.delay_s(tries, answer.retry_after_s)
         used_up = waited_s >= policy.in_flight_s_max if isinstance(outcome, InFlight) else sends >= policy.sends_max
-        if used_up or pause is None:
+        if used_up or pause is None or tries == TRIES_MAX:
             down = answer.status is None or answer.status in (502, 503, 504)
             return _Finished(charge, unasked=getattr(outcome, "reason", None) if down else None)
         waited_s += yield from Wait(*pause)
@@ -193,24 +225,50 @@ def _retrieve(setup: Setup, charge: Charge) -> Flow[_Finished]:
         lambda reply: gateway.read_intent(reply, charge),
     )
     if isinstance(answer, CouldNotAsk):
-        return _Finished(charge, unasked=answer.reason)
+        reason = f"the provider would not tell of {charge.provider_intent_id}: {answer.reason}"
+        return _Finished(replace(charge, reason=reason), unasked=answer.reason if answer.passing else None)
     return _Finished((yield from settle(setup, charge, answer)))
 
 
-def _withdraw(setup: Setup, binding: Binding, charge: Charge) -> Flow[None]:
-    """Cancel a refused attempt's intent at the provider, so that it can never charge beside the next attempt."""
-    answer = yield from _cancel_there(setup, binding, charge)
-    yield from settle(setup, charge, answer)
-    if isinstance(answer.outcome, Canceled):
-        return
+def _clear(setup: Setup, binding: Binding, charge: Charge) -> Flow[None]:
+    """Make sure that a refused attempt can never charge beside the next one: cancel its intent, if it has one."""
     attempt = f"{charge.intent_id} attempt {charge.attempt}"
+    answer: Answer | None = None
+    if charge.provider_intent_id is not None:
+        answer = yield from _cancel_there(setup, binding, charge)
+    elif charge.state is State.ABSENT:
+        answer = yield from _look_again(setup, binding, charge)
+    if answer is not None:
+        yield from settle(setup, charge, answer)
+    if answer is None or isinstance(answer.outcome, Canceled):
+        return
     if isinstance(answer.outcome, Succeeded):
         raise NeedsPerson(
             f"{attempt} is {charge.state} here, but the provider says it succeeded "
             f"({answer.outcome.provider_charge_id}): the customer has paid. No new attempt was made; a finding is open."
         )
     raise ProviderUnavailable(
-        f"{attempt} could not be cancelled at the provider ({answer.name}); no new attempt was made. Try again later."
+        f"{attempt} could not be cancelled at the provider (it says {answer.name}); no new attempt was made."
+    )
+
+
+def _look_again(setup: Setup, binding: Binding, charge: Charge) -> Flow[Answer | None]:
+    """What the provider has of an absent attempt by now, cancelled if it can be; None when it is still absent."""
+    unasked = yield from meet(setup, binding)
+    if unasked is None:
+        _, scan = yield from look_up(setup, [charge])
+        answer = scan.found.get(charge.idempotency_key)
+        if answer is None and scan.why_incomplete is None:
+            return None
+        if answer is not None and isinstance(answer.outcome, Succeeded):
+            return answer
+        intent = getattr(answer and answer.outcome, "provider_intent_id", None)
+        if intent is not None:
+            return (yield from _cancel_there(setup, binding, replace(charge, provider_intent_id=intent)))
+        unasked = scan.why_incomplete or "its intent has no name"
+    raise ProviderUnavailable(
+        f"{charge.intent_id} attempt {charge.attempt} is absent; whether it still is could not be read: {unasked}. "
+        "No new attempt was made."
     )
 
 
@@ -220,12 +278,15 @@ def _cancel_there(setup: Setup, binding: Binding, charge: Charge) -> Flow[Answer
     unasked = yield from meet(setup, binding)
     if unasked is None:
         intent, key = charge.provider_intent_id or "", binding.key("cancel", charge.intent_id, charge.attempt)
-        # A saved 500 of the cancellation would be replayed for ever: then the intent itself is asked.
-        for request in (gateway.cancel_request(intent, key), gateway.retrieve_request(intent)):
+        cancel, ask = gateway.cancel_request(intent, key), gateway.retrieve_request(intent)
+        # A saved 500 of the cancellation is replayed for as long as its key lives. Cancelling twice is cancelling once,
+        # so if the intent turns out to be open still, it is cancelled without a key.
+        for request in (cancel, ask, replace(cancel, idempotency_key=None)):
             answer = yield from question(setup, request, lambda reply: gateway.read_intent(reply, charge))
-            if not isinstance(answer, CouldNotAsk):
+            if isinstance(answer, CouldNotAsk):
+                unasked = answer.reason
+            elif request is not ask or not isinstance(answer.outcome, Declined | Unknown | RequiresAction):
                 return answer
-            unasked = answer.reason
     raise ProviderUnavailable(
         f"{charge.intent_id}: the provider could not be asked to cancel {charge.provider_intent_id}: {unasked}. "
         "Nothing changed; run the same command again."
@@ -235,14 +296,17 @@ def _cancel_there(setup: Setup, binding: Binding, charge: Charge) -> Flow[Answer
 def _look_up_all(setup: Setup, binding: Binding, waiting: list[_Finished]) -> Flow[tuple[list[Charge], str | None]]:
     """One scan for all that wait; those that only had to be looked up first are sent, and looked up again if held."""
     results: list[Charge] = []
-    unasked: str | None = None
+    unasked = yield from meet(setup, binding)
+    if unasked is not None:
+        return [done.charge for done in waiting], unasked
     while waiting:
         again: list[_Finished] = []
         found, scan = yield from look_up(setup, [done.charge for done in waiting])
         unasked = scan.why_incomplete or unasked
         for done, charge in zip(waiting, found, strict=True):
             if done.next is Next.LOOK_UP_THEN_SEND and may_send_after(scan, charge):
-                sent = yield from _finish(setup, binding, charge, looked_up=True)
+                sending = _finish(setup, binding, charge, looked_up=True)
+                sent = yield from _unless_a_person_is_needed(sending, charge)
                 unasked = sent.unasked or unasked
                 if sent.next is Next.LOOK_UP:
                     again.append(sent)

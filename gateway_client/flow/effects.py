@@ -61,20 +61,21 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class CancelFirst:
-    """Attempt n+1 may be made once the provider's intent of attempt n is cancelled."""
+class ClearFirst:
+    """Attempt n+1 may be made once attempt n is cleared at the provider: its intent cancelled, or still absent."""
 
     charge: Charge
 
 
 @dataclass(frozen=True)
-class Claim(DatabaseEffect[Charge | CancelFirst]):
-    """Find the row of an attempt (None: the newest), or insert it. `canceled_attempt` is cancelled already."""
+class Claim(DatabaseEffect[Charge | ClearFirst]):
+    """Find the row of an attempt (None: the newest), or insert it. `cleared_attempt` is cleared already."""
 
     intent: PaymentIntent
     attempt: int | None
     draft: Callable[[int], Draft]
-    canceled_attempt: int | None = None
+    profile: Profile
+    cleared_attempt: int | None = None
 
 
 class Next(Enum):
@@ -152,6 +153,10 @@ class ReadPending(DatabaseEffect[tuple[Charge, ...]]):
 
     after: tuple[datetime, str, int] | None
     rows_max: int
+
+
+READING = (ReadBinding, ReadPending)
+"""Effects that write nothing: they wait for no lock."""
 
 
 # The provider, the clock, the caller --------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def look_up(setup: Setup, charges: list[Charge]) -> Flow[tuple[list[Charge], Sca
         if len(evidence) < len(wanted):
             why = yield from _read_list(setup, path, created_from, now + LOOK_UP_AHEAD, wanted, evidence, strangers)
             why_incomplete = why_incomplete or why
-    scan = Scan(created_from, now, why_incomplete, frozenset(evidence), frozenset(strangers))
+    scan = Scan(created_from, now, why_incomplete, evidence, frozenset(strangers))
     results: list[Charge] = []
     for charge in charges:
         answer = evidence.get(charge.idempotency_key)

@@ -241,6 +241,8 @@ class StripeApi:
         mismatch = self._mismatch(intent, charge)
         if mismatch:
             return Conflict(mismatch, usable_id(intent.id))
+        if isinstance(self._intent_outcome(intent, charge), Succeeded | Processing):
+            return Unknown(f"declined ({words}), but its intent is {safe_word(intent.status)}", usable_id(intent.id))
         return Declined(words, usable_id(intent.id), id_of(error.charge) or id_of(intent.latest_charge))
 
     def _intent_outcome(self, intent: IntentObject, charge: Charge) -> Outcome:  # noqa: PLR0911 - one status a line
@@ -277,6 +279,8 @@ class StripeApi:
         mismatch = self._mismatch(found, charge)
         if mismatch:
             return Conflict(mismatch, intent_id, charge_id)
+        if found.status == "succeeded" and found.captured is False:
+            return Processing("authorized, not captured", intent_id, charge_id)
         if found.status == "succeeded":
             return Succeeded(intent_id, charge_id)
         if found.status == "pending":

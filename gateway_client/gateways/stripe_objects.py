@@ -50,6 +50,7 @@ class ChargeObject(msgspec.Struct):
     livemode: bool | None = None
     metadata: dict[str, object] | None = None
     payment_intent: str | ExpandedObject | None = None
+    captured: bool | None = None
 
 
 class AccountBody(msgspec.Struct):

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import RowMapping, insert, select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.orm import Session
 
-from gateway_client.charge import Charge
+from gateway_client.absence import next_attempt_at
+from gateway_client.charge import Charge, iso
 from gateway_client.errors import AttemptRefused, IntentConflict
-from gateway_client.flow.effects import CancelFirst, Claim
-from gateway_client.gateways.base import Binding
+from gateway_client.flow.effects import Claim, ClearFirst
+from gateway_client.gateways.base import Binding, Profile
 from gateway_client.intent import differences
 from gateway_client.state import State
 from gateway_client.store.rows import (
     Record,
+    Row,
     append_event,
     charges,
-    locked,
     refuse_open_finding,
+    run,
     sha256,
     store,
     with_sends,
 )
 
+_ATTEMPTS = (
+    select(charges).where(charges.c.intent_id == bindparam("of_intent")).order_by(charges.c.attempt).with_for_update()
+)
+
 
 def read_binding(session: Session) -> Binding | None:
     """Whom the store belongs to."""
-    row = session.execute(select(store)).mappings().first()
+    row = run(session, select(store)).mappings().first()
     return None if row is None else Binding(row["provider"], row["mode"], row["account"], row["namespace"])
 
 
@@ -36,25 +43,14 @@ def bind(session: Session, binding: Binding, now: datetime) -> Binding:
     found = read_binding(session)
     if found is not None:
         return found
-    session.execute(
-        insert(store).values(
-            id=1,
-            provider=binding.provider,
-            mode=binding.mode,
-            account=binding.account,
-            namespace=binding.namespace,
-            created_at=now,
-            latest_seen_at=now,
-        )
-    )
+    run(session, insert(store), {"id": 1, **asdict(binding), "created_at": now, "latest_seen_at": now})
     return binding
 
 
-def claim(session: Session, effect: Claim, now: datetime) -> Charge | CancelFirst:
+def claim(session: Session, effect: Claim, now: datetime) -> Charge | ClearFirst:
     """The row of an attempt: found, or inserted when the attempts before it allow it."""
     intent = effect.intent
-    query = select(charges).where(charges.c.intent_id == intent.intent_id).order_by(charges.c.attempt)
-    rows = session.execute(query.with_for_update()).mappings().all()
+    rows = run(session, _ATTEMPTS, {"of_intent": intent.intent_id}).mappings().all()
     attempts = {row["attempt"]: row for row in rows}
     newest = max(attempts, default=0)
     attempt = effect.attempt or newest or 1
@@ -70,31 +66,36 @@ def claim(session: Session, effect: Claim, now: datetime) -> Charge | CancelFirs
     if rows:
         previous = with_sends(session, attempts[newest])
         _refuse_while_needed(session, previous)
+        _refuse_too_early(previous.charge(), effect.profile, now)
         known = previous.row["provider_intent_id"] is not None and previous.state is not State.CANCELED
-        if known and effect.canceled_attempt != newest:
-            return CancelFirst(previous.charge())
-    draft = effect.draft(attempt)
-    session.execute(
-        insert(charges).values(
-            intent_id=intent.intent_id,
-            attempt=attempt,
-            state=State.PREPARED,
-            idempotency_key=draft.idempotency_key,
-            amount=intent.amount.amount,
-            currency=intent.amount.currency,
-            customer=intent.customer,
-            payment_method=intent.payment_method,
-            body=draft.body,
-            body_sha256=sha256(draft.body),
-            api_version=draft.api_version,
-            created_at=now,
-        )
-    )
-    append_event(session, (intent.intent_id, attempt), now, None, "claimed", State.PREPARED)
-    return locked(session, intent.intent_id, attempt).charge()
+        if (known or previous.state is State.ABSENT) and effect.cleared_attempt != newest:
+            return ClearFirst(previous.charge())
+    return _insert(session, effect, attempt, now).charge()
 
 
-def _refuse_other_payment(effect: Claim, first: RowMapping, found: RowMapping | None) -> None:
+def _insert(session: Session, effect: Claim, attempt: int, now: datetime) -> Record:
+    intent, draft = effect.intent, effect.draft(attempt)
+    row: dict[str, object] = dict.fromkeys(charges.c.keys())
+    row |= {
+        "intent_id": intent.intent_id,
+        "attempt": attempt,
+        "state": State.PREPARED,
+        "idempotency_key": draft.idempotency_key,
+        "amount": intent.amount.amount,
+        "currency": intent.amount.currency,
+        "customer": intent.customer,
+        "payment_method": intent.payment_method,
+        "body": draft.body,
+        "body_sha256": sha256(draft.body),
+        "api_version": draft.api_version,
+        "created_at": now,
+    }
+    run(session, insert(charges), row)
+    append_event(session, row, now, None, "claimed", State.PREPARED)
+    return Record(row, ())
+
+
+def _refuse_other_payment(effect: Claim, first: Row, found: Row | None) -> None:
     """Amount, currency and customer are the intent's; the payment method is the attempt's while it may still count."""
     intent = effect.intent
     method = None
@@ -125,3 +126,15 @@ def _refuse_while_needed(session: Session, previous: Record) -> None:
             "give it up with `paycli cancel`. Nothing was sent."
         )
     refuse_open_finding(session, previous.row["intent_id"])
+
+
+def _refuse_too_early(previous: Charge, profile: Profile, now: datetime) -> None:
+    """Absence is what the lists show; a second charge needs more, when an answer was never seen (see absence.py)."""
+    at = next_attempt_at(previous, profile)
+    if at is not None and now < at:
+        raise AttemptRefused(
+            f"{previous.intent_id} attempt {previous.attempt} is absent, but a send of it was never answered: the "
+            "provider may have failed on it and may charge it late. "
+            f"Attempt {previous.attempt + 1} is possible from {iso(at)}. "
+            "Nothing was sent."
+        )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import RowMapping, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
 
-from gateway_client.errors import ClockRefused, ConfigurationError
+from gateway_client.errors import ClockRefused, ConfigurationError, NeedsPerson
 from gateway_client.flow.effects import BeginSend, Begun, Held, Next
 from gateway_client.gateways.base import Binding
 from gateway_client.state import SENDABLE, Event
-from gateway_client.store.rows import Record, locked, move, refuse_open_finding, sends, sha256, store
+from gateway_client.store.rows import Record, Row, locked, move, refuse_open_finding, run, sends, sha256, store
 
 CLOCK_BEHIND_MAX = timedelta(minutes=1)  # two hosts, each corrected by a Date of whole seconds, differ by a little
 
@@ -37,23 +37,23 @@ def begin_send(session: Session, effect: BeginSend, now: datetime) -> Begun | He
     _check_row(effect, row)
     refuse_open_finding(session, effect.intent_id)
     send_no = len(record.sends) + 1
-    session.execute(
-        insert(sends).values(
-            intent_id=effect.intent_id,
-            attempt=effect.attempt,
-            send_no=send_no,
-            credential_id=effect.credential_id,
-            begun_at=now,
-        )
-    )
+    send: dict[str, object] = dict.fromkeys(sends.c.keys())
+    send |= {
+        "intent_id": effect.intent_id,
+        "attempt": effect.attempt,
+        "send_no": send_no,
+        "credential_id": effect.credential_id,
+        "begun_at": now,
+    }
+    run(session, insert(sends), send)
     first = {"first_sent_at": now} if row["first_sent_at"] is None else {}
-    after = move(session, record, Event.SEND_BEGUN, now, first)
+    after = move(session, Record(row, (*record.sends, send)), Event.SEND_BEGUN, now, first)
     return Begun(after.charge(), send_no, row["body"], row["api_version"])
 
 
 def _check_store(session: Session, effect: BeginSend, now: datetime) -> None:
     """The store is still whom we think, and time has not gone back behind what it has seen."""
-    row = session.execute(select(store)).mappings().one()
+    row = run(session, select(store)).mappings().one()
     if Binding(row["provider"], row["mode"], row["account"], row["namespace"]) != effect.binding:
         raise ConfigurationError("the store was bound anew under this process: restart it. Nothing was sent.")
     latest = row["latest_seen_at"]
@@ -63,7 +63,7 @@ def _check_store(session: Session, effect: BeginSend, now: datetime) -> None:
             "a clock was set back. Nothing was sent."
         )
     if now > latest + timedelta(seconds=1):  # a write for each second is enough, however many charges it has
-        session.execute(update(store).values(latest_seen_at=now))
+        run(session, update(store), {"latest_seen_at": now})
 
 
 def _close_if_over(session: Session, effect: BeginSend, record: Record, now: datetime) -> Record:
@@ -76,11 +76,11 @@ def _close_if_over(session: Session, effect: BeginSend, record: Record, now: dat
     return move(session, record, None, now, {"closed_at": now}, note="closed: the key's life is over")
 
 
-def _check_row(effect: BeginSend, row: RowMapping) -> None:
+def _check_row(effect: BeginSend, row: Row) -> None:
     """What would be sent is what was frozen, under the key that every process computes."""
     key = effect.binding.key("charge", row["intent_id"], row["attempt"])
     if key != row["idempotency_key"] or sha256(row["body"]) != row["body_sha256"]:
-        raise ConfigurationError(
+        raise NeedsPerson(
             f"{row['intent_id']} attempt {row['attempt']}: the stored key or body is not the one that was frozen. The "
             "row was changed by hand, or belongs to another store. Nothing was sent."
         )

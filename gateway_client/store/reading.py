@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import RowMapping, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
 from gateway_client.flow.effects import ReadPending
 from gateway_client.state import PENDING
-from gateway_client.store.rows import charges, events, sends_of, snapshots
+from gateway_client.store.rows import Row, charges, events, run, snapshots, with_sends
 
 
 def read_pending(session: Session, effect: ReadPending) -> tuple[Charge, ...]:
@@ -22,17 +22,17 @@ def read_pending(session: Session, effect: ReadPending) -> tuple[Charge, ...]:
             (charges.c.intent_id > intent_id) | ((charges.c.intent_id == intent_id) & (charges.c.attempt > attempt))
         )
         query = query.where(or_(later, tied))
-    return snapshots(session, session.execute(query).mappings().all())
+    return snapshots(session, run(session, query).mappings())
 
 
 def read_attempts(session: Session, intent_id: str) -> tuple[Charge, ...]:
     """All attempts of an intent, in their order."""
     query = select(charges).where(charges.c.intent_id == intent_id).order_by(charges.c.attempt)
-    return snapshots(session, session.execute(query).mappings().all())
+    return snapshots(session, run(session, query).mappings())
 
 
-def read_history(session: Session, charge: Charge) -> tuple[tuple[RowMapping, ...], tuple[RowMapping, ...]]:
+def read_history(session: Session, charge: Charge) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     """The sends and the events of one attempt, in their order."""
     of = {"intent_id": charge.intent_id, "attempt": charge.attempt}
     query = select(events).filter_by(**of).order_by(events.c.event_no)
-    return sends_of(session, of), tuple(session.execute(query).mappings().all())
+    return with_sends(session, of).sends, tuple(run(session, query).mappings())

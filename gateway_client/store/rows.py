@@ -7,12 +7,12 @@ and `settle`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import RowMapping, func, insert, select, tuple_, update
+from sqlalchemy import CursorResult, Executable, bindparam, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
@@ -29,13 +29,43 @@ events, findings = table(EventRow), table(Finding)
 
 RECORDS = "charge_once_records"  # in `Session.info`: what is told once the transaction is committed
 
+Row = Mapping[Any, Any]  # a row of the database, or one that was just written
+Values = Mapping[str, Any]
+
+# Statements of every charge are built once: building one costs more than running it.
+_BY_KEY: dict[str, Any] = {"of_intent": bindparam("of_intent"), "of_attempt": bindparam("of_attempt")}
+
+
+def _of_attempt(which: Any) -> tuple[Any, Any]:
+    return which.c.intent_id == _BY_KEY["of_intent"], which.c.attempt == _BY_KEY["of_attempt"]
+
+
+_ROW = select(charges).where(*_of_attempt(charges)).with_for_update()
+_SENDS = select(sends).where(*_of_attempt(sends)).order_by(sends.c.send_no)
+_UPDATE = update(charges).where(*_of_attempt(charges))
+_EVENT = insert(events).values(
+    # Counted under the row's lock, so that an attempt's history has no gaps and no order but its own.
+    event_no=select(func.coalesce(func.max(events.c.event_no), 0) + 1).where(*_of_attempt(events)).scalar_subquery()
+)
+_OPEN_FINDING = select(findings).where(findings.c.intent_id == bindparam("of_intent"), findings.c.closed_at.is_(None))
+
+
+def run(session: Session, statement: Executable, values: Values | None = None) -> CursorResult[Any]:
+    """Execute a Core statement in the session's transaction, past the ORM."""
+    return session.connection().execute(statement, values)
+
+
+def key_of(row: Row) -> dict[str, Any]:
+    """The parameters that name a row's attempt in a statement."""
+    return {"of_intent": row["intent_id"], "of_attempt": row["attempt"]}
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """A row of `pending_charges`, locked, with the sends of its attempt."""
 
-    row: RowMapping
-    sends: tuple[RowMapping, ...]
+    row: Row
+    sends: tuple[Row, ...]
 
     @property
     def state(self) -> State:
@@ -72,43 +102,33 @@ class Record:
             closed_at=row["closed_at"],
             last_sent_at=max((send["begun_at"] for send in left), default=None),
             last_server_error_at=max(failed, default=None),
+            last_unanswered_at=max((send["begun_at"] for send in left if send["status"] is None), default=None),
         )
 
 
 def locked(session: Session, intent_id: str, attempt: int) -> Record:
-    return with_sends(session, locked_row(session, intent_id, attempt))
-
-
-def locked_row(session: Session, intent_id: str, attempt: int) -> RowMapping:
-    query = select(charges).filter_by(intent_id=intent_id, attempt=attempt).with_for_update()
-    row = session.execute(query).mappings().first()
+    """The row of an attempt, locked, with its sends."""
+    row = run(session, _ROW, {"of_intent": intent_id, "of_attempt": attempt}).mappings().first()
     if row is None:
         raise UnknownIntent(f"{intent_id} attempt {attempt} is not in this store. Nothing was sent.")
-    return row
+    return with_sends(session, row)
 
 
-def with_sends(session: Session, row: RowMapping) -> Record:
-    return Record(row, sends_of(session, {"intent_id": row["intent_id"], "attempt": row["attempt"]}))
-
-
-def sends_of(session: Session, of: dict[str, object]) -> tuple[RowMapping, ...]:
-    query = select(sends).filter_by(**of).order_by(sends.c.send_no)
-    return tuple(session.execute(query).mappings().all())
-
-
-def of(which: Any, row: RowMapping) -> tuple[Any, Any]:
-    return which.c.intent_id == row["intent_id"], which.c.attempt == row["attempt"]
+def with_sends(session: Session, row: Row) -> Record:
+    """A row with the sends of its attempt."""
+    return Record(row, tuple(run(session, _SENDS, key_of(row)).mappings()))
 
 
 def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def snapshots(session: Session, rows: Sequence[RowMapping]) -> tuple[Charge, ...]:
-    keys = [(row["intent_id"], row["attempt"]) for row in rows]
-    query = select(sends).where(tuple_(sends.c.intent_id, sends.c.attempt).in_(keys)).order_by(sends.c.send_no)
-    by_key: dict[tuple[str, int], list[RowMapping]] = {key: [] for key in keys}
-    for send in session.execute(query).mappings() if keys else ():
+def snapshots(session: Session, rows: Iterable[Row]) -> tuple[Charge, ...]:
+    """Many rows with their sends, in two statements."""
+    rows = tuple(rows)
+    by_key: dict[tuple[str, int], list[Row]] = {(row["intent_id"], row["attempt"]): [] for row in rows}
+    query = select(sends).where(tuple_(sends.c.intent_id, sends.c.attempt).in_(list(by_key))).order_by(sends.c.send_no)
+    for send in run(session, query).mappings() if rows else ():
         by_key[send["intent_id"], send["attempt"]].append(send)
     return tuple(Record(row, tuple(by_key[row["intent_id"], row["attempt"]])).charge() for row in rows)
 
@@ -118,7 +138,7 @@ def move(
     record: Record,
     event: Event | None,
     now: datetime,
-    changes: Mapping[str, object],
+    changes: Values,
     *,
     note: str | None = None,
     answer: Answer | None = None,
@@ -126,17 +146,18 @@ def move(
     """Apply an event (None: only `changes`) to the row and append it to the history, in this transaction."""
     before = record.state
     state = before if event is None else next_state(before, event)
-    settled = {"settled_at": now} if state.final else {}
-    session.execute(update(charges).where(*of(charges, record.row)).values({"state": state, **changes, **settled}))
+    values = {**changes, "state": state} | ({"settled_at": now} if state.final else {})
+    if all(record.row[name] == value for name, value in values.items()):
+        return record  # the same evidence again
+    run(session, _UPDATE, key_of(record.row) | values)
     reason = cast("str | None", changes.get("reason"))
-    key = (record.row["intent_id"], record.row["attempt"])
-    append_event(session, key, now, before, note or str(event), state, reason, answer)
-    return with_sends(session, locked_row(session, *key))
+    append_event(session, record.row, now, before, note or str(event), state, reason, answer)
+    return Record({**record.row, **values}, record.sends)
 
 
 def append_event(
     session: Session,
-    key: tuple[str, int],
+    row: Row,
     now: datetime,
     before: State | None,
     event: str,
@@ -144,22 +165,20 @@ def append_event(
     reason: str | None = None,
     answer: Answer | None = None,
 ) -> None:
-    intent_id, attempt = key
-    of = {"intent_id": intent_id, "attempt": attempt}
-    count = session.execute(select(func.count()).select_from(events).filter_by(**of)).scalar() or 0
+    """Append to an attempt's history; a change of state is told once the transaction is committed."""
+    intent_id, attempt = row["intent_id"], row["attempt"]
     request_id = None if answer is None else answer.request_id
-    session.execute(
-        insert(events).values(
-            **of,
-            event_no=count + 1,
-            at=now,
-            event=event,
-            state_before=before,
-            state_after=state,
-            reason=reason,
-            request_id=request_id,
-        )
-    )
+    values = {
+        "intent_id": intent_id,
+        "attempt": attempt,
+        "at": now,
+        "event": event,
+        "state_before": before,
+        "state_after": state,
+        "reason": reason,
+        "request_id": request_id,
+    }
+    run(session, _EVENT, values | key_of(row))
     if before is not state:
         elapsed_ms = None if answer is None else answer.elapsed_ms
         records: list[ToldRecord] = session.info.setdefault(RECORDS, [])
@@ -167,8 +186,8 @@ def append_event(
 
 
 def refuse_open_finding(session: Session, intent_id: str) -> None:
-    query = select(findings).where(findings.c.intent_id == intent_id, findings.c.closed_at.is_(None))
-    finding = session.execute(query).mappings().first()
+    """Raise NeedsPerson while somebody must look at the intent."""
+    finding = run(session, _OPEN_FINDING, {"of_intent": intent_id}).mappings().first()
     if finding is not None:
         raise NeedsPerson(
             f"{intent_id} has an open finding {finding['id']} ({finding['code']}): {finding['detail']} "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import RowMapping, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from gateway_client.absence import why_not_absent
@@ -12,18 +13,27 @@ from gateway_client.charge import Charge
 from gateway_client.errors import UnknownIntent
 from gateway_client.flow.effects import GiveUp, ProveAbsent, Settle
 from gateway_client.outcome import NAMES, Answer, Conflict, NotExecuted, Outcome, Succeeded
-from gateway_client.state import Event, State, contradicts, event_of
+from gateway_client.state import TRANSITIONS, Event, State, contradicts, event_of
 from gateway_client.store.rows import (
     Record,
+    Row,
     append_event,
     charges,
     findings,
+    key_of,
     locked,
     move,
-    of,
+    run,
     sends,
     sha256,
     with_sends,
+)
+
+_END_SEND = update(sends).where(
+    sends.c.intent_id == bindparam("of_intent"),
+    sends.c.attempt == bindparam("of_attempt"),
+    sends.c.send_no == bindparam("of_send"),
+    sends.c.ended_at.is_(None),
 )
 
 
@@ -40,6 +50,8 @@ def settle(session: Session, effect: Settle, now: datetime) -> Charge:
             _find(session, record, "status_mismatch", answer, now)
         return record.charge()
     event = event_of(outcome, in_doubt=record.in_doubt(effect.send_no), saves_declines=effect.saves_declines)
+    if event is Event.NOT_EXECUTED and record.row["closed_at"] is not None:
+        event = Event.CANCELED  # given up while a send was open, and now nothing has left, nor will
     changes: dict[str, object] = {"reason": getattr(outcome, "reason", None)}
     if not isinstance(outcome, Conflict):  # the ids in such an answer belong to something else
         changes |= _provider_ids(record.row, outcome)
@@ -50,24 +62,21 @@ def settle(session: Session, effect: Settle, now: datetime) -> Charge:
 
 
 def _end_send(session: Session, record: Record, send_no: int, answer: Answer, now: datetime) -> Record:
-    session.execute(
-        update(sends)
-        .where(*of(sends, record.row), sends.c.send_no == send_no, sends.c.ended_at.is_(None))
-        .values(
-            ended_at=now,
-            outcome=answer.name,
-            reason=getattr(answer.outcome, "reason", None),
-            status=answer.status,
-            request_id=answer.request_id,
-            original_request=answer.original_request,
-            replayed=answer.replayed,
-            elapsed_ms=answer.elapsed_ms,
-        )
-    )
+    ended = {
+        "ended_at": now,
+        "outcome": answer.name,
+        "reason": getattr(answer.outcome, "reason", None),
+        "status": answer.status,
+        "request_id": answer.request_id,
+        "original_request": answer.original_request,
+        "replayed": answer.replayed,
+        "elapsed_ms": answer.elapsed_ms,
+    }
+    run(session, _END_SEND, key_of(record.row) | {"of_send": send_no} | ended)
     return with_sends(session, record.row)
 
 
-def _provider_ids(row: RowMapping, outcome: Outcome) -> dict[str, object]:
+def _provider_ids(row: Row, outcome: Outcome) -> dict[str, object]:
     """The provider's ids as known from now on: a success names its own, anything else only fills what is missing."""
     found = {name: getattr(outcome, name, None) for name in ("provider_intent_id", "provider_charge_id")}
     if isinstance(outcome, Succeeded):
@@ -91,40 +100,41 @@ def _find(session: Session, record: Record, code: str, answer: Answer, now: date
     intent_id, attempt = record.row["intent_id"], record.row["attempt"]
     charge_id = getattr(answer.outcome, "provider_charge_id", None)
     finding_id = sha256(f"{code}:{intent_id}:{charge_id or ''}")[:16]
-    if session.execute(select(findings.c.id).where(findings.c.id == finding_id)).first() is not None:
+    if run(session, select(findings.c.id).where(findings.c.id == finding_id)).first() is not None:
         return
     detail = f"attempt {attempt} is {record.state} here, the provider says {answer.name} ({charge_id or 'no charge'})."
-    session.execute(
-        insert(findings).values(
-            id=finding_id,
-            code=code,
-            intent_id=intent_id,
-            attempt=attempt,
-            provider_charge_id=charge_id,
-            detail=detail,
-            found_at=now,
-        )
-    )
-    append_event(
-        session, (intent_id, attempt), now, record.state, f"finding {finding_id}", record.state, detail, answer
-    )
+    row = {
+        "id": finding_id,
+        "code": code,
+        "intent_id": intent_id,
+        "attempt": attempt,
+        "provider_charge_id": charge_id,
+        "detail": detail,
+        "found_at": now,
+    }
+    run(session, insert(findings), row)
+    event = f"finding {finding_id}"
+    append_event(session, record.row, now, record.state, event, record.state, detail, answer)
 
 
 def give_up(session: Session, effect: GiveUp, now: datetime) -> Charge:
     """Cancel what was never sent, close what may have been; a provider's intent is cancelled by the flow."""
     query = select(func.max(charges.c.attempt)).where(charges.c.intent_id == effect.intent_id)
-    newest = session.execute(query).scalar()
+    newest = run(session, query).scalar()
     if newest is None:
         raise UnknownIntent(f"{effect.intent_id} is not in this store. Nothing was sent.")
     record = locked(session, effect.intent_id, newest)
-    if record.state.final or record.row["provider_intent_id"] is not None:
+    if record.state.final:
         return record.charge()
     reason = f"given up: {effect.because}"
+    if record.row["provider_intent_id"] is not None:
+        append_event(session, record.row, now, record.state, reason, record.state)
+        return record.charge()
     if record.state is State.PREPARED:
         return move(session, record, Event.CANCELED, now, {"reason": reason, "closed_at": now}).charge()
     if record.row["closed_at"] is not None:
         return record.charge()
-    note = f"closed: {effect.because}"
+    note = f"closed, {reason}"
     changes = {"reason": f"{reason}; not proven absent yet", "closed_at": now}
     return move(session, record, None, now, changes, note=note).charge()
 
@@ -132,11 +142,11 @@ def give_up(session: Session, effect: GiveUp, now: datetime) -> Charge:
 def prove_absent(session: Session, effect: ProveAbsent, now: datetime) -> Charge:
     """`absent`, when the four conditions hold for the row as it is now; else only the reason is brought up to date."""
     record = locked(session, effect.intent_id, effect.attempt)
-    if record.state.final or record.state is State.PREPARED:
+    if Event.PROVEN_ABSENT not in TRANSITIONS[record.state]:
         return record.charge()
     why_not = why_not_absent(record.charge(), effect.profile, effect.scan)
     if why_not is None:
         reason = "proven: a complete list of the provider does not have it"
         return move(session, record, Event.PROVEN_ABSENT, now, {"reason": reason}).charge()
-    session.execute(update(charges).where(*of(charges, record.row)).values(reason=why_not))
-    return locked(session, effect.intent_id, effect.attempt).charge()
+    run(session, update(charges).where(charges.c.idempotency_key == record.row["idempotency_key"]), {"reason": why_not})
+    return replace(record.charge(), reason=why_not)
