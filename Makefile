@@ -29,7 +29,7 @@ types: $(VENV)/dev.stamp ## mypy --strict only
 	$(BIN)/mypy --strict
 
 unit: $(VENV)/dev.stamp ## pytest only
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 clean: ## remove .venv and everything that was generated
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov

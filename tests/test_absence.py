@@ -18,6 +18,7 @@ from gateway_client import (
 )
 from gateway_client.absence import Scan, why_not_absent
 from gateway_client.gateways.stripe_api import PROFILE
+from gateway_client.outcome import Answer, Unknown
 from tests.kit import ONE_SEND, ORDER, START, World
 
 INTENTS, CHARGES = "/v1/payment_intents", "/v1/charges"
@@ -55,7 +56,7 @@ LOST = Charge(
     closed_at=CLOSED,
     last_sent_at=START + timedelta(hours=1),
 )
-FULL = Scan(START - timedelta(minutes=15), CLOSED, None, frozenset(), frozenset())
+FULL = Scan(START - timedelta(minutes=15), CLOSED, None, {}, frozenset())
 SERVER_ERROR = START + timedelta(minutes=1)
 
 
@@ -79,7 +80,7 @@ def test_four_conditions() -> None:
         ),
         (LOST, replace(FULL, why_incomplete="HTTP 500")),
         (LOST, replace(FULL, created_from=START - timedelta(minutes=14))),
-        (LOST, replace(FULL, found=frozenset({"pc1_k"}))),
+        (LOST, replace(FULL, found={"pc1_k": Answer(Unknown("seen"))})),
         (LOST, replace(FULL, strangers=frozenset({(2000, "usd")}))),
         (replace(LOST, provider_intent_id="pi_1"), FULL),
     ],
@@ -91,7 +92,9 @@ def test_one_condition_missing(charge: Charge, scan: Scan) -> None:
 
 def test_conditions_that_hold_again() -> None:
     """Strangers of another amount or currency, other keys, and 72 h after a 5xx do not stand in the way."""
-    scan = replace(FULL, found=frozenset({"pc1_other"}), strangers=frozenset({(2001, "usd"), (2000, "eur")}))
+    scan = replace(
+        FULL, found={"pc1_other": Answer(Unknown("seen"))}, strangers=frozenset({(2001, "usd"), (2000, "eur")})
+    )
     assert why_not_absent(LOST, PROFILE, scan) is None
     late = replace(FULL, begun_at=SERVER_ERROR + timedelta(hours=72))
     assert why_not_absent(replace(LOST, last_server_error_at=SERVER_ERROR), PROFILE, late) is None

@@ -132,7 +132,12 @@ def test_demo_runs(shell: World) -> None:
 def test_demo_sees_a_double_charge(shell: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the provider's ledger holds one success twice, the demo is exit 1."""
     honest = vars(Sandbox)["charges"].fget
-    monkeypatch.setattr(Sandbox, "charges", property(lambda self: (*honest(self), honest(self)[-1])))
+
+    def doubled(self: Sandbox) -> tuple[dict[str, object], ...]:
+        charges: tuple[dict[str, object], ...] = honest(self)
+        return (*charges, *[charge for charge in charges if charge["status"] == "succeeded"][:1])
+
+    monkeypatch.setattr(Sandbox, "charges", property(doubled))
     run = shell.paycli("demo", "--intents", "12", "--seed", "3", "--keep")
     assert run.code == 1
     assert run.out.splitlines()[-1].startswith("WRONG")
