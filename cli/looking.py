@@ -44,7 +44,7 @@ def show(intent_id: IntentId, as_json: Json = False) -> int:
         if as_json:
             output.json_line({**one.as_json(), "history": history})
         else:
-            _show(one, history)
+            _show(one, history, newest=one == found[-1][0])
     return 0
 
 
@@ -125,8 +125,8 @@ def _plain(value: Any) -> Any:
     return iso(value) if isinstance(value, datetime) else value
 
 
-def _show(one: Charge, history: list[dict[str, Any]]) -> None:
-    for line in words.block(one):
+def _show(one: Charge, history: list[dict[str, Any]], *, newest: bool) -> None:
+    for line in words.block(one, newest=newest):
         output.data(line)
     output.data(f"  key      {one.idempotency_key}")
     rows = []

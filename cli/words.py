@@ -26,8 +26,8 @@ def line(charge: Charge) -> str:
     return f"{charge.intent_id}  attempt {charge.attempt}  {money(charge)}  {charge.state}{why}"
 
 
-def block(charge: Charge) -> list[str]:
-    """A charge as a small table: what it came to, what that means and what to do."""
+def block(charge: Charge, *, newest: bool = True) -> list[str]:
+    """A charge as a small table: what it came to, what that means and, for the newest attempt, what to do."""
     from gateway_client.state import MEANING
 
     rows = {
@@ -37,7 +37,7 @@ def block(charge: Charge) -> list[str]:
         "charge": charge.provider_charge_id,
         "intent": charge.provider_intent_id,
         "sends": str(charge.sends),
-        "next": next_step(charge),
+        "next": next_step(charge) if newest else "",
     }
     told = [f"  {name:<8} {text}" for name, text in rows.items() if text]
     return [f"{charge.intent_id}, attempt {charge.attempt}: {charge.state}", *told]

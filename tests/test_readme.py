@@ -116,7 +116,7 @@ def normal(text: str) -> list[str]:
         (r"/\S*/", ""),
     ):
         text = re.sub(pattern, word, text)
-    return [" ".join(line.split()) for line in text.splitlines()]
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
 
 
 def test_shell_examples(environment: dict[str, str], tmp_path: Path) -> None:

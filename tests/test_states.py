@@ -125,7 +125,7 @@ def test_every_state_is_told() -> None:
 @pytest.mark.parametrize("state", sorted(FINAL))
 @pytest.mark.parametrize("cell", CELLS, ids=NAMED)
 def test_evidence_against_a_final_state(state: State, cell: tuple[Outcome, State, State]) -> None:
-    """Money moved, or about to, after a refusal is a contradiction; so is a refusal after a success, or of the absent."""
+    """Money moved, or about to, after a refusal is a contradiction; so is a refusal after a success."""
     outcome = cell[0]
     if state is State.SUCCEEDED:
         expected = isinstance(outcome, Declined | Canceled | Conflict)
