@@ -9,17 +9,9 @@ import httpx
 import pytest
 
 from gateway_client.sandbox import FAULTS, Sandbox
+from tests.sandbox_kit import CONFIRMED, in_process
 
 START = 1_800_000_000
-CONFIRMED = {
-    "amount": "1999",
-    "currency": "usd",
-    "confirm": "true",
-    "payment_method": "pm_card_visa",
-    "automatic_payment_methods[enabled]": "true",
-    "automatic_payment_methods[allow_redirects]": "never",
-    "metadata[paycli_intent]": "order_42",
-}
 LOST = (httpx.ReadError, httpx.RemoteProtocolError)
 
 # fault -> what the client sees, charges afterwards, what the same request sees next, charges after that
@@ -66,8 +58,7 @@ def client(sandbox: Sandbox, request: pytest.FixtureRequest) -> Iterator[httpx.C
 
 @pytest.fixture
 def process(sandbox: Sandbox) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {sandbox.api_key}"}
-    with httpx.Client(transport=sandbox.transport(), base_url="http://sandbox", headers=headers) as client:
+    with in_process(sandbox) as client:
         yield client
 
 

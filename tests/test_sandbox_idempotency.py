@@ -8,17 +8,9 @@ import httpx
 import pytest
 
 from gateway_client.sandbox import Lost, Reply, Request, Sandbox
+from tests.sandbox_kit import CONFIRMED, in_process
 
 DAY_S = 86_400
-CONFIRMED = {
-    "amount": "1999",
-    "currency": "usd",
-    "confirm": "true",
-    "payment_method": "pm_card_visa",
-    "automatic_payment_methods[enabled]": "true",
-    "automatic_payment_methods[allow_redirects]": "never",
-    "metadata[paycli_intent]": "order_42",
-}
 
 
 @pytest.fixture
@@ -28,8 +20,7 @@ def sandbox() -> Sandbox:
 
 @pytest.fixture
 def client(sandbox: Sandbox) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {sandbox.api_key}"}
-    with httpx.Client(transport=sandbox.transport(), base_url="http://sandbox", headers=headers) as client:
+    with in_process(sandbox) as client:
         yield client
 
 

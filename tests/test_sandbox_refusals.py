@@ -1,11 +1,8 @@
 """What the sandbox refuses, in process: parameters, bodies, URLs and API keys, each as Stripe does."""
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
-import jsonschema
 import pytest
 
 from gateway_client.sandbox import Request, Sandbox
@@ -16,22 +13,7 @@ from gateway_client.sandbox.parameters import (
     CREATE_PARAMETERS,
     CREATE_PARAMETERS_ABSENT,
 )
-
-OPENAPI = json.loads((Path(__file__).parent / "stripe" / "openapi-2026-10-28.json").read_text())
-CONFIRMED = {
-    "amount": "1999",
-    "currency": "usd",
-    "confirm": "true",
-    "payment_method": "pm_card_visa",
-    "automatic_payment_methods[enabled]": "true",
-    "automatic_payment_methods[allow_redirects]": "never",
-    "metadata[paycli_intent]": "order_42",
-}
-
-
-def assert_valid(schema: str, instance: object) -> None:
-    resolver = {"components": OPENAPI["components"], "$ref": f"#/components/schemas/{schema}"}
-    jsonschema.Draft202012Validator(resolver).validate(instance)
+from tests.sandbox_kit import OPENAPI, create, error_of, in_process
 
 
 @pytest.fixture
@@ -41,22 +23,8 @@ def sandbox() -> Sandbox:
 
 @pytest.fixture
 def client(sandbox: Sandbox) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {sandbox.api_key}"}
-    with httpx.Client(transport=sandbox.transport(), base_url="http://sandbox", headers=headers) as client:
+    with in_process(sandbox) as client:
         yield client
-
-
-def create(client: httpx.Client, without: str = "", **changes: str) -> httpx.Response:
-    form = {
-        name: value for name, value in {**CONFIRMED, **changes}.items() if not (without and name.startswith(without))
-    }
-    return client.post("/v1/payment_intents", data=form)
-
-
-def error_of(response: httpx.Response) -> tuple[int, str | None, str | None]:
-    error = response.json()["error"]
-    assert_valid("error", response.json())
-    return response.status_code, error.get("code"), error.get("param")
 
 
 def test_parameters_are_those_of_the_api(client: httpx.Client) -> None:

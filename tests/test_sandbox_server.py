@@ -16,16 +16,7 @@ import stripe
 
 from gateway_client.sandbox import Sandbox
 from gateway_client.sandbox.server import SandboxServer
-
-CONFIRMED = {
-    "amount": "1999",
-    "currency": "usd",
-    "confirm": "true",
-    "payment_method": "pm_card_visa",
-    "automatic_payment_methods[enabled]": "true",
-    "automatic_payment_methods[allow_redirects]": "never",
-    "metadata[paycli_intent]": "order_42",
-}
+from tests.sandbox_kit import CONFIRMED
 
 
 @pytest.fixture

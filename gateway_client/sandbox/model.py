@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from gateway_client.sandbox.clock import Agenda
 from gateway_client.sandbox.credentials import is_restricted
@@ -59,6 +59,13 @@ class Exchange:
     answer: Answer | None = None
     tree: Tree = field(default_factory=dict)
     operation: Operation | None = None
+
+
+class Served(Protocol):
+    """What a door to the outside needs: requests begin, and are finished after their wait."""
+
+    def begin(self, request: Request) -> Exchange: ...
+    def finish(self, exchange: Exchange) -> Answer: ...
 
 
 class Model:

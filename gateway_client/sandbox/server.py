@@ -15,13 +15,10 @@ import weakref
 from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import Any, assert_never
 
-from gateway_client.sandbox.model import BODY_BYTES_MAX
+from gateway_client.sandbox.model import BODY_BYTES_MAX, Served
 from gateway_client.sandbox.wire import Answer, Cut, Lost, Reply, Request
-
-if TYPE_CHECKING:
-    from gateway_client.sandbox.sandbox import Sandbox
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +32,7 @@ RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class SandboxServer:
     """A running server. Close it, or use it in a `with`."""
 
-    def __init__(self, sandbox: "Sandbox", host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, sandbox: Served, host: str = "127.0.0.1", port: int = 0) -> None:
         if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
             raise ValueError(f"the sandbox listens on loopback addresses only, not on {host}")
         self._listener = _Listener(sandbox, host, port)
@@ -65,7 +62,7 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
     block_on_close = False
     request_queue_size = 128  # many clients connect at once in tests; 5, the default, refuses them
 
-    def __init__(self, sandbox: "Sandbox", host: str, port: int) -> None:
+    def __init__(self, sandbox: Served, host: str, port: int) -> None:
         if ":" in host:
             self.address_family = socket.AF_INET6
         self.sandbox = sandbox

@@ -10,11 +10,11 @@ from typing import assert_never
 
 import httpx
 
-from gateway_client.sandbox.sandbox import Sandbox
+from gateway_client.sandbox.model import Served
 from gateway_client.sandbox.wire import Answer, Cut, Lost, Reply, Request
 
 
-def sync_transport(sandbox: Sandbox) -> httpx.MockTransport:
+def sync_transport(sandbox: Served) -> httpx.MockTransport:
     def handle(request: httpx.Request) -> httpx.Response:
         exchange = sandbox.begin(_arrived(request))
         patience_s = _patience_s(request)
@@ -26,7 +26,7 @@ def sync_transport(sandbox: Sandbox) -> httpx.MockTransport:
     return httpx.MockTransport(handle)
 
 
-def async_transport(sandbox: Sandbox) -> httpx.MockTransport:
+def async_transport(sandbox: Served) -> httpx.MockTransport:
     async def handle(request: httpx.Request) -> httpx.Response:
         exchange = sandbox.begin(_arrived(request))
         patience_s = _patience_s(request)
