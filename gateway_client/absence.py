@@ -1,6 +1,6 @@
 """The only way to `absent`: four conditions, one pure function, used by `resume` and by the nightly run alike.
 
-A look-up that finds nothing is never enough. Scanning is `flow.py`'s and reconcile's work; this only judges.
+A look-up that finds nothing is never enough. Scanning is done by `flow/lookup.py` and reconciliation; this only judges.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ class Scan:
     created_from: datetime
     begun_at: datetime  # the provider's time before the first page was asked for
     why_incomplete: str | None  # None when every page of every list was read
+    could_not_ask: bool  # somebody did not answer: asking again may help
+    read_back_to: datetime  # every list was read from the present back to here at least
     found: Mapping[str, Answer]  # what was seen, by idempotency key
-    strangers: frozenset[tuple[int, str]]  # (amount, currency) of money moved without any metadata of ours
+    strangers: frozenset[tuple[int | None, str | None]]  # (amount, currency) of money moved without metadata of ours
 
 
 def quiet_at(charge: Charge, profile: Profile) -> datetime | None:
@@ -65,6 +67,8 @@ def why_not_absent(charge: Charge, profile: Profile, scan: Scan) -> str | None: 
         return f"not proven: the provider's lists could not be read to the end ({scan.why_incomplete})"
     if scan.created_from > charge.first_sent_at - profile.created_before_first_send:
         return "not proven: the provider's lists were not read back to the first send"
-    if (charge.amount, charge.currency) in scan.strangers:
+    if any(
+        amount in (None, charge.amount) and currency in (None, charge.currency) for amount, currency in scan.strangers
+    ):
         return "not found, but the provider has a success of this amount without our metadata: a person looks"
     return None

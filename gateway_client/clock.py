@@ -14,6 +14,7 @@ from typing import Protocol
 from gateway_client.errors import ClockRefused
 
 OFFSET_MAX = timedelta(minutes=5)  # more than this is a wrong clock, not a slow network
+DRIFT_S_MAX = 60.0  # a clock that was set since the last answer makes its correction worthless
 SILENCE_S_MAX = 3600.0  # a correction older than an hour is no correction
 
 
@@ -56,6 +57,10 @@ class Stopwatch:
         self._clock = clock
         self._wall, self._monotonic = clock.time(), clock.monotonic()
 
+    def drift_s(self) -> float:
+        """How far the two clocks have run apart: one of them was set, or the machine slept."""
+        return abs((self._clock.time() - self._wall) - (self._clock.monotonic() - self._monotonic))
+
     def elapsed_s(self) -> float:
         """A clock set back counts as long ago too: nobody knows how long."""
         return max(abs(self._clock.time() - self._wall), self._clock.monotonic() - self._monotonic)
@@ -86,8 +91,9 @@ class ProviderTime:
 
     @property
     def fresh(self) -> bool:
-        """True when an answer was dated within the last hour."""
-        return self._learned is not None and self._learned.elapsed_s() < SILENCE_S_MAX
+        """True when an answer was dated within the last hour, and no clock was set since."""
+        learned = self._learned
+        return learned is not None and learned.elapsed_s() < SILENCE_S_MAX and learned.drift_s() < DRIFT_S_MAX
 
     @property
     def trusted(self) -> bool:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from gateway_client import store, telemetry
 from gateway_client.charge import Charge
 from gateway_client.clock import Clock, ProviderTime, Stopwatch, SystemClock
+from gateway_client.db import explained
 from gateway_client.errors import AttemptRefused, InvalidInput, OutcomeNotRecorded, StoreUnavailable, UsageError
 from gateway_client.flow import Setup
 from gateway_client.flow.effects import Begun, ClearFirst, DatabaseEffect, ReadBinding, Settle, Wait
@@ -82,7 +83,10 @@ class Driver:
         """One database effect as one transaction's work; `records` is what to tell once it is committed."""
 
         def work(session: Session) -> T:
+            watch = Stopwatch(self._clock)  # before the gate reads the time: a pause in the commit counts, too
             result = store.perform(session, effect, self._time.now())
+            if isinstance(result, Begun):
+                result = cast("T", replace(result, age_s=watch.elapsed_s))
             records.extend(session.info.pop(store.RECORDS, []))
             return result
 
@@ -93,15 +97,14 @@ class Driver:
             ended = store.send_ended(effect, cast("Charge", result))
             records.extend([] if ended is None else [ended])
         telemetry.emit(records, self._on_record)
-        if isinstance(result, Begun):
-            return cast("T", replace(result, age_s=Stopwatch(self._clock).elapsed_s))
         if isinstance(effect, ReadBinding):
             self._binding = cast("Binding | None", result)
         return result
 
     def _joined(self, session: Session, effect: DatabaseEffect[T]) -> T:
         """An effect in the caller's own transaction; what it tells is told if and when the caller commits."""
-        result = store.perform(session, effect, self._time.now())
+        with explained(session.connection().engine.url.database):
+            result = store.perform(session, effect, self._time.now())
         records: list[telemetry.Record] = session.info.pop(store.RECORDS, [])
         event.listen(session, "after_rollback", lambda _: records.clear(), once=True)
         event.listen(session, "after_commit", lambda _: telemetry.emit(records, self._on_record), once=True)

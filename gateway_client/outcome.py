@@ -163,8 +163,4 @@ class CouldNotAsk:
     status: int | None = None
     credential: bool = False  # 401/403: asking again is useless until an operator acts
     retry_after_s: float | None = None
-
-    @property
-    def passing(self) -> bool:
-        """True when the same question may be answered later; False when this is the answer, and not a useful one."""
-        return self.status is None or self.status in (409, 429) or self.status >= 500
+    refused: bool = False  # the provider answered, in its own words, that it will not tell: a person looks

@@ -1,4 +1,4 @@
-"""How often and how long: pure numbers for the retry loop of `flow.py`. Nothing here sleeps or draws chance."""
+"""How often and how long: pure numbers for the loop in `flow/charging.py`. Nothing here sleeps or draws chance."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Rule 1: everything that may change the state of a charge is in the one table of this file.
 
 States, events, the table, and what a finished exchange means for it. Nobody assigns a state elsewhere; writing it
-down (row and history in one commit) is `store.py`'s job. `diagram()` prints the table, so the README cannot drift.
+down (row and history in one commit) is `store/`'s job. `diagram()` prints the table, so the README cannot drift.
 """
 
 from __future__ import annotations

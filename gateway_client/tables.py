@@ -1,7 +1,7 @@
 """The SQLModel tables of the charging half, on a registry and MetaData of their own.
 
 They live in other people's databases, so nothing here touches SQLModel's global metadata, and every table but
-`pending_charges` carries our prefix. What is written into them, and when, is `store.py`.
+`pending_charges` carries our prefix. What is written into them, and when, is `store/`.
 """
 
 from __future__ import annotations

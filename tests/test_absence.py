@@ -56,7 +56,15 @@ LOST = Charge(
     closed_at=CLOSED,
     last_sent_at=START + timedelta(hours=1),
 )
-FULL = Scan(START - timedelta(minutes=15), CLOSED, None, {}, frozenset())
+FULL = Scan(
+    created_from=START - timedelta(minutes=15),
+    begun_at=CLOSED,
+    why_incomplete=None,
+    could_not_ask=False,
+    read_back_to=START - timedelta(minutes=15),
+    found={},
+    strangers=frozenset(),
+)
 SERVER_ERROR = START + timedelta(minutes=1)
 
 

@@ -84,7 +84,7 @@ def question(
             return result
         _refuse_credential(result)
         pause = setup.policy.delay_s(tries, result.retry_after_s)
-        if not result.passing or pause is None or tries >= ASKS_MAX:
+        if result.refused or pause is None or tries >= ASKS_MAX:
             return result
         yield from Wait(*pause)
 
@@ -105,4 +105,4 @@ def _account(gateway: Gateway, met: Account) -> str:
 
 def _refuse_credential(result: CouldNotAsk) -> None:
     if result.credential:
-        raise ConfigurationError(f"{result.reason}: check STRIPE_API_KEY. No charge was sent.")
+        raise ConfigurationError(f"{result.reason}. Nothing more was sent.")

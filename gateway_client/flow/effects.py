@@ -1,7 +1,7 @@
 """What a flow may ask the world for. Each effect is plain data; a driver performs it and hands back its result.
 
-`result = yield from SomeEffect(...)` is typed by the effect's parameter. The story that yields them is `flow.py`; the
-drivers are in `client.py`; what a database effect does is one function of a Session in `store.py`.
+`result = yield from SomeEffect(...)` is typed by the effect's parameter. The story that yields them is `charging.py`;
+the drivers are in `client.py`; what a database effect does is one function of a Session in `store/`.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Next(Enum):
 
 @dataclass(frozen=True)
 class Begun:
-    """A send that is on disk. `age_s` tells the seconds since its commit returned; the driver sets it."""
+    """A send that is on disk. `age_s` tells the seconds since the gate judged it; the driver sets it."""
 
     charge: Charge
     send_no: int

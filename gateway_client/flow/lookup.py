@@ -5,14 +5,17 @@ Finding is evidence; not finding is only ever judged by `absence.py`. "Could not
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from gateway_client.absence import Scan
 from gateway_client.charge import Charge
 from gateway_client.flow.asking import Setup, question
 from gateway_client.flow.effects import Flow, Now, ProveAbsent, Settle
+from gateway_client.gateways.base import Page, Profile
 from gateway_client.outcome import Answer, CouldNotAsk
 
+EVER = datetime.min.replace(tzinfo=UTC)
 LOOK_UP_AHEAD = timedelta(minutes=1)  # the provider's `created` may be ahead of our estimate of its time
 
 
@@ -20,20 +23,15 @@ def look_up(setup: Setup, charges: list[Charge]) -> Flow[tuple[list[Charge], Sca
     """Read the provider's lists once for all `charges`: what is found is settled, what is proven absent as well."""
     profile = setup.gateway.profile
     now = yield from Now()
-    earliest = min(charge.first_sent_at or charge.created_at for charge in charges)
-    created_from = earliest - profile.created_before_first_send
-    wanted = {charge.idempotency_key: charge for charge in charges}
-    evidence: dict[str, Answer] = {}
-    strangers: set[tuple[int, str]] = set()
-    why_incomplete: str | None = None
+    created_from = min(_looked_up_from(charge, profile) for charge in charges)
+    reading = _Reading({charge.idempotency_key: charge for charge in charges}, created_from, now + LOOK_UP_AHEAD)
     for path in setup.gateway.lists:
-        if len(evidence) < len(wanted):
-            why = yield from _read_list(setup, path, created_from, now + LOOK_UP_AHEAD, wanted, evidence, strangers)
-            why_incomplete = why_incomplete or why
-    scan = Scan(created_from, now, why_incomplete, evidence, frozenset(strangers))
+        if not reading.all_found:
+            yield from _read_list(setup, path, reading)
+    scan = reading.scan(begun_at=now)
     results: list[Charge] = []
     for charge in charges:
-        answer = evidence.get(charge.idempotency_key)
+        answer = scan.found.get(charge.idempotency_key)
         if answer is not None:
             results.append((yield from settle(setup, charge, answer)))
         elif charge.last_sent_at is not None:
@@ -43,38 +41,77 @@ def look_up(setup: Setup, charges: list[Charge]) -> Flow[tuple[list[Charge], Sca
     return results, scan
 
 
-def _read_list(
-    setup: Setup,
-    path: str,
-    created_from: datetime,
-    created_to: datetime,
-    wanted: dict[str, Charge],
-    evidence: dict[str, Answer],
-    strangers: set[tuple[int, str]],
-) -> Flow[str | None]:
-    """Page through one list into `evidence` and `strangers`; why it was not read to its end, or None."""
-    gateway = setup.gateway
-    after: str | None = None
-    for _ in range(gateway.profile.lookup_pages_max):
-        request = gateway.list_request(path, created_from, created_to, after)
-        page = yield from question(setup, request, lambda reply: gateway.read_page(path, reply, wanted))
-        if isinstance(page, CouldNotAsk):
-            return page.reason
+def may_send_after(setup: Setup, scan: Scan, charge: Charge) -> bool:
+    """True when the lists were read back to before the charge, and hold nothing of it."""
+    read = scan.read_back_to <= _looked_up_from(charge, setup.gateway.profile)
+    return read and not charge.final and charge.idempotency_key not in scan.found
+
+
+def _looked_up_from(charge: Charge, profile: Profile) -> datetime:
+    return (charge.first_sent_at or charge.created_at) - profile.created_before_first_send
+
+
+@dataclass
+class _Reading:
+    """What is known so far while the lists are read."""
+
+    wanted: dict[str, Charge]
+    created_from: datetime
+    created_to: datetime
+    found: dict[str, Answer] = field(default_factory=dict)
+    strangers: set[tuple[int | None, str | None]] = field(default_factory=set)
+    why_incomplete: str | None = None
+    could_not_ask: bool = False
+    read_back_to: datetime = EVER
+
+    @property
+    def all_found(self) -> bool:
+        return len(self.found) == len(self.wanted)
+
+    def add(self, page: Page) -> None:
+        """Take over what matters of a page; of several objects with one key, a success counts."""
         for item in page.items:
             if item.key is None:
-                strangers.add((item.amount, item.currency))
-            elif item.key not in evidence or item.moved:
-                evidence[item.key] = item.answer  # of several objects with one key, a success counts
-        if not page.has_more or len(evidence) == len(wanted):
+                self.strangers.add((item.amount, item.currency))
+            elif item.key not in self.found or item.moved:
+                self.found[item.key] = item.answer
+
+    def stopped(self, why: str, read_back_to: datetime | None, *, could_not_ask: bool) -> None:
+        """A list was not read to its end, only back to some moment (None: not at all)."""
+        self.why_incomplete = self.why_incomplete or why
+        self.could_not_ask = self.could_not_ask or could_not_ask
+        self.read_back_to = max(self.read_back_to, read_back_to or self.created_to)
+
+    def scan(self, begun_at: datetime) -> Scan:
+        return Scan(
+            created_from=self.created_from,
+            begun_at=begun_at,
+            why_incomplete=self.why_incomplete,
+            could_not_ask=self.could_not_ask,
+            read_back_to=max(self.read_back_to, self.created_from),
+            found=self.found,
+            strangers=frozenset(self.strangers),
+        )
+
+
+def _read_list(setup: Setup, path: str, reading: _Reading) -> Flow[None]:
+    """Page through one list, newest first."""
+    gateway = setup.gateway
+    after: str | None = None
+    read_back_to: datetime | None = None
+    for _ in range(gateway.profile.lookup_pages_max):
+        request = gateway.list_request(path, reading.created_from, reading.created_to, after)
+        page = yield from question(setup, request, lambda reply: gateway.read_page(path, reply, reading.wanted))
+        if isinstance(page, CouldNotAsk):
+            return reading.stopped(page.reason, read_back_to, could_not_ask=True)
+        reading.add(page)
+        if not page.has_more or reading.all_found:
             return None
         if page.last_id in (None, after):
-            return "the provider's list does not advance"
-        after = page.last_id
-    return f"more than {gateway.profile.lookup_pages_max} pages; the nightly run reads further"
-
-
-def may_send_after(scan: Scan, charge: Charge) -> bool:
-    return not charge.final and scan.why_incomplete is None and charge.idempotency_key not in scan.found
+            return reading.stopped("the provider's list does not advance", read_back_to, could_not_ask=True)
+        after, read_back_to = page.last_id, page.read_back_to
+    why = f"more than {gateway.profile.lookup_pages_max} pages; the nightly run reads further"
+    return reading.stopped(why, read_back_to, could_not_ask=False)
 
 
 def settle(setup: Setup, charge: Charge, answer: Answer, send_no: int | None = None) -> Flow[Charge]:

@@ -95,8 +95,8 @@ class Listed:
 
     key: str | None
     answer: Answer  # what it proves for the charge with that key
-    amount: int
-    currency: str
+    amount: int | None
+    currency: str | None
     moved: bool  # the money moved, or may be about to
 
 
@@ -107,6 +107,7 @@ class Page:
     items: tuple[Listed, ...]
     last_id: str | None
     has_more: bool
+    read_back_to: datetime | None = None  # `created` of its oldest object
 
 
 class Gateway(Protocol):

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
+
 from gateway_client.errors import ConfigurationError
 from gateway_client.gateways.base import Request
 from gateway_client.gateways.stripe_api import StripeApi
@@ -93,17 +95,19 @@ class Stripe(StripeApi):
 
 
 def _checked_base(api_base: str) -> str:
-    parts = urlsplit(api_base)
-    if (
-        parts.scheme not in ("https", "http")
-        or not parts.hostname
-        or parts.username
-        or parts.path not in ("", "/")
-        or parts.query
-        or parts.fragment
-    ):
-        raise ConfigurationError("PAYCLI_STRIPE_API_BASE must be like https://host or http://127.0.0.1:12111")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    example = "PAYCLI_STRIPE_API_BASE must be like https://host or http://127.0.0.1:12111"
+    try:
+        parts = urlsplit(api_base)
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")
+        httpx.URL(api_base)
+    except (ValueError, httpx.InvalidURL):  # UnicodeError is a ValueError
+        raise ConfigurationError(example) from None
+    plain = api_base.isascii() and api_base.isprintable() and not set(" @") & set(api_base)
+    bare = parts.path in ("", "/") and not parts.query and not parts.fragment
+    if not (plain and bare and host and port != 0 and parts.scheme in ("https", "http")):
+        raise ConfigurationError(example)
+    if parts.scheme == "http" and not _is_loopback(host):
         raise ConfigurationError(
             "PAYCLI_STRIPE_API_BASE uses plain http to another machine: the key would travel in the clear; use https"
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from math import ceil, floor
 from urllib.parse import quote, urlencode
 
@@ -201,10 +201,12 @@ class StripeApi:
                     else self._listed_charge_outcome(found, charge)
                 )
                 moved = isinstance(outcome, Succeeded)
-                items.append(Listed(charge.idempotency_key, replace(base, outcome=outcome), 0, "", moved))
+                items.append(Listed(charge.idempotency_key, replace(base, outcome=outcome), None, None, moved))
             elif not any(name.startswith("paycli_") for name in found.metadata or {}) and found.status in _MOVED:
-                items.append(Listed(None, base, found.amount or 0, found.currency or "", True))
-        return Page(tuple(items), page.data[-1].id if page.data else None, page.has_more)
+                items.append(Listed(None, base, found.amount, found.currency, True))
+        oldest = min((found.created for found in page.data if found.created is not None), default=None)
+        read_back_to = None if oldest is None else datetime.fromtimestamp(oldest, UTC)
+        return Page(tuple(items), page.data[-1].id if page.data else None, page.has_more, read_back_to)
 
     # How a body is judged --------------------------------------------------------------------------------------
 
@@ -226,6 +228,8 @@ class StripeApi:
         words = error_words(error)
         if status == 402 and error.type == "card_error":
             return self._declined(error, charge, words)
+        if error.payment_intent is not None:
+            return self._intent_outcome(error.payment_intent, charge)  # it was begun, whatever the status says
         if status in (400, 404) and error.type == "invalid_request_error":
             return Rejected(words)
         if status == 400 and error.type == "idempotency_error":
@@ -269,7 +273,7 @@ class StripeApi:
             case "requires_payment_method" if intent.last_payment_error is not None or charge_id is not None:
                 return Declined(error_words(intent.last_payment_error or ErrorObject()), intent_id, charge_id)
             case "requires_payment_method" | "requires_confirmation":
-                return Unknown("the provider's intent exists, uncharged: cancel it", intent_id)
+                return Unknown("the provider's intent exists, uncharged: `paycli cancel` cancels it there", intent_id)
             case other:
                 return Unknown(f"the provider's status {safe_word(other)} is not known here", intent_id)
 

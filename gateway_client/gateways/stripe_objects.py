@@ -33,6 +33,7 @@ class ErrorObject(msgspec.Struct):
 class IntentObject(msgspec.Struct):
     id: str
     status: str
+    created: int | None = None
     amount: int | None = None
     amount_received: int | None = None
     currency: str | None = None
@@ -45,6 +46,7 @@ class IntentObject(msgspec.Struct):
 class ChargeObject(msgspec.Struct):
     id: str
     status: str
+    created: int | None = None
     amount: int | None = None
     currency: str | None = None
     livemode: bool | None = None
@@ -102,12 +104,22 @@ def not_answered(reply: NoReply) -> Outcome:
 
 
 def could_not_ask(reply: Reply | NoReply) -> CouldNotAsk:
+    """A question's reply that is no answer to it."""
     if isinstance(reply, NoReply):
         return CouldNotAsk(reply.reason)
-    if reply.status in (401, 403):
-        return CouldNotAsk(f"the provider refused the credential (HTTP {reply.status})", reply.status, credential=True)
-    reason = f"HTTP {reply.status}" if reply.status != 200 else "HTTP 200 with a body that is not Stripe's"
-    return CouldNotAsk(reason, reply.status, retry_after_s=answered(reply).retry_after_s)
+    status = reply.status
+    if status == 401:
+        return CouldNotAsk("the provider refused the key (HTTP 401): check STRIPE_API_KEY", status, credential=True)
+    body = decode(reply, ErrorBody)
+    refused = status in (400, 403, 404) and body is not None and body.error.type is not None
+    reason = f"HTTP {status}"
+    if status == 200:
+        reason = "HTTP 200 with a body that is not Stripe's"
+    elif status == 403:
+        reason = "the key has no permission to ask this (HTTP 403): give it that permission"
+    elif body is not None:
+        reason = f"HTTP {status}: {error_words(body.error)}"
+    return CouldNotAsk(reason, status, retry_after_s=answered(reply).retry_after_s, refused=refused)
 
 
 def http_date(text: str | None) -> datetime | None:

@@ -67,8 +67,7 @@ def claim(session: Session, effect: Claim, now: datetime) -> Charge | ClearFirst
         previous = with_sends(session, attempts[newest])
         _refuse_while_needed(session, previous)
         _refuse_too_early(previous.charge(), effect.profile, now)
-        known = previous.row["provider_intent_id"] is not None and previous.state is not State.CANCELED
-        if (known or previous.state is State.ABSENT) and effect.cleared_attempt != newest:
+        if _may_still_charge(previous) and effect.cleared_attempt != newest:
             return ClearFirst(previous.charge())
     return _insert(session, effect, attempt, now).charge()
 
@@ -121,11 +120,19 @@ def _refuse_while_needed(session: Session, previous: Record) -> None:
     if previous.state is State.SUCCEEDED:
         raise AttemptRefused(f"{name} succeeded: the customer has paid, no other attempt is made. Nothing was sent.")
     if not previous.state.final:
+        given_up = previous.row["closed_at"] is not None
+        next_step = "until its absence is proven" if given_up else "or give it up with `paycli cancel`"
         raise AttemptRefused(
-            f"{name} is {previous.state}, not refused: another attempt could charge twice. Run `paycli resume`, or "
-            "give it up with `paycli cancel`. Nothing was sent."
+            f"{name} is {previous.state}, not refused: another attempt could charge twice. Run `paycli resume`, "
+            f"{next_step}. Nothing was sent."
         )
     refuse_open_finding(session, previous.row["intent_id"])
+
+
+def _may_still_charge(previous: Record) -> bool:
+    """A refused attempt may have left an open intent at the provider, whether or not its id ever reached us."""
+    known = previous.row["provider_intent_id"] is not None
+    return previous.state in (State.DECLINED, State.ABSENT) or (known and previous.state is not State.CANCELED)
 
 
 def _refuse_too_early(previous: Charge, profile: Profile, now: datetime) -> None:

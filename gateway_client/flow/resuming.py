@@ -1,0 +1,112 @@
+"""Resume: the story of `charging.py` told again for every pending charge, with one shared look-up. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from gateway_client.charge import Charge
+from gateway_client.errors import NeedsPerson, ProviderUnavailable
+from gateway_client.flow.asking import Setup, bind_flow, meet, question
+from gateway_client.flow.charging import Finished, finish
+from gateway_client.flow.effects import Flow, Next, Now, ReadPending, Tell
+from gateway_client.flow.lookup import look_up, may_send_after
+from gateway_client.gateways.base import Binding
+from gateway_client.outcome import CouldNotAsk
+from gateway_client.state import State
+
+PENDING_PAGE_ROWS_MAX = 100
+UNANSWERED_IN_A_ROW_MAX = 3  # charges that nobody answered before resume asks whether the provider is down
+UNANSWERED_ROWS_MAX = 10  # and before it stops sending, whatever the provider says: a storm helps nobody
+
+
+def resume_flow(setup: Setup, rows_max: int | None, listener: Callable[[Charge], None]) -> Flow[tuple[Charge, ...]]:
+    """Finish every pending charge that can be finished now, oldest first; one scan serves all that are looked up."""
+    binding = yield from bind_flow(setup)
+    told: list[Charge] = []
+    waiting: list[Finished] = []
+    unasked: str | None = None
+    unanswered, unanswered_in_all, silent, stop = 0, 0, False, False
+    cursor: tuple[datetime, str, int] | None = None
+    while rows_max is None or len(told) + len(waiting) < rows_max:
+        left = PENDING_PAGE_ROWS_MAX if rows_max is None else rows_max - len(told) - len(waiting)
+        page = yield from ReadPending(cursor, min(left, PENDING_PAGE_ROWS_MAX))
+        for charge in page:
+            done = yield from _unless_a_person_is_needed(_advance(setup, binding, charge), charge)
+            if done.next is Next.NOTHING:
+                told.append(done.charge)
+                yield from Tell(done.charge, listener)
+            else:
+                waiting.append(done)
+            unasked = done.unasked or unasked
+            unanswered = 0 if done.unasked is None else unanswered + 1
+            unanswered_in_all += done.unasked is not None
+            if unanswered == UNANSWERED_IN_A_ROW_MAX:
+                unanswered, silent = 0, (yield from _is_down(setup))
+            stop = silent or unanswered_in_all == UNANSWERED_ROWS_MAX
+            if stop:
+                break
+        if not page or stop:
+            break
+        cursor = (page[-1].created_at, page[-1].intent_id, page[-1].attempt)
+    if waiting and not silent:
+        looked_up, incomplete = yield from _look_up_all(setup, binding, waiting)
+        unasked = incomplete or unasked
+        for charge in looked_up:
+            told.append(charge)
+            yield from Tell(charge, listener)
+    if unasked is not None:
+        raise ProviderUnavailable(f"not everything could be asked: {unasked}. Nothing is lost; run resume again.")
+    return tuple(told)
+
+
+def _advance(setup: Setup, binding: Binding, charge: Charge) -> Flow[Finished]:
+    """What resume does with one pending row before the shared look-up (the table of DESIGN §6)."""
+    if charge.state is State.PREPARED:
+        now = yield from Now()
+        if now - charge.created_at >= setup.gateway.profile.unsent_life:
+            return Finished(charge)  # stale: a person charges it again or cancels it
+        if charge.created_at < setup.started_at:
+            return Finished(charge, Next.LOOK_UP_THEN_SEND)
+    return (yield from finish(setup, binding, charge))
+
+
+def _look_up_all(setup: Setup, binding: Binding, waiting: list[Finished]) -> Flow[tuple[list[Charge], str | None]]:
+    """One scan for all that wait; those that only had to be looked up first are sent, and looked up again if held."""
+    results: list[Charge] = []
+    unasked = yield from meet(setup, binding)
+    if unasked is not None:
+        return [done.charge for done in waiting], unasked
+    while waiting:
+        again: list[Finished] = []
+        found, scan = yield from look_up(setup, [done.charge for done in waiting])
+        unasked = (scan.why_incomplete if scan.could_not_ask else None) or unasked
+        for done, charge in zip(waiting, found, strict=True):
+            if done.next is Next.LOOK_UP_THEN_SEND and may_send_after(setup, scan, charge):
+                sending = finish(setup, binding, charge, looked_up=True)
+                sent = yield from _unless_a_person_is_needed(sending, charge)
+                unasked = sent.unasked or unasked
+                if sent.next is Next.LOOK_UP:
+                    again.append(sent)
+                    continue
+                results.append(sent.charge)
+            else:
+                results.append(charge)
+        waiting = again
+    return results, unasked
+
+
+def _unless_a_person_is_needed(flow: Flow[Finished], charge: Charge) -> Flow[Finished]:
+    """One charge that somebody must look at does not stop the others."""
+    try:
+        return (yield from flow)
+    except NeedsPerson as error:
+        return Finished(replace(charge, reason=str(error)))
+
+
+def _is_down(setup: Setup) -> Flow[bool]:
+    """Is it the provider that does not answer, or only a few charges? Asked by a question, never by a charge."""
+    gateway = setup.gateway
+    answer = yield from question(setup, gateway.account_request(), gateway.read_account)
+    return isinstance(answer, CouldNotAsk)
