@@ -28,8 +28,10 @@ _PAGE_ROWS_MAX = 500
 def show(intent_id: IntentId, as_json: Json = False) -> int:
     """Show every attempt of an intent, with its sends and events."""
     from gateway_client import UnknownIntent
+    from gateway_client.intent import check_intent_id
     from gateway_client.store import read_attempts, read_history
 
+    check_intent_id(intent_id)
     settings = read_settings()
     database = open_store(settings)
     found = database.transact(

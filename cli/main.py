@@ -62,10 +62,14 @@ def _told(error: Exception) -> int:
             code = NOT_NOW
         case errors.ChargeOnceError():
             code = PERSON
-        case OSError(errno=errno.EPIPE):
-            raise error  # whoever read our output has left; Typer ends quietly
         case OSError():
-            code = NOT_NOW  # our output could not be written, say; what was done is on disk
+            output.abandon()  # whoever read our output has left, or its disk is full
+            if error.errno != errno.EPIPE:
+                output.error(
+                    f"the output could not be written ({error.strerror}); what was done is on disk: see `paycli show` "
+                    "and `paycli pending`"
+                )
+            return NOT_NOW
         case _:
             return _internal(error)
     output.error(str(error))

@@ -6,10 +6,11 @@ No markup is interpreted and no colour is added: what is printed may have come f
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 # Control characters (escape codes begin with one), lone surrogates, and what reverses the direction of a line.
@@ -45,6 +46,12 @@ def say(text: str) -> None:
 def error(message: str) -> None:
     """Why a command could not do what was asked."""
     say(f"error: {message}")
+
+
+def abandon() -> None:
+    """Print no more data: whatever is still buffered goes nowhere, so that ending the program cannot fail on it."""
+    with suppress(OSError):  # io.UnsupportedOperation is one: stdout may be no file at all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def table(

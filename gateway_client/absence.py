@@ -58,13 +58,13 @@ def why_not_absent(charge: Charge, profile: Profile, scan: Scan) -> str | None: 
     """
     if charge.idempotency_key in scan.found or charge.provider_intent_id is not None:
         return "the provider has an intent of ours: it is not absent"
+    if scan.why_incomplete is not None:
+        return f"not proven: the provider's lists could not be read to the end ({scan.why_incomplete})"
     quiet = quiet_at(charge, profile)
     if charge.first_sent_at is None or quiet is None:
         return "not found at the provider yet; the attempt is still open"
     if scan.begun_at < quiet:
         return f"not found at the provider; its absence can be proven from {iso(quiet)}"
-    if scan.why_incomplete is not None:
-        return f"not proven: the provider's lists could not be read to the end ({scan.why_incomplete})"
     if scan.created_from > charge.first_sent_at - profile.created_before_first_send:
         return "not proven: the provider's lists were not read back to the first send"
     if any(

@@ -39,7 +39,7 @@ from gateway_client.flow.effects import (
     Wait,
 )
 from gateway_client.gateways.base import Gateway
-from gateway_client.intent import PaymentIntent, check_text
+from gateway_client.intent import PaymentIntent, check_intent_id, check_text
 from gateway_client.retry import RetryPolicy
 from gateway_client.wire import AsyncWire, Wire, unaged
 
@@ -103,11 +103,13 @@ class Client(Driver):
 
     def cancel(self, intent_id: str, *, because: str) -> Charge:
         """Give the newest attempt up, safely: never sent → canceled; else cancelled there, or closed until proof."""
+        check_intent_id(intent_id)
         check_text("because", because)
         return self.run(cancel_flow(self._setup, intent_id, because))
 
     def find(self, intent_id: str, *, attempt: int | None = None) -> Charge | None:
         """The snapshot of an attempt (None: the newest), or None. Asks nobody but the database."""
+        check_intent_id(intent_id)
         self._open()
         found = self._database.transact(lambda session: store.read_attempts(session, intent_id), write=False)
         return next((charge for charge in reversed(found) if attempt in (None, charge.attempt)), None)
@@ -139,8 +141,9 @@ class Client(Driver):
             case Ask():
                 return self._learn(self._wire.exchange(effect.request, unaged))
             case MeetProvider():
+                asked = self._asked
                 with self._lock:
-                    return self._known() or self._introduced(
+                    return self._known(asked) or self._introduced(
                         self._wire.exchange(self._gateway.account_request(), unaged)
                     )
             case Now():
@@ -241,11 +244,13 @@ class AsyncClient(Driver):
 
     async def cancel(self, intent_id: str, *, because: str) -> Charge:
         """As Client.cancel."""
+        check_intent_id(intent_id)
         check_text("because", because)
         return await self.run(cancel_flow(self._setup, intent_id, because))
 
     async def find(self, intent_id: str, *, attempt: int | None = None) -> Charge | None:
         """As Client.find."""
+        check_intent_id(intent_id)
         await self._open()
         found = await self._database.transact(lambda session: store.read_attempts(session, intent_id), write=False)
         return next((charge for charge in reversed(found) if attempt in (None, charge.attempt)), None)
@@ -277,8 +282,9 @@ class AsyncClient(Driver):
             case Ask():
                 return self._learn(await self._wire.exchange(effect.request, unaged))
             case MeetProvider():
+                asked = self._asked
                 async with self._lock:
-                    return self._known() or self._introduced(
+                    return self._known(asked) or self._introduced(
                         await self._wire.exchange(self._gateway.account_request(), unaged)
                     )
             case Now():

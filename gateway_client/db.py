@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, inspect
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOCK_TIMEOUT_S = 5  # how long a transaction waits for another one before it gives up
+SWITCH_TRIES_MAX, SWITCH_PAUSE_S = 100, 0.02  # only while a store is new
 FULL = 2  # PRAGMA synchronous: every commit is synced
 _DURABLE = ("wal", FULL)
 _QUIET: dict[str, Any] = {"hide_parameters": True}  # keys and bodies stay out of SQLAlchemy's log and messages
@@ -205,12 +207,25 @@ def check_durable(connection: Connection) -> None:
     """Set what makes a commit durable, and read it back: unread, a PRAGMA hides its error."""
     if _durability(connection) != _DURABLE:
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_TIMEOUT_S * 1000}")
-        connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
+        _switch_to_wal(connection)
         connection.exec_driver_sql("PRAGMA synchronous = FULL")
         # macOS: plain fsync stops short of the disk; no effect elsewhere
         connection.exec_driver_sql("PRAGMA fullfsync = 1")
         connection.exec_driver_sql("PRAGMA checkpoint_fullfsync = 1")
         require_durable(connection)
+
+
+def _switch_to_wal(connection: Connection) -> None:
+    """SQLite does not wait for other readers here, whatever its busy_timeout; a new store may have several."""
+    for tries in range(SWITCH_TRIES_MAX):
+        try:
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
+        except OperationalError:
+            if tries == SWITCH_TRIES_MAX - 1:
+                raise
+            time.sleep(SWITCH_PAUSE_S)
+        else:
+            return
 
 
 def require_durable(connection: Connection) -> None:

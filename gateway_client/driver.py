@@ -52,7 +52,8 @@ class Driver:
         self._on_record = on_record
         self._setup = Setup(gateway, namespace, retry or RetryPolicy(), datetime.fromtimestamp(self._clock.time(), UTC))
         self._time = ProviderTime(self._clock)
-        self._met: Account | None = None
+        self._met: Account | CouldNotAsk | None = None
+        self._asked = 0
         self._binding: Binding | None = None
         self._created = False
         self._closed = False
@@ -68,14 +69,20 @@ class Driver:
     def _draw(self, wait: Wait) -> float:
         return wait.seconds_min + (wait.seconds_max - wait.seconds_min) * self._clock.jitter()
 
-    def _known(self) -> Account | None:
-        """The account, when it was asked for and the provider's time is known; else it is asked for anew."""
-        return self._met if self._time.trusted else None
+    def _known(self, asked: int) -> Account | CouldNotAsk | None:
+        """The account, when it was asked for and the provider's time is known; None: ask anew.
+
+        Who waited for another caller's question (the number of questions is no longer `asked`) takes its answer, a
+        failure too: else a hundred threads would wait for a dead provider one after the other.
+        """
+        if self._asked != asked and isinstance(self._met, CouldNotAsk):
+            return self._met
+        return self._met if isinstance(self._met, Account) and self._time.trusted else None
 
     def _introduced(self, reply: Reply | NoReply) -> Account | CouldNotAsk:
         met = self._gateway.read_account(self._learn(reply))
+        self._asked, self._met = self._asked + 1, met
         if isinstance(met, Account):
-            self._met = met
             self._time.check()
         return met
 

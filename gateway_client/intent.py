@@ -137,6 +137,11 @@ def check_namespace(namespace: str) -> None:
         raise InvalidInput("namespace", "must be 1 to 40 of the characters a-z, 0-9 and '-'")
 
 
+def check_intent_id(value: str) -> None:
+    """Raise InvalidInput("intent_id") unless it can be an intent's id."""
+    _check("intent_id", value, INTENT_ID_MAX, _intent_id_problem)
+
+
 def check_text(name: str, value: str) -> None:
     """Raise InvalidInput(name) unless it is a sentence that may be stored and shown: a person's reason, say."""
     _check(name, value, DESCRIPTION_MAX, _line_problem)

@@ -1,7 +1,7 @@
 """`absent` only by the four conditions of DESIGN §6 (S16), each left out in turn; and what is found instead."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -233,7 +233,8 @@ def test_incomplete_list(world: World, path: str, kind: str) -> None:
     world.lose()
     world.clock.advance(hours=QUIET)
     asked = broken_list(world, path, kind)
-    with pytest.raises(ProviderUnavailable):
+    # Asking again may help, but not against too many pages: those are the nightly run's.
+    with nullcontext() if kind == "too many pages" else pytest.raises(ProviderUnavailable):
         world.open_client(retry=ONE_SEND).resume()
     row = world.row()
     assert row["state"] == State.UNKNOWN
@@ -298,11 +299,15 @@ def test_credential_of_another_account(either: World) -> None:
 
 
 def test_refused_credential_proves_nothing(world: World) -> None:
-    """A key that may not read the lists, or was revoked, changes no row."""
+    """A key that was revoked, or may not read the lists, proves nothing, and the message says what is missing."""
     world.lose()
     world.clock.advance(hours=QUIET)
-    world.answer(403, {"error": {"type": "invalid_request_error"}}, on=("GET", CHARGES), times=9)
+    world.answer(401, {"error": {"type": "invalid_request_error"}}, on=("GET", CHARGES), times=1)
     with pytest.raises(ConfigurationError, match="STRIPE_API_KEY"):
+        world.open_client(retry=ONE_SEND).resume()
+    assert world.state() is State.UNKNOWN
+    world.answer(403, {"error": {"type": "invalid_request_error"}}, on=("GET", CHARGES), times=1)
+    with pytest.raises(ProviderUnavailable, match="permission"):
         world.open_client(retry=ONE_SEND).resume()
     assert world.state() is State.UNKNOWN
 

@@ -1,17 +1,23 @@
 """The idempotency key: never changes, differs where it must. Not here: that each send carries it (the flow's tests)."""
 
+import asyncio
 import base64
 import hashlib
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway_client import AsyncClient, Charge, Client, Money, PaymentIntent, Sandbox, State, Stripe
 from gateway_client.errors import InvalidInput
+from gateway_client.gateways.base import Binding
 from gateway_client.intent import check_attempt, check_namespace, idempotency_key
 
 FIELDS: dict[str, Any] = {
@@ -107,3 +113,45 @@ def test_namespace_is_plain(namespace: Any) -> None:
     assert caught.value.field == "namespace"
     for good in ("default", "billing-eu-2", "a" * 40):
         check_namespace(good)
+
+
+def test_the_keys_that_are_sent_never_change() -> None:
+    """The operations in use are frozen as well: renaming one would send a charge in doubt under a second key."""
+    binding = Binding("stripe", "test", "acct_1", "default")
+    assert [binding.key(operation, "order_42", 1) for operation in ("charge", "cancel")] == [
+        "pc1_cmnwilye3sfmsgtt4oqc6i6tvtuzeqrlichz6pp6zj6aqz3phpla",
+        "pc1_g2mvm6r6trqu7wz66hok2mih7yne2vkx6d2ajtgsrcxhfw2xn5uq",
+    ]
+
+
+def test_a_lost_row_is_charged_under_its_old_key(tmp_path: Path) -> None:
+    """When the row is lost, the next call computes the same key and bytes: a replay, not a second charge."""
+    sandbox = Sandbox()
+    path = tmp_path / "store.db"
+    intent = PaymentIntent("order_42", Money(1999, "usd"), "pm_card_visa")
+    with Client(Stripe(sandbox.api_key), database=f"sqlite:///{path}", transport=sandbox.transport()) as client:
+        first = client.charge(intent)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            for table in ("paycli_events", "paycli_sends", "pending_charges"):
+                connection.execute(f"DELETE FROM {table}")
+        again = client.charge(intent)
+    assert (again.state, again.provider_charge_id) == (State.SUCCEEDED, first.provider_charge_id)
+    assert len(sandbox.charges) == 1
+
+
+def test_sync_and_async_compute_one_key(tmp_path: Path) -> None:
+    """Both clients, on stores of their own, send one key for one intent: together they charge it once."""
+    sandbox = Sandbox()
+    intent = PaymentIntent("order_42", Money(1999, "usd"), "pm_card_visa")
+    gateway = Stripe(sandbox.api_key)
+    with Client(gateway, database=f"sqlite:///{tmp_path}/sync.db", transport=sandbox.transport()) as client:
+        first = client.charge(intent)
+
+    async def charge() -> Charge:
+        url, door = f"sqlite:///{tmp_path}/async.db", sandbox.async_transport()
+        async with AsyncClient(gateway, database=url, transport=door) as client:
+            return await client.charge(intent)
+
+    second = asyncio.run(charge())
+    assert (second.idempotency_key, second.provider_charge_id) == (first.idempotency_key, first.provider_charge_id)
+    assert len(sandbox.charges) == 1

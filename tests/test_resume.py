@@ -213,7 +213,7 @@ def test_limit_must_be_a_number(world: World, limit: int) -> None:
 
 def test_more_than_a_page(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """More charges than one page of the database holds are all finished, equal times included."""
-    monkeypatch.setattr("gateway_client.flow.charging.PENDING_PAGE_ROWS_MAX", 3)
+    monkeypatch.setattr("gateway_client.flow.resuming.PENDING_PAGE_ROWS_MAX", 3)
     client = world.open_client()
     for number in range(10):
         client.prepare(order(number))

@@ -1,6 +1,7 @@
 """A watch on outliers: long files, long functions, modules that do not say what lives in them."""
 
 import ast
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,20 @@ def test_exceptions_are_needed() -> None:
 def test_modules_say_what_lives_in_them(path: str) -> None:
     """Every module begins with a docstring of its own."""
     assert ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8"), path))
+
+
+def test_no_committed_file_names_a_package_index() -> None:
+    """Where packages come from is the machine's own setting: no file names an index, and the pins have no address."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:  # an exported tree without its history: every file counts
+        names = [
+            str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file() and ".venv" not in path.parts
+        ]
+    else:
+        names = listed.stdout.splitlines()
+    hosts = ["pypi" + ".org", "python" + "hosted", "--index" + "-url", "--find" + "-links"]
+    texts = {
+        name: (ROOT / name).read_text(encoding="utf-8", errors="replace") for name in names if (ROOT / name).exists()
+    }
+    assert [name for name, text in texts.items() if any(host in text for host in hosts)] == []
+    assert "://" not in texts["constraints.txt"]

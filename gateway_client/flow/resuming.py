@@ -33,7 +33,10 @@ def resume_flow(setup: Setup, rows_max: int | None, listener: Callable[[Charge],
         left = PENDING_PAGE_ROWS_MAX if rows_max is None else rows_max - len(told) - len(waiting)
         page = yield from ReadPending(cursor, min(left, PENDING_PAGE_ROWS_MAX))
         for charge in page:
-            done = yield from _unless_a_person_is_needed(_advance(setup, binding, charge), charge)
+            if stop:  # no more sends in this run; one look-up serves any number of charges
+                done = Finished(charge, Next.NOTHING if charge.last_sent_at is None else Next.LOOK_UP)
+            else:
+                done = yield from _unless_a_person_is_needed(_advance(setup, binding, charge), charge)
             if done.next is Next.NOTHING:
                 told.append(done.charge)
                 yield from Tell(done.charge, listener)
@@ -44,10 +47,10 @@ def resume_flow(setup: Setup, rows_max: int | None, listener: Callable[[Charge],
             unanswered_in_all += done.unasked is not None
             if unanswered == UNANSWERED_IN_A_ROW_MAX:
                 unanswered, silent = 0, (yield from _is_down(setup))
-            stop = silent or unanswered_in_all == UNANSWERED_ROWS_MAX
-            if stop:
+            stop = unanswered_in_all >= UNANSWERED_ROWS_MAX
+            if silent:
                 break
-        if not page or stop:
+        if not page or silent:
             break
         cursor = (page[-1].created_at, page[-1].intent_id, page[-1].attempt)
     if waiting and not silent:

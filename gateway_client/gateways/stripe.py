@@ -100,7 +100,7 @@ def _checked_base(api_base: str) -> str:
         parts = urlsplit(api_base)
         host, port = parts.hostname or "", parts.port
         host.encode("idna")
-        httpx.URL(api_base)
+        httpx.URL(api_base).host  # noqa: B018 - decoded only when it is looked at
     except (ValueError, httpx.InvalidURL):  # UnicodeError is a ValueError
         raise ConfigurationError(example) from None
     plain = api_base.isascii() and api_base.isprintable() and not set(" @") & set(api_base)
