@@ -51,9 +51,7 @@ class Charge:
             return self
         why = f"{self.intent_id} attempt {self.attempt} is {self.state}: {self.reason or MEANING[self.state]}"
         if self.final:
-            raise ChargeRefused(
-                f"{why}. Nothing was charged by it; charge(..., attempt={self.attempt + 1}) tries anew."
-            )
+            raise ChargeRefused(f"{why}. No charge by it is known; charge(..., attempt={self.attempt + 1}) tries anew.")
         raise ChargePending(f"{why}. It has not failed: resume finishes it.")
 
     def as_json(self) -> dict[str, str | int | None]:

@@ -78,7 +78,7 @@ class ClockRefused(NotNow):
 class StoreUnavailable(NotNow):
     """The database cannot promise durability right now. Nothing was sent. `.why` is the cause, in words."""
 
-    def __init__(self, why: str, then: str = "Nothing was sent; trying again is safe.") -> None:
+    def __init__(self, why: str, then: str = "Nothing more was sent; trying again is safe.") -> None:
         super().__init__(f"{why}. {then}")
         self.why = why
         self.then = then

@@ -55,12 +55,12 @@ def _check_store(session: Session, effect: BeginSend, now: datetime) -> None:
     """The store is still whom we think, and time has not gone back behind what it has seen."""
     row = run(session, select(store)).mappings().one()
     if Binding(row["provider"], row["mode"], row["account"], row["namespace"]) != effect.binding:
-        raise ConfigurationError("the store was bound anew under this process: restart it. Nothing was sent.")
+        raise ConfigurationError("the store was bound anew under this process: restart it. Nothing more was sent.")
     latest = row["latest_seen_at"]
     if now < latest - CLOCK_BEHIND_MAX:
         raise ClockRefused(
             f"it is {now:%Y-%m-%d %H:%M:%S} UTC here, but this store has already seen {latest:%Y-%m-%d %H:%M:%S}: "
-            "a clock was set back. Nothing was sent."
+            "a clock was set back. Nothing more was sent."
         )
     if now > latest + timedelta(seconds=1):  # a write for each second is enough, however many charges it has
         run(session, update(store), {"latest_seen_at": now})
@@ -82,5 +82,5 @@ def _check_row(effect: BeginSend, row: Row) -> None:
     if key != row["idempotency_key"] or sha256(row["body"]) != row["body_sha256"]:
         raise NeedsPerson(
             f"{row['intent_id']} attempt {row['attempt']}: the stored key or body is not the one that was frozen. The "
-            "row was changed by hand, or belongs to another store. Nothing was sent."
+            "row was changed by hand, or belongs to another store. Nothing more was sent."
         )

@@ -191,5 +191,5 @@ def refuse_open_finding(session: Session, intent_id: str) -> None:
     if finding is not None:
         raise NeedsPerson(
             f"{intent_id} has an open finding {finding['id']} ({finding['code']}): {finding['detail']} "
-            "Nothing was sent."
+            "Nothing more was sent."
         )
