@@ -1,7 +1,7 @@
 """Client and AsyncClient: what billing services call, and the two drivers that perform the flows' effects.
 
 The story is in `flow/`, every statement in `store/`. Each driver performs effects in one place, `perform`: the only
-place that sends, sleeps or opens a session.
+place that sends or sleeps.
 """
 
 from __future__ import annotations

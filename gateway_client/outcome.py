@@ -132,7 +132,7 @@ NAMES: dict[type, str] = {
 """The words stored in `paycli_sends.outcome` and shown by `paycli show`."""
 
 IN_DOUBT: frozenset[str] = frozenset({NAMES[Unknown], NAMES[InFlight], NAMES[Conflict]})
-"""A send that ended so may still have been, or yet be, executed (DESIGN: "in doubt")."""
+"""A send that ended so may still have been, or yet be, executed (DESIGN §2, "in doubt")."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,3 +223,24 @@ def test_permissions_are_those_used(
     }
     assert used - {("account", "GET")} <= granted
     assert ("account", "GET") in used or command == "cancel"
+
+
+def test_demo_block_is_what_the_demo_prints(tmp_path: Path) -> None:
+    """The README's demo block has every line that ends the demo, with figures of its own."""
+
+    def shapes(text: str) -> list[str]:
+        return [re.sub(r"[\d.]+", "N", " ".join(line.split())) for line in text.splitlines() if line[:1].strip()]
+
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(readme.ROOT), "COLUMNS": "120"}
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "demo", "--intents", "12"],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    assert done.returncode == 0
+    shown = shapes(readme.marked("demo"))
+    assert [line for line in shapes(done.stdout) if line not in shown] == []
