@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -82,9 +83,8 @@ def resume(
     settings = read_settings()
     with open_client(settings) as client:
         looked_at = client.resume(limit, on_charge=lambda each: _print_line(each, as_json))
-    database = open_store(settings)
-    left = database.transact(lambda session: read_pending(session, ReadPending(None, 1)), write=False)
-    database.close()
+    with closing(open_store(settings)) as database:
+        left = database.transact(lambda session: read_pending(session, ReadPending(None, 1)), write=False)
     finished = sum(each.final for each in looked_at)
     still = "something is still pending: see `paycli pending`" if left else "nothing is pending"
     output.say(f"looked at {len(looked_at)}, finished {finished}; {still}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,12 +34,11 @@ def show(intent_id: IntentId, as_json: Json = False) -> int:
 
     check_intent_id(intent_id)
     settings = read_settings()
-    database = open_store(settings)
-    found = database.transact(
-        lambda session: [(each, *read_history(session, each)) for each in read_attempts(session, intent_id)],
-        write=False,
-    )
-    database.close()
+    with closing(open_store(settings)) as database:
+        found = database.transact(
+            lambda session: [(each, *read_history(session, each)) for each in read_attempts(session, intent_id)],
+            write=False,
+        )
     if not found:
         raise UnknownIntent(f"{intent_id} is not in {settings.path}")
     for one, sends, events in found:
@@ -56,19 +56,18 @@ def pending(
 ) -> int:
     """List every pending charge, oldest first. Exit code: 1 when one is older than --older-than."""
     threshold = _duration(older_than)
-    database = open_store(read_settings())
     now = datetime.now(UTC)
     rows: list[tuple[str, ...]] = []
     count = over = 0
-    for one in _pending(database):
-        count += 1
-        over += now - one.created_at > threshold
-        if as_json:
-            output.json_line(one.as_json())
-        else:
-            passed = words.age(now - one.created_at)
-            rows.append((passed, one.state, one.intent_id, str(one.attempt), words.money(one), one.reason or ""))
-    database.close()
+    with closing(open_store(read_settings())) as database:
+        for one in _pending(database):
+            count += 1
+            over += now - one.created_at > threshold
+            if as_json:
+                output.json_line(one.as_json())
+            else:
+                passed = words.age(now - one.created_at)
+                rows.append((passed, one.state, one.intent_id, str(one.attempt), words.money(one), one.reason or ""))
     if rows:
         output.table(("age", "state", "intent", "attempt", "amount", "reason"), rows, right=(0, 3, 4))
     output.say(f"{count} pending, {over} older than {older_than}" if count else "nothing is pending")

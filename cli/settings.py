@@ -68,9 +68,12 @@ def open_store(settings: Settings) -> Database:
             "Nothing was sent."
         )
     database = Database(settings.database_url)
-    if not database.transact(lambda session: has_tables(session.connection()), write=False):
+    try:
+        if not database.transact(lambda session: has_tables(session.connection()), write=False):
+            raise ConfigurationError(f"{settings.path} has no tables of ours: run `paycli init`. Nothing was sent.")
+    except BaseException:
         database.close()
-        raise ConfigurationError(f"{settings.path} has no tables of ours: run `paycli init`. Nothing was sent.")
+        raise
     return database
 
 
