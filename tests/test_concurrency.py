@@ -16,7 +16,17 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from gateway_client import AsyncClient, AttemptRefused, Charge, Client, NeedsPerson, Sandbox, State, Stripe
+from gateway_client import (
+    AsyncClient,
+    AttemptRefused,
+    Charge,
+    Client,
+    NeedsPerson,
+    ProviderUnavailable,
+    Sandbox,
+    State,
+    Stripe,
+)
 from gateway_client.flow.effects import BeginSend, Effect, Send, Settle
 from gateway_client.outcome import Answer, Canceled, Conflict, Declined, Outcome, Succeeded
 from tests.kill_child import POLICY
@@ -258,3 +268,42 @@ def test_two_answers_at_once(world: World) -> None:
     assert len(told) == 1
     assert told <= {State.SUCCEEDED, State.DECLINED}
     assert findings(world) == 1
+
+
+class CountedLock:
+    """A lock that tells when so many have come to it."""
+
+    def __init__(self, awaited: int) -> None:
+        self._lock, self._counting = threading.Lock(), threading.Lock()
+        self._awaited, self.all_came = awaited, threading.Event()
+
+    def __enter__(self) -> None:
+        with self._counting:
+            self._awaited -= 1
+            if self._awaited == 0:
+                self.all_came.set()
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+
+def test_a_dead_provider_is_asked_once_for_all_who_wait(tmp_path: Path) -> None:
+    """Six threads that wait for one unanswered question share its failure; they do not ask one after the other."""
+    lock, asked = CountedLock(6), []
+
+    def dead(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        assert lock.all_came.wait(20)
+        raise httpx.ConnectError("refused", request=request)
+
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    with (
+        Client(Stripe("sk_test_1"), database=url, transport=httpx.MockTransport(dead)) as client,
+        ThreadPoolExecutor(6) as pool,
+    ):
+        setattr(client, "_lock", lock)  # noqa: B010 - to know when everybody waits
+        waiting = [pool.submit(client.charge, ORDER) for _ in range(6)]
+        problems = [one.exception(30) for one in waiting]
+    assert [type(problem) for problem in problems] == [ProviderUnavailable] * 6
+    assert asked == ["/v1/account"]

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import pytest
+from sqlalchemy import event
 
 from gateway_client import AsyncClient, Client, Sandbox, State, Stripe
-from gateway_client.flow.effects import Effect, Send
+from gateway_client.flow.effects import BeginSend, Effect, Send
 from gateway_client.gateways.base import Request
 from tests.kit import ONE_SEND, ORDER, Awaited, FakeClock, World
 
@@ -97,3 +98,23 @@ def test_paused_while_connecting(tmp_path: Path, kind: str) -> None:
         client.close()
     assert (charge.state, charge.first_sent_at) == (State.PREPARED, None)
     assert [sent.method for sent in sandbox.requests] == ["GET"]
+
+
+class PausingInCommit(Client):
+    """Stands still inside the commit of BeginSend: after the gate has judged, before it is on disk."""
+
+    def perform(self, effect: Effect[T]) -> T:
+        if isinstance(effect, BeginSend):
+            clock = cast("FakeClock", self._clock)
+            event.listen(self._database._engine, "commit", lambda _: clock.advance(hours=1.2), once=True)
+        return super().perform(effect)
+
+
+def test_paused_inside_the_commit() -> None:
+    """A pause between the gate's look at the clock and the end of its commit counts, too: nothing is sent (F11, S5)."""
+    with World() as world:
+        world.sandbox.fault("lost_request")
+        world.open_client(retry=ONE_SEND).charge(ORDER)
+        world.clock.advance(hours=22, minutes=54)
+        world.open_client(sync=PausingInCommit, retry=ONE_SEND).charge(ORDER)
+        assert len(world.sends) == 1
