@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import sqlmodel
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
@@ -225,3 +225,20 @@ def test_the_first_prepare_binds_the_store(tmp_path: Path) -> None:
         engine.dispose()
         assert client.charge(intent_of()).state is State.SUCCEEDED
     assert [request.path for request in sandbox.requests] == ["/v1/account", "/v1/payment_intents"]
+
+
+def test_a_stale_snapshot_of_the_caller_is_named(tmp_path: Path) -> None:
+    """A caller's transaction that read before somebody else wrote cannot write any more: StoreUnavailable says so."""
+    url = database_url(tmp_path)
+    clock = StillClock()
+    with client_of(sandbox_of(clock), clock, url) as client:
+        client.charge(intent_of("order_1"))
+        engine = create_engine(url)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        with Session(engine) as session:
+            session.execute(text("SELECT count(*) FROM pending_charges")).all()
+            client.charge(intent_of("order_2"))
+            with pytest.raises(StoreUnavailable, match="locked"):
+                client.prepare(intent_of("order_3"), session)
+        engine.dispose()
+        assert client.find("order_3") is None
