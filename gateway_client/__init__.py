@@ -3,8 +3,9 @@
 Everything a billing service needs is named here; what is not named here is not public.
 """
 
+from gateway_client.async_client import AsyncClient
 from gateway_client.charge import Charge
-from gateway_client.client import AsyncClient, Client
+from gateway_client.client import Client
 from gateway_client.errors import (
     AttemptRefused,
     ChargeOnceError,
@@ -19,7 +20,9 @@ from gateway_client.errors import (
     NotSucceeded,
     OutcomeNotRecorded,
     ProviderUnavailable,
+    RunHeld,
     StoreUnavailable,
+    UnknownFinding,
     UnknownIntent,
     UsageError,
 )
@@ -50,10 +53,12 @@ __all__ = [
     "PaymentIntent",
     "ProviderUnavailable",
     "RetryPolicy",
+    "RunHeld",
     "Sandbox",
     "State",
     "StoreUnavailable",
     "Stripe",
+    "UnknownFinding",
     "UnknownIntent",
     "UsageError",
 ]

@@ -9,9 +9,9 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, create_engine, inspect
 from sqlalchemy.engine import make_url
@@ -67,6 +67,14 @@ class Database:
         # Looked at first: the caller may hold the write lock, with an order that `prepare` is about to join.
         if not self.transact(_has_tables, write=False):
             self.transact(_create_tables)
+
+    def copy_to(self, path: Path) -> None:
+        """Copy every committed row into a new file (readable by its owner only), while others go on writing."""
+        create_file(str(path), owned=True)
+        with explained(self._engine.url.database), self._engine.connect() as connection:
+            ours = cast("sqlite3.Connection", connection.connection.driver_connection)
+            with closing(sqlite3.connect(path)) as copy:
+                ours.backup(copy)
 
     def after_fork(self) -> None:
         """In a child process: forget the parent's connections without touching them, and open our own."""

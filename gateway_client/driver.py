@@ -59,6 +59,11 @@ class Driver:
         self._closed = False
         self._pid = os.getpid()
 
+    @property
+    def setup(self) -> Setup:
+        """What a flow needs to know, for those who bring one of their own to `run`."""
+        return self._setup
+
     def _learn(self, reply: Reply | NoReply) -> Reply | NoReply:
         """Every answer of the provider tells its time."""
         date = self._gateway.read_time(reply) if isinstance(reply, Reply) else None

@@ -5,11 +5,13 @@
     │   ├── InvalidInput        a field is unusable; `.field` names it (also a ValueError)
     │   ├── IntentConflict      the intent id is taken by another amount, currency, customer or payment method
     │   ├── AttemptRefused      attempt n+1 was asked for, but attempt n does not allow it
-    │   └── UnknownIntent       no attempt of that intent is in the store (also a LookupError)
+    │   ├── UnknownIntent       no attempt of that intent is in the store (also a LookupError)
+    │   └── UnknownFinding      no such finding is in the store (also a LookupError)
     ├── ConfigurationError      the operator's: a key, an account, a setting; rows stay as they were (exit 2)
     ├── NeedsPerson             an open finding about the intent: nothing was sent, somebody must look (exit 1)
     ├── NotNow                  could not finish; safe to run again                          (exit 3)
     │   ├── ProviderUnavailable the provider could not be asked
+    │   ├── RunHeld             another process is reconciling that window
     │   ├── ClockRefused        our clock and the provider's disagree: sending would be guessing
     │   └── StoreUnavailable    the database is locked, read-only, full or corrupt: nothing was sent
     │       └── OutcomeNotRecorded  the provider answered and our database refused: run resume
@@ -55,6 +57,10 @@ class UnknownIntent(UsageError, LookupError):
     """No attempt of that intent is in the store."""
 
 
+class UnknownFinding(UsageError, LookupError):
+    """No finding has that id."""
+
+
 class ConfigurationError(ChargeOnceError):
     """A setting is missing, wrong, or belongs to another account or mode. Rows stay as they were."""
 
@@ -69,6 +75,10 @@ class NotNow(ChargeOnceError):
 
 class ProviderUnavailable(NotNow):
     """The provider could not be asked. "Could not ask" is never "does not exist"."""
+
+
+class RunHeld(NotNow):
+    """Another process works on the reconciliation of that window, or has taken ours over. The message says who."""
 
 
 class ClockRefused(NotNow):

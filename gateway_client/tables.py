@@ -1,7 +1,7 @@
-"""The SQLModel tables of the charging half, on a registry and MetaData of their own.
+"""The SQLModel tables of a store, charging and reconciliation, on a registry and MetaData of their own.
 
 They live in other people's databases, so nothing here touches SQLModel's global metadata, and every table but
-`pending_charges` carries our prefix. What is written into them, and when, is `store/`.
+`pending_charges` carries our prefix. What is written into them, and when, is `store/` and `reconcile/store/`.
 """
 
 from __future__ import annotations
@@ -78,6 +78,9 @@ class PendingCharge(Base, table=True):
             postgresql_where=text(f"state NOT IN ({_words(REFUSED)})"),
         ),
         Index("pending_charges_by_age", "state", "created_at"),
+        Index("pending_charges_by_provider_charge", "provider_charge_id"),
+        Index("pending_charges_by_provider_intent", "provider_intent_id"),
+        Index("pending_charges_by_first_send", "first_sent_at"),
     )
 
     intent_id: str = Field(primary_key=True, max_length=128)
@@ -143,7 +146,7 @@ class Event(Base, table=True):
 
 
 class Finding(Base, table=True):
-    """One disagreement between us and the provider. While it is open, nothing is sent for its intent."""
+    """One disagreement between us and the provider. While it is open, nothing is sent for its intent. Never deleted."""
 
     __tablename__ = "paycli_findings"
 
@@ -152,9 +155,75 @@ class Finding(Base, table=True):
     intent_id: str = Field(index=True)
     attempt: int
     provider_charge_id: str | None = None
+    action: str
+    here: str
+    there: str
     detail: str
     found_at: datetime = Field(sa_type=UtcDateTime)
     closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    closed_by: str | None = None
+    because: str | None = None
+
+
+class Run(Base, table=True):
+    """One reconciliation of one window: frozen bounds, how far it has read, who works on it. Immutable once ended."""
+
+    __tablename__ = "paycli_runs"
+
+    run_id: str = Field(primary_key=True)
+    day: str
+    tz: str
+    window_start: datetime = Field(sa_type=UtcDateTime)
+    window_end: datetime = Field(sa_type=UtcDateTime)
+    started_at: datetime = Field(sa_type=UtcDateTime)
+    holder: str
+    held_until: datetime = Field(sa_type=UtcDateTime)
+    lists_read: int = 0  # how many of the provider's lists were read to their end
+    cursor: str | None = None  # in the list after those: the last object that is on disk
+    local_charges: int = 0
+    provider_charges: int = 0
+    matched: int = 0
+    foreign: int = 0
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    complete: bool = False
+    why_incomplete: str | None = None
+
+
+class RunItem(Base, table=True):
+    """One object of the provider as a run has listed it, with the attempt of ours that it belongs to."""
+
+    __tablename__ = "paycli_run_items"
+    __table_args__ = (Index("paycli_run_items_by_attempt", "run_id", "intent_id", "attempt"),)
+
+    run_id: str = Field(primary_key=True, foreign_key="paycli_runs.run_id")
+    object_id: str = Field(primary_key=True)
+    kind: str
+    in_window: bool  # False: asked for by its id
+    created_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    status: str
+    amount: int | None = None
+    amount_received: int | None = None
+    currency: str | None = None
+    live: bool | None = None
+    captured: bool | None = None
+    moved: bool
+    reason: str | None = None
+    provider_intent_id: str | None = None
+    provider_charge_id: str | None = None
+    customer: str | None = None
+    intent_id: str | None = None  # None: foreign
+    attempt: int | None = None
+
+
+class RunFinding(Base, table=True):
+    """What a run found, and what it did about it."""
+
+    __tablename__ = "paycli_run_findings"
+
+    run_id: str = Field(primary_key=True, foreign_key="paycli_runs.run_id")
+    finding_id: str = Field(primary_key=True, foreign_key="paycli_findings.id")
+    action: str
+    news: bool  # not known before this run
 
 
 def table(model: type[Base]) -> Table:

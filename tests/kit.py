@@ -310,6 +310,7 @@ class World:
     def open_finding(self, intent_id: str = ORDER.intent_id) -> None:
         """What the nightly run writes when the provider contradicts us."""
         self.sql(
-            "INSERT INTO paycli_findings (id, code, intent_id, attempt, detail, found_at) VALUES (?, ?, ?, 1, ?, ?)",
-            (f"finding-{intent_id}", "status_mismatch", intent_id, "planted.", "2026-11-20 12:00:00.000000"),
+            "INSERT INTO paycli_findings (id, code, intent_id, attempt, action, here, there, detail, found_at) "
+            "VALUES (?, 'status_mismatch', ?, 1, 'flagged', 'declined', 'succeeded', 'planted.', ?)",
+            (f"finding-{intent_id}", intent_id, "2026-11-20 12:00:00.000000"),
         )

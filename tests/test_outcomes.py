@@ -233,7 +233,7 @@ def test_anything_can_be_read(status: int, body: object, raw: bytes | None) -> N
     API.read_intent(reply, CHARGE)
     API.read_account(reply)
     for path in LIST_PATHS:
-        API.read_page(path, reply, {KEY: CHARGE})
+        API.read_page(path, reply)
 
 
 @given(
@@ -329,7 +329,7 @@ def test_a_question_without_an_answer_proves_nothing(status: int) -> None:
     reply = Reply(status, {}, json.dumps({"data": [], "has_more": False, **PAID}).encode(), 7)
     assert isinstance(API.read_intent(reply, CHARGE), CouldNotAsk)
     for path in LIST_PATHS:
-        assert isinstance(API.read_page(path, reply, {}), CouldNotAsk)
+        assert isinstance(API.read_page(path, reply), CouldNotAsk)
 
 
 @pytest.mark.parametrize(
@@ -338,4 +338,4 @@ def test_a_question_without_an_answer_proves_nothing(status: int) -> None:
 def test_a_page_of_another_shape_proves_nothing(body: bytes) -> None:
     """A 200 that is not a list is no empty list."""
     for path in LIST_PATHS:
-        assert isinstance(API.read_page(path, Reply(200, {}, body, 7), {}), CouldNotAsk)
+        assert isinstance(API.read_page(path, Reply(200, {}, body, 7)), CouldNotAsk)

@@ -73,7 +73,7 @@ def meet(setup: Setup, binding: Binding) -> Flow[str | None]:
 
 
 def question(
-    setup: Setup, request: Request, read: Callable[[Reply | NoReply], R | CouldNotAsk]
+    setup: Setup, request: Request, read: Callable[[Reply | NoReply], R | CouldNotAsk], asks_max: int = ASKS_MAX
 ) -> Flow[R | CouldNotAsk]:
     """Ask, a few times if nobody answers; a refused credential ends everything."""
     tries = 0
@@ -84,7 +84,7 @@ def question(
             return result
         _refuse_credential(result)
         pause = setup.policy.delay_s(tries, result.retry_after_s)
-        if result.refused or pause is None or tries >= ASKS_MAX:
+        if result.refused or pause is None or tries >= asks_max:
             return result
         yield from Wait(*pause)
 

@@ -5,15 +5,17 @@ Finding is evidence; not finding is only ever judged by `absence.py`. "Could not
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 from gateway_client.absence import Scan
 from gateway_client.charge import Charge
 from gateway_client.flow.asking import Setup, question
 from gateway_client.flow.effects import Flow, Now, ProveAbsent, Settle
-from gateway_client.gateways.base import Page, Profile
-from gateway_client.outcome import Answer, CouldNotAsk
+from gateway_client.gateways.base import Item, Page, Profile
+from gateway_client.outcome import Answer, CouldNotAsk, Outcome, Succeeded
 
 EVER = datetime.min.replace(tzinfo=UTC)
 LOOK_UP_AHEAD = timedelta(minutes=1)  # the provider's `created` may be ahead of our estimate of its time
@@ -22,13 +24,7 @@ LOOK_UP_AHEAD = timedelta(minutes=1)  # the provider's `created` may be ahead of
 def look_up(setup: Setup, charges: list[Charge]) -> Flow[tuple[list[Charge], Scan]]:
     """Read the provider's lists once for all `charges`: what is found is settled, what is proven absent as well."""
     profile = setup.gateway.profile
-    now = yield from Now()
-    created_from = min(_looked_up_from(charge, profile) for charge in charges)
-    reading = _Reading({charge.idempotency_key: charge for charge in charges}, created_from, now + LOOK_UP_AHEAD)
-    for path in setup.gateway.lists:
-        if not reading.all_found:
-            yield from _read_list(setup, path, reading)
-    scan = reading.scan(begun_at=now)
+    scan = yield from read_lists(setup, charges, pages_max=profile.lookup_pages_max)
     results: list[Charge] = []
     for charge in charges:
         answer = scan.found.get(charge.idempotency_key)
@@ -39,6 +35,21 @@ def look_up(setup: Setup, charges: list[Charge]) -> Flow[tuple[list[Charge], Sca
         else:
             results.append(charge)
     return results, scan
+
+
+def read_lists(setup: Setup, charges: Sequence[Charge], pages_max: int | None) -> Flow[Scan]:
+    """What the provider's lists hold of all `charges`, back to before the first of them; it changes nothing.
+
+    `pages_max` bounds each list; None reads it to its end, however long that takes.
+    """
+    now = yield from Now()
+    created_from = min(_looked_up_from(charge, setup.gateway.profile) for charge in charges)
+    wanted = {charge.idempotency_key: charge for charge in charges}
+    reading = _Reading(setup.gateway.judge, wanted, created_from, now + LOOK_UP_AHEAD)
+    for path in setup.gateway.lists:
+        if not reading.all_found:
+            yield from _read_list(setup, path, reading, pages_max)
+    return reading.scan(begun_at=now)
 
 
 def may_send_after(setup: Setup, scan: Scan, charge: Charge) -> bool:
@@ -55,6 +66,7 @@ def _looked_up_from(charge: Charge, profile: Profile) -> datetime:
 class _Reading:
     """What is known so far while the lists are read."""
 
+    judge: Callable[[Item, Charge], Outcome]
     wanted: dict[str, Charge]
     created_from: datetime
     created_to: datetime
@@ -71,10 +83,13 @@ class _Reading:
     def add(self, page: Page) -> None:
         """Take over what matters of a page; of several objects with one key, a success counts."""
         for item in page.items:
-            if item.key is None:
+            charge = self.wanted.get(item.key or "")
+            if charge is not None:
+                outcome = self.judge(item, charge)
+                if charge.idempotency_key not in self.found or isinstance(outcome, Succeeded):
+                    self.found[charge.idempotency_key] = replace(page.answer, outcome=outcome)
+            elif item.moved and not item.named:
                 self.strangers.add((item.amount, item.currency))
-            elif item.key not in self.found or item.moved:
-                self.found[item.key] = item.answer
 
     def stopped(self, why: str, read_back_to: datetime | None, *, could_not_ask: bool) -> None:
         """A list was not read to its end, only back to some moment (None: not at all)."""
@@ -94,14 +109,14 @@ class _Reading:
         )
 
 
-def _read_list(setup: Setup, path: str, reading: _Reading) -> Flow[None]:
+def _read_list(setup: Setup, path: str, reading: _Reading, pages_max: int | None) -> Flow[None]:
     """Page through one list, newest first."""
     gateway = setup.gateway
     after: str | None = None
     read_back_to: datetime | None = None
-    for _ in range(gateway.profile.lookup_pages_max):
+    for _ in range(pages_max) if pages_max is not None else count():
         request = gateway.list_request(path, reading.created_from, reading.created_to, after)
-        page = yield from question(setup, request, lambda reply: gateway.read_page(path, reply, reading.wanted))
+        page = yield from question(setup, request, lambda reply: gateway.read_page(path, reply))
         if isinstance(page, CouldNotAsk):
             return reading.stopped(page.reason, read_back_to, could_not_ask=True)
         reading.add(page)
@@ -110,7 +125,7 @@ def _read_list(setup: Setup, path: str, reading: _Reading) -> Flow[None]:
         if page.last_id in (None, after):
             return reading.stopped("the provider's list does not advance", read_back_to, could_not_ask=True)
         after, read_back_to = page.last_id, page.read_back_to
-    why = f"more than {gateway.profile.lookup_pages_max} pages; the nightly run reads further"
+    why = f"more than {pages_max} pages; the nightly run reads further"
     return reading.stopped(why, read_back_to, could_not_ask=False)
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
 from gateway_client.charge import Charge
 from gateway_client.intent import PaymentIntent, idempotency_key
-from gateway_client.outcome import Answer, CouldNotAsk
+from gateway_client.outcome import Answer, CouldNotAsk, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,22 +90,49 @@ class Account:
     account: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One object of a list that may be ours (key known) or a stranger's (no metadata of ours at all)."""
+class Kind(StrEnum):
+    """What an object of the provider is: the intent to charge, or one try to carry it out."""
 
-    key: str | None
-    answer: Answer  # what it proves for the charge with that key
+    INTENT = "intent"
+    CHARGE = "charge"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One object of the provider in our words, made harmless; what it proves is `Gateway.judge`'s to say."""
+
+    object_id: str  # "" when the provider's is unusable
+    kind: Kind
+    created_at: datetime | None
+    status: str
     amount: int | None
+    amount_received: int | None
     currency: str | None
+    live: bool | None
+    captured: bool | None
     moved: bool  # the money moved, or may be about to
+    reason: str | None  # why it was refused; None when it was not
+    provider_intent_id: str | None
+    provider_charge_id: str | None
+    customer: str | None
+    named: bool  # it carries metadata under our names; the next four are what it claims
+    namespace: str | None
+    intent_id: str | None
+    attempt: int | None
+    key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """The provider says, in its own words, that there is no such object."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page of a provider's list, newest first."""
 
-    items: tuple[Listed, ...]
+    items: tuple[Item, ...]
+    answer: Answer  # what support will ask for; its outcome says nothing
     last_id: str | None
     has_more: bool
     read_back_to: datetime | None = None  # `created` of its oldest object
@@ -143,4 +171,12 @@ class Gateway(Protocol):
     def cancel_request(self, provider_intent_id: str, key: str) -> Request: ...
     def read_intent(self, reply: Reply | NoReply, charge: Charge) -> Answer | CouldNotAsk: ...
     def list_request(self, path: str, created_from: datetime, created_to: datetime, after: str | None) -> Request: ...
-    def read_page(self, path: str, reply: Reply | NoReply, charges: dict[str, Charge]) -> Page | CouldNotAsk: ...
+    def read_page(self, path: str, reply: Reply | NoReply) -> Page | CouldNotAsk: ...
+    def retrieve_charge_request(self, provider_charge_id: str) -> Request: ...
+    def read_item(self, reply: Reply | NoReply) -> Item | Missing | CouldNotAsk:
+        """The charge we asked for by its id. Missing only when the provider says so."""
+        ...
+
+    def judge(self, item: Item, charge: Charge) -> Outcome:
+        """What an object proves for a charge. Another amount, currency, mode or key is a Conflict, never a success."""
+        ...

@@ -8,12 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from math import ceil, floor
 from urllib.parse import quote, urlencode
 
 from gateway_client.charge import Charge
-from gateway_client.gateways.base import Account, Binding, Listed, NoReply, Page, Profile, Reply, Request
+from gateway_client.gateways.base import (
+    Account,
+    Binding,
+    Item,
+    Kind,
+    Missing,
+    NoReply,
+    Page,
+    Profile,
+    Reply,
+    Request,
+)
 from gateway_client.gateways.stripe_objects import (
     AccountBody,
     ChargeList,
@@ -23,11 +34,13 @@ from gateway_client.gateways.stripe_objects import (
     IntentList,
     IntentObject,
     answered,
+    charge_item,
     could_not_ask,
     decode,
     error_words,
     http_date,
     id_of,
+    intent_item,
     not_answered,
     safe_word,
     usable_id,
@@ -69,9 +82,6 @@ PROFILE = Profile(
 
 _INTENTS = "/v1/payment_intents"
 _CHARGES = "/v1/charges"
-
-
-_MOVED = frozenset({"succeeded", "processing", "requires_capture", "pending"})
 
 
 class StripeApi:
@@ -132,6 +142,10 @@ class StripeApi:
         """One intent as it is now."""
         return Request("GET", f"{_INTENTS}/{quote(provider_intent_id, safe='')}")
 
+    def retrieve_charge_request(self, provider_charge_id: str) -> Request:
+        """One charge as it is now."""
+        return Request("GET", f"{_CHARGES}/{quote(provider_charge_id, safe='')}")
+
     def cancel_request(self, provider_intent_id: str, key: str) -> Request:
         """Cancel an intent: afterwards Stripe makes no charge by it."""
         return Request("POST", f"{_INTENTS}/{quote(provider_intent_id, safe='')}/cancel", "", key)
@@ -180,33 +194,34 @@ class StripeApi:
             intent = error.error.payment_intent if error is not None else None
         if intent is None or not isinstance(reply, Reply):
             return could_not_ask(reply)
-        return replace(answered(reply), outcome=self._intent_outcome(intent, charge))
+        return replace(answered(reply), outcome=self.judge(intent_item(intent), charge))
 
-    def read_page(self, path: str, reply: Reply | NoReply, charges: dict[str, Charge]) -> Page | CouldNotAsk:
-        """The objects of one page that matter to `charges` (by idempotency key): ours, and strangers that may be."""
+    def read_page(self, path: str, reply: Reply | NoReply) -> Page | CouldNotAsk:
+        """One page of a list: every object on it, ours and strangers'."""
         if not isinstance(reply, Reply) or reply.status != 200:
             return could_not_ask(reply)
-        page = decode(reply, IntentList) if path == _INTENTS else decode(reply, ChargeList)
+        page: IntentList | ChargeList | None = (
+            decode(reply, IntentList) if path == _INTENTS else decode(reply, ChargeList)
+        )
         if page is None:
             return could_not_ask(reply)
-        base = answered(reply)
-        items: list[Listed] = []
-        for found in page.data:
-            key = (found.metadata or {}).get("paycli_key")
-            charge = charges.get(key) if isinstance(key, str) else None
-            if charge is not None:
-                outcome = (
-                    self._intent_outcome(found, charge)
-                    if isinstance(found, IntentObject)
-                    else self._listed_charge_outcome(found, charge)
-                )
-                moved = isinstance(outcome, Succeeded)
-                items.append(Listed(charge.idempotency_key, replace(base, outcome=outcome), None, None, moved))
-            elif not any(name.startswith("paycli_") for name in found.metadata or {}) and found.status in _MOVED:
-                items.append(Listed(None, base, found.amount, found.currency, True))
-        oldest = min((found.created for found in page.data if found.created is not None), default=None)
-        read_back_to = None if oldest is None else datetime.fromtimestamp(oldest, UTC)
-        return Page(tuple(items), page.data[-1].id if page.data else None, page.has_more, read_back_to)
+        items = tuple(
+            intent_item(found) if isinstance(found, IntentObject) else charge_item(found) for found in page.data
+        )
+        oldest = min((item.created_at for item in items if item.created_at is not None), default=None)
+        return Page(items, answered(reply), page.data[-1].id if page.data else None, page.has_more, oldest)
+
+    def read_item(self, reply: Reply | NoReply) -> Item | Missing | CouldNotAsk:
+        """The charge we asked for. A 404 of anybody but Stripe itself (a proxy, a wrong path) says nothing."""
+        if isinstance(reply, Reply) and reply.status == 200:
+            found = decode(reply, ChargeObject)
+            if found is not None and usable_id(found.id):
+                return charge_item(found)
+        if isinstance(reply, Reply) and reply.status == 404:
+            body = decode(reply, ErrorBody)
+            if body is not None and body.error.code == "resource_missing":
+                return Missing()
+        return could_not_ask(reply)
 
     # How a body is judged --------------------------------------------------------------------------------------
 
@@ -216,7 +231,7 @@ class StripeApi:
             intent = decode(reply, IntentObject)
             if intent is None:
                 return Unknown(f"HTTP {status} without a payment intent in it")
-            return self._intent_outcome(intent, charge)
+            return self.judge(intent_item(intent), charge)
         if status in (401, 403):
             return NotExecuted(Cause.CREDENTIAL, f"the provider refused the credential (HTTP {status})")
         if status == 429:
@@ -229,7 +244,7 @@ class StripeApi:
         if status == 402 and error.type == "card_error":
             return self._declined(error, charge, words)
         if error.payment_intent is not None:
-            return self._intent_outcome(error.payment_intent, charge)  # it was begun, whatever the status says
+            return self.judge(intent_item(error.payment_intent), charge)  # it was begun, whatever the status says
         if status in (400, 404) and error.type == "invalid_request_error":
             return Rejected(words)
         if status == 400 and error.type == "idempotency_error":
@@ -242,64 +257,67 @@ class StripeApi:
         intent = error.payment_intent
         if intent is None:
             return Declined(words, None, id_of(error.charge))
-        mismatch = self._mismatch(intent, charge)
+        item = intent_item(intent)
+        mismatch = self._mismatch(item, charge)
         if mismatch:
             return Conflict(mismatch, usable_id(intent.id))
-        if isinstance(self._intent_outcome(intent, charge), Succeeded | Processing):
+        if isinstance(self.judge(item, charge), Succeeded | Processing):
             return Unknown(f"declined ({words}), but its intent is {safe_word(intent.status)}", usable_id(intent.id))
         return Declined(words, usable_id(intent.id), id_of(error.charge) or id_of(intent.latest_charge))
 
-    def _intent_outcome(self, intent: IntentObject, charge: Charge) -> Outcome:  # noqa: PLR0911 - one status a line
-        intent_id, charge_id = usable_id(intent.id), id_of(intent.latest_charge)
-        if intent_id is None:
-            return Unknown("a payment intent without a usable id")
-        mismatch = self._mismatch(intent, charge)
+    def judge(self, item: Item, charge: Charge) -> Outcome:
+        """What an object proves for a charge of ours. A difference in what was asked for is never a success."""
+        if not item.object_id:
+            return Unknown(f"a {item.kind} without a usable id")
+        mismatch = self._mismatch(item, charge)
         if mismatch:
-            return Conflict(mismatch, intent_id, charge_id)
-        match intent.status:
-            case "succeeded":
-                if intent.amount_received is not None and intent.amount_received != charge.amount:
-                    return Conflict(f"received {intent.amount_received}, asked {charge.amount}", intent_id, charge_id)
-                return Succeeded(intent_id, charge_id)
-            case "processing":
-                return Processing("the provider is processing it", intent_id, charge_id)
-            case "requires_capture":
-                # Our requests never ask for a separate capture; somebody else's hand is in it.
-                return Processing("requires_capture: authorized, not captured", intent_id, charge_id)
-            case "requires_action":
-                return RequiresAction("the bank asks for the customer", intent_id, charge_id)
-            case "canceled":
-                return Canceled("cancelled at the provider", intent_id, charge_id)
-            case "requires_payment_method" if intent.last_payment_error is not None or charge_id is not None:
-                return Declined(error_words(intent.last_payment_error or ErrorObject()), intent_id, charge_id)
-            case "requires_payment_method" | "requires_confirmation":
-                return Unknown("the provider's intent exists, uncharged: `paycli cancel` cancels it there", intent_id)
-            case other:
-                return Unknown(f"the provider's status {safe_word(other)} is not known here", intent_id)
+            return Conflict(mismatch, item.provider_intent_id, item.provider_charge_id)
+        return _intent_outcome(item, charge) if item.kind is Kind.INTENT else _listed_charge_outcome(item)
 
-    def _listed_charge_outcome(self, found: ChargeObject, charge: Charge) -> Outcome:
-        """A charge whose intent was not on the list of intents: believed when it moved money, else asked later."""
-        intent_id, charge_id = id_of(found.payment_intent), usable_id(found.id)
-        mismatch = self._mismatch(found, charge)
-        if mismatch:
-            return Conflict(mismatch, intent_id, charge_id)
-        if found.status == "succeeded" and found.captured is False:
-            return Processing("authorized, not captured", intent_id, charge_id)
-        if found.status == "succeeded":
-            return Succeeded(intent_id, charge_id)
-        if found.status == "pending":
-            return Processing("the provider's charge is pending", intent_id, charge_id)
-        return Unknown(f"the provider's charge is {safe_word(found.status)}", intent_id)
-
-    def _mismatch(self, found: IntentObject | ChargeObject, charge: Charge) -> str | None:
-        """How an answer differs from what we asked, or None. A difference is never a success."""
-        key = (found.metadata or {}).get("paycli_key")
-        if key != charge.idempotency_key:
+    def _mismatch(self, item: Item, charge: Charge) -> str | None:
+        """How an object differs from what we asked for, or None."""
+        if item.key != charge.idempotency_key:
             return "the answer carries another key than ours in its metadata"
-        if found.amount != charge.amount:
-            return f"the answer's amount is {found.amount}, ours is {charge.amount}"
-        if found.currency != charge.currency:
-            return f"the answer's currency is {safe_word(found.currency)}, ours is {charge.currency}"
-        if found.livemode is not None and found.livemode is not self._livemode:
+        if item.amount != charge.amount:
+            return f"the answer's amount is {item.amount}, ours is {charge.amount}"
+        if item.currency != charge.currency:
+            return f"the answer's currency is {item.currency}, ours is {charge.currency}"
+        if item.live is not None and item.live is not self._livemode:
             return "the answer is of the other mode (live or test)"
         return None
+
+
+def _intent_outcome(item: Item, charge: Charge) -> Outcome:  # noqa: PLR0911 - one status a line
+    intent_id, charge_id = item.provider_intent_id, item.provider_charge_id
+    match item.status:
+        case "succeeded":
+            if item.amount_received is not None and item.amount_received != charge.amount:
+                return Conflict(f"received {item.amount_received}, asked {charge.amount}", intent_id, charge_id)
+            return Succeeded(intent_id, charge_id)
+        case "processing":
+            return Processing("the provider is processing it", intent_id, charge_id)
+        case "requires_capture":
+            # Our requests never ask for a separate capture; somebody else's hand is in it.
+            return Processing("requires_capture: authorized, not captured", intent_id, charge_id)
+        case "requires_action":
+            return RequiresAction("the bank asks for the customer", intent_id, charge_id)
+        case "canceled":
+            return Canceled("cancelled at the provider", intent_id, charge_id)
+        case "requires_payment_method" if item.reason is not None or charge_id is not None:
+            return Declined(item.reason or "declined", intent_id, charge_id)
+        case "requires_payment_method" | "requires_confirmation":
+            return Unknown("the provider's intent exists, uncharged: `paycli cancel` cancels it there", intent_id)
+        case other:
+            return Unknown(f"the provider's status {other} is not known here", intent_id)
+
+
+def _listed_charge_outcome(item: Item) -> Outcome:
+    """A charge seen without its intent: believed when it moved money, else its intent is asked later."""
+    intent_id, charge_id = item.provider_intent_id, item.provider_charge_id
+    if item.status == "succeeded" and item.captured is False:
+        return Processing("authorized, not captured", intent_id, charge_id)
+    if item.status == "succeeded":
+        return Succeeded(intent_id, charge_id)
+    if item.status == "pending":
+        return Processing("the provider's charge is pending", intent_id, charge_id)
+    return Unknown(f"the provider's charge is {item.status}", intent_id)

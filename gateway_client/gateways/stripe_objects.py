@@ -5,16 +5,21 @@ New fields and unknown enum values pass; a body of another shape is None. What a
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import msgspec
 
-from gateway_client.gateways.base import NoReply, Reply
+from gateway_client.gateways.base import Item, Kind, NoReply, Reply
 from gateway_client.outcome import Answer, Cause, CouldNotAsk, NotExecuted, Outcome, Unknown
 
 T = TypeVar("T")
+
+AMOUNT_MAX = 2**53  # no amount reaches it (Stripe's have at most 12 digits), and a database can hold it
+_ATTEMPT = re.compile("[1-9][0-9]{0,8}", re.ASCII)
+_MOVED = frozenset({"succeeded", "processing", "requires_capture", "pending"})
 
 
 class ExpandedObject(msgspec.Struct):
@@ -39,6 +44,7 @@ class IntentObject(msgspec.Struct):
     currency: str | None = None
     livemode: bool | None = None
     metadata: dict[str, object] | None = None
+    customer: str | ExpandedObject | None = None
     latest_charge: str | ExpandedObject | None = None
     last_payment_error: ErrorObject | None = None
 
@@ -51,8 +57,10 @@ class ChargeObject(msgspec.Struct):
     currency: str | None = None
     livemode: bool | None = None
     metadata: dict[str, object] | None = None
+    customer: str | ExpandedObject | None = None
     payment_intent: str | ExpandedObject | None = None
     captured: bool | None = None
+    failure_code: str | None = None
 
 
 class AccountBody(msgspec.Struct):
@@ -164,3 +172,66 @@ def error_words(error: ErrorObject) -> str:
     """Code, decline code and parameter of an error; never its free text."""
     parts = [safe_word(part) for part in (error.code, error.decline_code, error.param) if part]
     return " ".join(dict.fromkeys(parts)) or safe_word(error.type)
+
+
+def intent_item(found: IntentObject) -> Item:
+    """A payment intent in our words."""
+    error = found.last_payment_error
+    reason = None if error is None else error_words(error)
+    return _item(found, Kind.INTENT, found.id, found.latest_charge, found.amount_received, None, reason)
+
+
+def charge_item(found: ChargeObject) -> Item:
+    """A charge in our words."""
+    reason = safe_word(found.failure_code) if found.failure_code else None
+    return _item(found, Kind.CHARGE, found.payment_intent, found.id, None, found.captured, reason)
+
+
+def _item(
+    found: IntentObject | ChargeObject,
+    kind: Kind,
+    intent: str | ExpandedObject | None,
+    charge: str | ExpandedObject | None,
+    received: int | None,
+    captured: bool | None,
+    reason: str | None,
+) -> Item:
+    claims = found.metadata or {}
+    attempt = _text(claims.get("paycli_attempt"))
+    return Item(
+        object_id=usable_id(found.id) or "",
+        kind=kind,
+        created_at=moment(found.created),
+        status=safe_word(found.status),
+        amount=_amount(found.amount),
+        amount_received=_amount(received),
+        currency=found.currency if found.currency and re.fullmatch("[a-z]{3}", found.currency) else None,
+        live=found.livemode,
+        captured=captured,
+        moved=found.status in _MOVED,
+        reason=reason,
+        provider_intent_id=id_of(intent),
+        provider_charge_id=id_of(charge),
+        customer=id_of(found.customer),
+        named=any(name.startswith("paycli_") for name in claims),
+        namespace=_text(claims.get("paycli_namespace")),
+        intent_id=_text(claims.get("paycli_intent")),
+        attempt=int(attempt) if attempt is not None and _ATTEMPT.fullmatch(attempt) else None,
+        key=_text(claims.get("paycli_key")),
+    )
+
+
+def moment(seconds: int | None) -> datetime | None:
+    """A provider's time in whole seconds; None when it is missing or no time at all."""
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
+def _amount(amount: int | None) -> int | None:
+    return None if amount is None else max(-AMOUNT_MAX, min(amount, AMOUNT_MAX))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

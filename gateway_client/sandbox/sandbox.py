@@ -8,7 +8,7 @@ import threading
 import time as wall
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway_client.sandbox.clock import SandboxClock
 from gateway_client.sandbox.model import Exchange, Model
@@ -35,6 +35,8 @@ class Sandbox:
 
     `seed` fixes every id and every fault drawn; `faults` are rates by name (see `FAULTS`) that apply to POST requests;
     `time` gives the seconds since 1970 that the clock starts from, by default this machine's.
+
+    `change` and `remove` do to the ledger what no request could, so that a reconciliation has something to find.
     """
 
     api_key = "sk_test_sandbox"
@@ -85,6 +87,23 @@ class Sandbox:
                 for charge in self._model.ledger.charges
                 if charge["status"] == "succeeded"
             )
+
+    # --- hands on the ledger
+
+    def change(self, object_id: str, **fields: Any) -> None:
+        """Overwrites fields of a charge or payment intent, after whatever became due on the clock.
+
+        Answers that were saved under a key stay. LookupError: no such id in the ledger. ValueError: no such field.
+        """
+        with self._lock:
+            self._now()
+            self._shelf(object_id).change(object_id, fields)
+
+    def remove(self, object_id: str) -> None:
+        """Takes a charge or payment intent out of the ledger; others that name it still do. LookupError: no such id."""
+        with self._lock:
+            self._now()
+            self._shelf(object_id).remove(object_id)
 
     # --- what goes wrong
 
@@ -184,6 +203,13 @@ class Sandbox:
         from gateway_client.sandbox.server import SandboxServer
 
         return SandboxServer(self, host, port)
+
+    def _shelf(self, object_id: str) -> Shelf:
+        """Where a charge or payment intent is."""
+        for shelf in (self._model.ledger.charges, self._model.ledger.intents):
+            if shelf.get(object_id) is not None:
+                return shelf
+        raise LookupError(f"the ledger has no charge or payment intent {object_id!r}")
 
     def _now(self) -> float:
         """The clock's time, after everything that became due by then."""

@@ -3,6 +3,8 @@
 Which objects there are is not decided here.
 """
 
+import itertools
+import json
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 
@@ -12,6 +14,7 @@ from gateway_client.sandbox.wire import Json
 
 LIMIT_MAX = 100
 LIMIT_DEFAULT = 10
+KNOWN_BY = ("id", "object")
 LIST_PARAMETERS = ("created", "customer", "ending_before", "expand", "limit", "starting_after")
 
 
@@ -22,6 +25,7 @@ class Shelf:
         self.kind = kind
         self._objects: dict[str, Json] = {}
         self._places: dict[str, tuple[int, int]] = {}
+        self._arrivals = itertools.count()  # not the length: a removed object's number must not come again
         # (created, arrival, id), oldest first: a page is a slice, however long the ledger is.
         self._order: list[tuple[int, int, str]] = []
 
@@ -30,10 +34,28 @@ class Shelf:
         return (self._objects[object_id] for _, _, object_id in reversed(self._order))
 
     def add(self, item: Json) -> None:
-        place = (item["created"], len(self._order))
         self._objects[item["id"]] = item
-        self._places[item["id"]] = place
-        insort(self._order, (*place, item["id"]))
+        self._put(item["id"], (item["created"], next(self._arrivals)))
+
+    def change(self, object_id: str, fields: Json) -> None:
+        """Overwrites fields of an object, all of them or, with a ValueError, none. A new `created` moves the object."""
+        item = self._objects[object_id]
+        for field, value in fields.items():
+            if field not in item:
+                raise ValueError(f"a {self.kind} has no field {field!r}")
+            if field in KNOWN_BY:
+                raise ValueError(f"`{field}` cannot be changed: it is what a {self.kind} is known by")
+            if field == "created" and type(value) is not int:
+                raise ValueError(f"`created` must be whole seconds since 1970, an int, not {type(value).__name__}")
+        item.update(json.loads(json.dumps(fields)))  # a copy: the caller may go on with what it gave
+        if "created" in fields:
+            self._take(object_id)
+            self._put(object_id, (item["created"], self._places[object_id][1]))
+
+    def remove(self, object_id: str) -> None:
+        """Forgets an object: afterwards its id names nothing."""
+        self._take(object_id)
+        del self._objects[object_id], self._places[object_id]
 
     def get(self, object_id: str) -> Json | None:
         return self._objects.get(object_id)
@@ -54,6 +76,13 @@ class Shelf:
             return found[:limit][::-1], len(found) > limit
         found = self._matching(range(high - 1, low - 1, -1), equal, limit + 1)
         return found[:limit], len(found) > limit
+
+    def _put(self, object_id: str, place: tuple[int, int]) -> None:
+        self._places[object_id] = place
+        insort(self._order, (*place, object_id))
+
+    def _take(self, object_id: str) -> None:
+        del self._order[bisect_left(self._order, (*self._places[object_id], object_id))]
 
     def _matching(self, positions: range, equal: dict[str, str], count_max: int) -> list[Json]:
         found: list[Json] = []

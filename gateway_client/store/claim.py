@@ -99,7 +99,7 @@ def _refuse_other_payment(effect: Claim, first: Row, found: Row | None) -> None:
     intent = effect.intent
     method = None
     if found is not None and not State(found["state"]).refused:
-        method = found["payment_method"]
+        method = found["payment_method"] or None  # not known of an imported row
     differ = differences(
         intent,
         amount=first["amount"],

@@ -73,6 +73,11 @@ def _close_if_over(session: Session, effect: BeginSend, record: Record, now: dat
     over = first is not None and now - first >= effect.profile.key_life
     if not over or row["closed_at"] is not None or record.state.final:
         return record
+    return close(session, record, now)
+
+
+def close(session: Session, record: Record, now: datetime) -> Record:
+    """Close an attempt whose key's life is over."""
     return move(session, record, None, now, {"closed_at": now}, note="closed: the key's life is over")
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
 from gateway_client.errors import NeedsPerson, UnknownIntent
+from gateway_client.finding import HARMLESS
 from gateway_client.outcome import IN_DOUBT, NAMES, Answer, NotExecuted
 from gateway_client.state import Event, State, next_state
 from gateway_client.tables import Event as EventRow
@@ -47,7 +48,9 @@ _EVENT = insert(events).values(
     # Counted under the row's lock, so that an attempt's history has no gaps and no order but its own.
     event_no=select(func.coalesce(func.max(events.c.event_no), 0) + 1).where(*_of_attempt(events)).scalar_subquery()
 )
-_OPEN_FINDING = select(findings).where(findings.c.intent_id == bindparam("of_intent"), findings.c.closed_at.is_(None))
+_OPEN_FINDING = select(findings).where(
+    findings.c.intent_id == bindparam("of_intent"), findings.c.closed_at.is_(None), findings.c.code.not_in(HARMLESS)
+)
 
 
 def run(session: Session, statement: Executable, values: Values | None = None) -> CursorResult[Any]:

@@ -5,27 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from gateway_client.absence import why_not_absent
 from gateway_client.charge import Charge
 from gateway_client.errors import UnknownIntent
+from gateway_client.finding import Action, Code, Found
 from gateway_client.flow.effects import GiveUp, ProveAbsent, Settle
 from gateway_client.outcome import NAMES, Answer, Conflict, NotExecuted, Outcome, Succeeded
 from gateway_client.state import TRANSITIONS, Event, State, contradicts, event_of
+from gateway_client.store.findings import record_finding
 from gateway_client.store.rows import (
     Record,
     Row,
     append_event,
     charges,
-    findings,
     key_of,
     locked,
     move,
     run,
     sends,
-    sha256,
     with_sends,
 )
 
@@ -45,9 +45,9 @@ def settle(session: Session, effect: Settle, now: datetime) -> Charge:
         record = _end_send(session, record, effect.send_no, answer, now)
     if record.state.final:
         if _second_success(record, outcome):
-            _find(session, record, "duplicate_charge", answer, now)
+            _find(session, record, Code.DUPLICATE_CHARGE, answer, now)
         elif contradicts(record.state, outcome):
-            _find(session, record, "status_mismatch", answer, now)
+            _find(session, record, Code.STATUS_MISMATCH, answer, now)
         return record.charge()
     event = event_of(outcome, in_doubt=record.in_doubt(effect.send_no), saves_declines=effect.saves_declines)
     if event is Event.NOT_EXECUTED and record.row["closed_at"] is not None:
@@ -95,26 +95,20 @@ def _second_success(record: Record, outcome: Outcome) -> bool:
     )
 
 
-def _find(session: Session, record: Record, code: str, answer: Answer, now: datetime) -> None:
+def _find(session: Session, record: Record, code: Code, answer: Answer, now: datetime) -> None:
     """Open a finding: the provider contradicts a final state. The same disagreement is the same finding."""
-    intent_id, attempt = record.row["intent_id"], record.row["attempt"]
-    charge_id = getattr(answer.outcome, "provider_charge_id", None)
-    finding_id = sha256(f"{code}:{intent_id}:{charge_id or ''}")[:16]
-    if run(session, select(findings.c.id).where(findings.c.id == finding_id)).first() is not None:
-        return
-    detail = f"attempt {attempt} is {record.state} here, the provider says {answer.name} ({charge_id or 'no charge'})."
-    row = {
-        "id": finding_id,
-        "code": code,
-        "intent_id": intent_id,
-        "attempt": attempt,
-        "provider_charge_id": charge_id,
-        "detail": detail,
-        "found_at": now,
-    }
-    run(session, insert(findings), row)
-    event = f"finding {finding_id}"
-    append_event(session, record.row, now, record.state, event, record.state, detail, answer)
+    row, charge_id = record.row, getattr(answer.outcome, "provider_charge_id", None)
+    found = Found(
+        code,
+        row["intent_id"],
+        row["attempt"],
+        charge_id,
+        here=f"{record.state} {row['provider_charge_id'] or ''}".rstrip(),
+        there=f"{answer.name} {charge_id or ''}".rstrip(),
+        detail=f"attempt {row['attempt']} is {record.state} here, the provider says {answer.name} "
+        f"({charge_id or 'no charge'}).",
+    )
+    record_finding(session, found, Action.FLAGGED, now)
 
 
 def give_up(session: Session, effect: GiveUp, now: datetime) -> Charge:

@@ -1,0 +1,184 @@
+"""AsyncClient: the words of `client.py` with `await`, and the driver that performs the same flows on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+import httpx
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from gateway_client import store, telemetry
+from gateway_client.charge import Charge
+from gateway_client.clock import Clock
+from gateway_client.db import AsyncDatabase, begin_joined
+from gateway_client.driver import Driver, Listener, check_charge, check_rows, claimed, ignore, not_recorded
+from gateway_client.errors import ChargeOnceError, StoreUnavailable
+from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
+from gateway_client.flow.effects import (
+    READING,
+    Ask,
+    ClearFirst,
+    DatabaseEffect,
+    Effect,
+    Flow,
+    MeetProvider,
+    Now,
+    ReadBinding,
+    Send,
+    Tell,
+    Wait,
+)
+from gateway_client.gateways.base import Gateway
+from gateway_client.intent import PaymentIntent, check_intent_id, check_text
+from gateway_client.retry import RetryPolicy
+from gateway_client.wire import AsyncWire, unaged
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+T = TypeVar("T")
+
+
+class AsyncClient(Driver):
+    """The same words with `await`. `database` is a URL or an AsyncEngine. One client belongs to one event loop."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        database: str | AsyncEngine,
+        namespace: str = "default",
+        timeout_s: float = 30.0,
+        retry: RetryPolicy | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Clock | None = None,
+        on_record: telemetry.Hook | None = None,
+    ) -> None:
+        super().__init__(gateway, namespace=namespace, retry=retry, clock=clock, on_record=on_record)
+        self._database = AsyncDatabase(database)
+        self._new_wire = partial(AsyncWire, gateway, timeout_s, transport)
+        self._wire = self._new_wire()
+        self._inherited: list[AsyncWire] = []
+        self._lock = asyncio.Lock()
+
+    async def charge(self, intent: PaymentIntent, *, attempt: int | None = None) -> Charge:
+        """As Client.charge. A cancelled task leaves a row that `resume` finishes."""
+        check_charge(intent, attempt)
+        return await self.run(charge_flow(self._setup, intent, attempt))
+
+    async def prepare(
+        self, intent: PaymentIntent, session: AsyncSession | None = None, *, attempt: int | None = None
+    ) -> Charge:
+        """As Client.prepare, with an AsyncSession."""
+        check_charge(intent, attempt)
+        effect = await self.run(prepare_flow(self._setup, intent, attempt))
+        if session is None:
+            return claimed(await self.perform(effect))
+
+        def joined(inner: Session) -> Charge | ClearFirst:
+            begin_joined(inner, self._database.path)
+            return self._joined(inner, effect)
+
+        return claimed(await session.run_sync(joined))
+
+    async def resume(self, limit: int | None = None, *, on_charge: Listener = ignore) -> tuple[Charge, ...]:
+        """As Client.resume."""
+        check_rows(limit)
+        return await self.run(resume_flow(self._setup, limit, on_charge))
+
+    async def cancel(self, intent_id: str, *, because: str) -> Charge:
+        """As Client.cancel."""
+        check_intent_id(intent_id)
+        check_text("because", because)
+        return await self.run(cancel_flow(self._setup, intent_id, because))
+
+    async def find(self, intent_id: str, *, attempt: int | None = None) -> Charge | None:
+        """As Client.find."""
+        check_intent_id(intent_id)
+        await self._open()
+        found = await self._database.transact(lambda session: store.read_attempts(session, intent_id), write=False)
+        return next((charge for charge in reversed(found) if attempt in (None, charge.attempt)), None)
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Drive a flow to its end."""
+        await self._open()
+        step, result = flow.send, cast("Any", None)
+        while True:
+            try:
+                effect = step(result)
+            except StopIteration as end:
+                return cast("T", end.value)
+            try:
+                step, result = flow.send, await self.perform(effect)
+            except ChargeOnceError as error:
+                step, result = flow.throw, error
+
+    async def perform(self, effect: Effect[T]) -> T:
+        """Do one effect: the only place of this driver that touches the world."""
+        return cast("T", await self._perform(effect))
+
+    async def _perform(self, effect: Effect[Any]) -> object:  # noqa: PLR0911 - one effect a line
+        match effect:
+            case DatabaseEffect():
+                return await self._transact(effect)
+            case Send():
+                return self._learn(await self._wire.exchange(effect.request, effect.begun.age_s))
+            case Ask():
+                return self._learn(await self._wire.exchange(effect.request, unaged))
+            case MeetProvider():
+                asked = self._asked
+                async with self._lock:
+                    return self._known(asked) or self._introduced(
+                        await self._wire.exchange(self._gateway.account_request(), unaged)
+                    )
+            case Now():
+                return self._time.now()
+            case Wait():
+                seconds = self._draw(effect)
+                await self._clock.sleep_async(seconds)
+                return seconds
+            case Tell():
+                effect.listener(effect.charge)
+                return None
+        raise TypeError(f"not an effect: {type(effect).__name__}")
+
+    async def _transact(self, effect: DatabaseEffect[T]) -> T:
+        if isinstance(effect, ReadBinding) and self._binding is not None:
+            return cast("T", self._binding)
+        records: list[telemetry.Record] = []
+        try:
+            result = await self._database.transact(self._work(effect, records), write=not isinstance(effect, READING))
+        except (StoreUnavailable, SQLAlchemyError) as error:
+            told = not_recorded(effect, error)
+            if told is error:
+                raise
+            raise told from error
+        return self._performed(effect, result, records)
+
+    async def _open(self) -> None:
+        if not self._usable():
+            self._inherited.append(self._wire)
+            self._database.after_fork()
+            self._wire, self._lock = self._new_wire(), asyncio.Lock()
+            self._reopened()
+        if not self._created:
+            await self._database.create()
+            self._created = True
+
+    async def close(self) -> None:
+        """Close the connections; the client sends nothing afterwards."""
+        self._closed = True
+        await self._wire.close()
+        await self._database.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,163 @@
+"""What the nightly story may ask of the store, beyond what charging asks: plain data, each one transaction.
+
+They are performed by `store/`; every one but the first also shows that this process still holds the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway_client.charge import Charge
+from gateway_client.finding import Found
+from gateway_client.flow.effects import Effect, ProveAbsent, Settle, T
+from gateway_client.gateways.base import Binding, Item, Profile
+from reconcile.match import Importable, Pair
+from reconcile.window import Window
+
+AttemptKey = tuple[str, int]
+"""An intent id and an attempt: what rows are paged by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who works on a run, and how to tell that another one is dead: sure of it, not merely silent."""
+
+    name: str
+    is_dead: Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRun:
+    """A run that this process holds: its frozen window, and how far the provider's lists have been read."""
+
+    run_id: str
+    holder: str
+    binding: Binding
+    window: Window
+    started_at: datetime
+    lists_read: int
+    cursor: str | None
+
+
+class RunEffect(Effect[T]):
+    """Performed by `reconcile.store.perform` in one transaction, with no network in it."""
+
+
+@dataclass(frozen=True)
+class OpenRun(RunEffect[OpenedRun]):
+    """Begin a run of the window, or go on with the one that was left unfinished. Raises RunHeld."""
+
+    window: Window
+    holder: Holder
+    binding: Binding
+
+
+@dataclass(frozen=True)
+class OfRun(RunEffect[T]):
+    """Work of an opened run."""
+
+    run: OpenedRun
+
+
+@dataclass(frozen=True)
+class SavePage(OfRun[None]):
+    """Keep what a page holds, and in the same commit how far the lists are read."""
+
+    items: tuple[Item, ...]
+    lists_read: int
+    cursor: str | None
+
+
+@dataclass(frozen=True)
+class Adopt(OfRun[None]):
+    """Match by the provider's ids what carries no metadata of ours (any more)."""
+
+
+@dataclass(frozen=True)
+class ReadPairs(OfRun[tuple[Pair, ...]]):
+    """The next attempts that the provider has something of, each with our row."""
+
+    after: AttemptKey | None
+
+
+@dataclass(frozen=True)
+class Repair(OfRun[Charge]):
+    """Settle a charge by evidence; a state that moved is a finding, in the same commit."""
+
+    by: Settle | ProveAbsent
+
+
+@dataclass(frozen=True)
+class Import(OfRun[Charge | None]):
+    """Write the row that is missing here. None when it cannot be: another attempt of the intent stands in its place."""
+
+    intent_id: str
+    attempt: int
+    importable: Importable
+    api_version: str
+
+
+@dataclass(frozen=True)
+class Flag(OfRun[None]):
+    """Keep findings that a person must look at."""
+
+    found: tuple[Found, ...]
+
+
+@dataclass(frozen=True)
+class CloseOver(OfRun[int]):
+    """Close attempts whose key's life is over, so that their absence can be proven; how many were closed."""
+
+    profile: Profile
+
+
+@dataclass(frozen=True)
+class ReadUnseen(OfRun[tuple[Charge, ...]]):
+    """Successes of ours that the lists should hold, or that stand beside another success there, and do not hold."""
+
+    after: AttemptKey | None
+
+
+@dataclass(frozen=True)
+class KeepItem(OfRun[None]):
+    """Keep an object that was asked for by its id, as one of this attempt."""
+
+    item: Item
+    intent_id: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class FlagDuplicates(OfRun[str | None]):
+    """Flag successes beyond the first of an intent; the last intent looked at, None at the end."""
+
+    after: str | None
+
+
+@dataclass(frozen=True)
+class FlagStale(OfRun[AttemptKey | None]):
+    """Flag what is pending since before `created_before`; the last row looked at, None at the end."""
+
+    created_before: datetime
+    after: AttemptKey | None
+
+
+@dataclass(frozen=True)
+class CloseStale(OfRun[None]):
+    """Close the findings about pending charges that are pending no more."""
+
+
+@dataclass(frozen=True)
+class EndRun(OfRun[None]):
+    """Count, and end the run; an incomplete one is left for the next call to go on with."""
+
+    why_incomplete: str | None
+
+
+@dataclass(frozen=True)
+class Progress(Effect[None]):
+    """Tell the caller how many objects of the provider have been read."""
+
+    items: int

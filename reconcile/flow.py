@@ -1,0 +1,280 @@
+"""The nightly story from top to bottom, as a generator of effects: no I/O, and nothing turns back.
+
+Read the provider's lists; match what is there with our rows; finish what is pending; ask for what is not there; flag.
+Every step may be done again: a killed run goes on where its pages end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import cast
+
+from gateway_client.charge import Charge
+from gateway_client.errors import ProviderUnavailable
+from gateway_client.flow.asking import Setup, bind_flow, meet, question
+from gateway_client.flow.effects import Flow, Now, ProveAbsent, ReadPending, Settle, Wait
+from gateway_client.flow.lookup import read_lists
+from gateway_client.gateways.base import Item, Missing
+from gateway_client.outcome import Answer, CouldNotAsk
+from reconcile import match
+from reconcile.effects import (
+    Adopt,
+    AttemptKey,
+    CloseOver,
+    CloseStale,
+    EndRun,
+    Flag,
+    FlagDuplicates,
+    FlagStale,
+    Holder,
+    Import,
+    KeepItem,
+    OpenedRun,
+    OpenRun,
+    Progress,
+    ReadPairs,
+    ReadUnseen,
+    Repair,
+    SavePage,
+)
+from reconcile.match import Pair
+from reconcile.window import window_of
+
+STALE_AFTER = timedelta(hours=24)
+IN_FLIGHT = timedelta(minutes=15)  # a send this young may still be answered: its own process records it
+ASKS_MAX = 6  # tries of one question: the night is long
+PENDING_PAGE_ROWS_MAX = 100
+LOOKED_UP_AT_ONCE_MAX = 2000  # charges in memory that share one reading of the provider's lists
+
+
+def reconcile_flow(setup: Setup, day: date, tz: str, holder: Holder) -> Flow[OpenedRun]:
+    """One run of one window, or the rest of it. Raises RunHeld, ProviderUnavailable, ConfigurationError."""
+    binding = yield from bind_flow(setup)
+    unasked = yield from meet(setup, binding)
+    if unasked is not None:
+        raise ProviderUnavailable(f"the provider could not be asked: {unasked}. Nothing was changed; run it again.")
+    now = yield from Now()
+    run = yield from OpenRun(window_of(day, tz, now), holder, binding)
+    why = yield from _read_provider(setup, run)
+    yield from _match(setup, run)
+    # What follows rests on having read everything, and asks on: not with a provider that has stopped answering.
+    if why is None:
+        why = yield from _finish_pending(setup, run)
+    if why is None:
+        why = yield from _ask_for_unseen(setup, run)
+    yield from _flag_sets(run)
+    yield from EndRun(run, why)
+    return run
+
+
+# The provider's lists -----------------------------------------------------------------------------------------------
+
+
+def _read_provider(setup: Setup, run: OpenedRun) -> Flow[str | None]:
+    """Read every list of the window into the run's items; why that stopped, or None."""
+    lists = setup.gateway.lists
+    for number in range(run.lists_read, len(lists)):
+        after = run.cursor if number == run.lists_read else None
+        why = yield from _read_list(setup, run, number, after)
+        if why is not None:
+            return f"{lists[number]}: {why}"
+    return None
+
+
+def _read_list(setup: Setup, run: OpenedRun, number: int, after: str | None) -> Flow[str | None]:
+    gateway, path = setup.gateway, setup.gateway.lists[number]
+    window = run.window
+    last_second = window.end - timedelta(seconds=1)  # `created` is in whole seconds, and the provider's bound is closed
+    begun_again, stuck, cycle = after is None, 0, _Cycle()
+    while True:
+        request = gateway.list_request(path, window.start, last_second, after)
+        page = yield from question(setup, request, lambda reply: gateway.read_page(path, reply), ASKS_MAX)
+        if isinstance(page, CouldNotAsk):
+            if page.refused and not begun_again:
+                after, begun_again = None, True  # the object that the cursor names is gone: repeats are dropped
+                continue
+            return page.reason
+        if any(not item.object_id for item in page.items):
+            return "the provider listed an object without a usable id"
+        stands_still = page.has_more and page.last_id in (None, after)
+        cursor = after if stands_still else page.last_id
+        inside = tuple(item for item in page.items if _inside(item, run))
+        yield from SavePage(run, inside, number + (not page.has_more), cursor if page.has_more else None)
+        yield from Progress(len(page.items))
+        if not page.has_more:
+            return None
+        stuck = stuck + 1 if stands_still else 0
+        if stuck == ASKS_MAX or (not stands_still and cycle.closed_by(cursor)):
+            return "the provider's list does not advance"
+        pause = setup.policy.delay_s(stuck, None)
+        if stands_still and pause is not None:
+            yield from Wait(*pause)
+        after = cursor
+
+
+class _Cycle:
+    """Whether cursors go round in a circle, in the memory of one (Brent)."""
+
+    def __init__(self) -> None:
+        self._mark: str | None = None
+        self._steps, self._power = 0, 1
+
+    def closed_by(self, cursor: str | None) -> bool:
+        if cursor == self._mark:
+            return True
+        self._steps += 1
+        if self._steps == self._power:
+            self._mark, self._steps, self._power = cursor, 0, self._power * 2
+        return False
+
+
+def _inside(item: Item, run: OpenedRun) -> bool:
+    return item.created_at is None or run.window.start <= item.created_at < run.window.end
+
+
+# What the provider has ----------------------------------------------------------------------------------------------
+
+
+def _match(setup: Setup, run: OpenedRun) -> Flow[None]:
+    """Every attempt that the provider has something of: import it, settle it, compare it."""
+    yield from Adopt(run)
+    after: AttemptKey | None = None
+    while pairs := (yield from ReadPairs(run, after)):
+        for pair in pairs:
+            yield from _agree(setup, run, pair)
+        after = (pairs[-1].intent_id, pairs[-1].attempt)
+
+
+def _agree(setup: Setup, run: OpenedRun, pair: Pair) -> Flow[None]:
+    """Move our side of one attempt towards the provider's evidence, and flag what remains."""
+    judge, charge = setup.gateway.judge, pair.charge
+    if charge is None:
+        missing = match.importable(pair, judge, run.started_at)
+        charge = yield from Import(run, pair.intent_id, pair.attempt, missing, setup.gateway.api_version)
+        if charge is None:
+            return
+    elif not charge.final:
+        proof = match.evidence(charge, pair.items, judge)
+        if proof is not None:
+            charge = yield from _repair(setup, run, charge, Answer(proof))
+    found = tuple(match.disagreements(charge, pair.items, judge))
+    if found:
+        yield from Flag(run, found)
+
+
+def _repair(setup: Setup, run: OpenedRun, charge: Charge, answer: Answer) -> Flow[Charge]:
+    saves = setup.gateway.profile.saves_declines
+    return (yield from Repair(run, Settle(charge.intent_id, charge.attempt, answer, saves)))
+
+
+# What is pending ----------------------------------------------------------------------------------------------------
+
+
+def _finish_pending(setup: Setup, run: OpenedRun) -> Flow[str | None]:
+    """Every pending charge of any age: asked for by its intent, or looked up; why that stopped, or None."""
+    while (yield from CloseOver(run, setup.gateway.profile)):
+        pass
+    now = yield from Now()
+    why: str | None = None
+    waiting: list[Charge] = []
+    cursor = None
+    while page := (yield from ReadPending(cursor, PENDING_PAGE_ROWS_MAX)):
+        for charge in page:
+            if charge.provider_intent_id is not None:
+                why = yield from _ask_for_intent(setup, run, charge)
+            elif charge.last_sent_at is not None and now - charge.last_sent_at >= IN_FLIGHT:
+                waiting.append(charge)
+            if len(waiting) == LOOKED_UP_AT_ONCE_MAX:
+                why = yield from _look_up(setup, run, waiting)
+                waiting = []
+            if why is not None:
+                return why
+        cursor = (page[-1].created_at, page[-1].intent_id, page[-1].attempt)
+    return (yield from _look_up(setup, run, waiting)) if waiting else None
+
+
+def _ask_for_intent(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | None]:
+    gateway = setup.gateway
+    request = gateway.retrieve_request(charge.provider_intent_id or "")
+    answer = yield from question(setup, request, lambda reply: gateway.read_intent(reply, charge), ASKS_MAX)
+    if isinstance(answer, CouldNotAsk):
+        # Refused in the provider's own words: asking again will not help, and the charge stays as it is.
+        return None if answer.refused else answer.reason
+    yield from _repair(setup, run, charge, answer)
+    return None
+
+
+def _look_up(setup: Setup, run: OpenedRun, waiting: list[Charge]) -> Flow[str | None]:
+    """One reading of the provider's lists, however long, for all that wait for proof."""
+    scan = yield from read_lists(setup, waiting, pages_max=None)
+    for charge in waiting:
+        answer = scan.found.get(charge.idempotency_key)
+        if answer is not None:
+            yield from _repair(setup, run, charge, answer)
+        else:
+            yield from Repair(run, ProveAbsent(charge.intent_id, charge.attempt, setup.gateway.profile, scan))
+    return scan.why_incomplete
+
+
+# What is not there --------------------------------------------------------------------------------------------------
+
+
+def _ask_for_unseen(setup: Setup, run: OpenedRun) -> Flow[str | None]:
+    """Successes of ours that no list has shown, each asked for by its id; why that stopped, or None."""
+    after: AttemptKey | None = None
+    while page := (yield from ReadUnseen(run, after)):
+        for charge in page:
+            why = yield from _ask_for_charge(setup, run, charge)
+            if why is not None:
+                return why
+        after = (page[-1].intent_id, page[-1].attempt)
+    return None
+
+
+def _ask_for_charge(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | None]:
+    gateway, charge_id = setup.gateway, charge.provider_charge_id
+    if charge_id is None:
+        return (yield from _ask_for_success(setup, run, charge))
+    request = gateway.retrieve_charge_request(charge_id)
+    asked = question(setup, request, gateway.read_item, ASKS_MAX)
+    item = cast("Item | Missing | CouldNotAsk", (yield from asked))
+    if isinstance(item, Missing):
+        yield from Flag(run, (match.missing_at_provider(charge),))
+        return None
+    if isinstance(item, CouldNotAsk):
+        return f"charge {charge_id}: {item.reason}"
+    if item.object_id != charge_id:
+        return f"charge {charge_id}: the provider answered with another one"
+    item = replace(item, key=charge.idempotency_key)  # ours by its id, whatever became of its metadata
+    yield from KeepItem(run, item, charge.intent_id, charge.attempt)
+    found = tuple(match.disagreements(charge, (item,), gateway.judge))
+    if found:
+        yield from Flag(run, found)
+    return None
+
+
+def _ask_for_success(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | None]:
+    """A success whose charge was never named: its intent is asked."""
+    gateway = setup.gateway
+    request = gateway.retrieve_request(charge.provider_intent_id or "")
+    answer = yield from question(setup, request, lambda reply: gateway.read_intent(reply, charge), ASKS_MAX)
+    if isinstance(answer, CouldNotAsk):
+        return f"intent {charge.provider_intent_id}: {answer.reason}"
+    yield from _repair(setup, run, charge, answer)  # a contradiction becomes a finding
+    return None
+
+
+# What is seen only in sets ------------------------------------------------------------------------------------------
+
+
+def _flag_sets(run: OpenedRun) -> Flow[None]:
+    """More than one success for an intent; pending for too long, and pending no more."""
+    intent: str | None = None
+    while (intent := (yield from FlagDuplicates(run, intent))) is not None:
+        pass
+    now = yield from Now()
+    row: AttemptKey | None = None
+    while (row := (yield from FlagStale(run, now - STALE_AFTER, row))) is not None:
+        pass
+    yield from CloseStale(run)

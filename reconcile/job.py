@@ -1,0 +1,105 @@
+"""`run`: what programs and `paycli reconcile` call. It performs the nightly flow's effects with a client's connections.
+
+A dry run is the very same run on a copy of the store, which is thrown away.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from gateway_client import Client, InvalidInput, store
+from gateway_client.db import Database
+from gateway_client.errors import ChargeOnceError
+from gateway_client.flow.effects import DatabaseEffect, Effect, Now, T
+from reconcile import store as run_store
+from reconcile.effects import OpenedRun, OpenRun, Progress, RunEffect
+from reconcile.flow import reconcile_flow
+from reconcile.holder import holding
+from reconcile.report import RunResult
+from reconcile.window import window_of
+
+CLOCKS_APART_MAX = timedelta(minutes=5)  # a clock further off than this is refused later on
+
+Listener = Callable[[int], None]
+
+
+def ignore(items: int) -> None:
+    """Nobody watches."""
+
+
+def run(
+    client: Client, day: date, tz: str = "UTC", dry_run: bool = False, *, on_progress: Listener = ignore
+) -> RunResult:
+    """Reconcile the window of a day; go on with it if an earlier call was killed or could not read everything.
+
+    `on_progress` is told how many objects of the provider each page held. An incomplete run is a result
+    (`.complete` is False, `.why_incomplete` says why), never an exception. Raises InvalidInput for an unusable day or
+    zone, RunHeld while another process is at it, ProviderUnavailable when the provider could not be asked at all,
+    ConfigurationError, ClockRefused, StoreUnavailable.
+    """
+    if not isinstance(client, Client):
+        raise InvalidInput("client", "must be a gateway_client.Client: the nightly run is a job of its own, not a task")
+    window_of(day, tz, client.perform(Now()) + CLOCKS_APART_MAX)  # before anything is asked
+    if not dry_run:
+        return _Job(client, None, on_progress).run(day, tz)
+    with tempfile.TemporaryDirectory(prefix="paycli-dry-run-") as folder:
+        copy = client.copy_store(Path(folder) / "store.db")
+        try:
+            copy.transact(run_store.forget_unfinished)
+            return _Job(client, copy, on_progress).run(day, tz)
+        finally:
+            copy.close()
+
+
+class _Job:
+    """One run, on the client's store or on a copy of it."""
+
+    def __init__(self, client: Client, copy: Database | None, on_progress: Listener) -> None:
+        self._client = client
+        self._copy = copy
+        self._on_progress = on_progress
+        self._opened: OpenedRun | None = None
+
+    def run(self, day: date, tz: str) -> RunResult:
+        with holding() as holder:
+            try:
+                opened = self._client.run(reconcile_flow(self._client.setup, day, tz, holder), self._perform)
+            except Exception:
+                self._let_go()
+                raise
+        return self._transact(
+            lambda session, _: run_store.read_result(session, opened.run_id, dry_run=self._copy is not None)
+        )
+
+    def _perform(self, effect: Effect[Any]) -> Any:
+        match effect:
+            case RunEffect():
+                result = self._transact(lambda session, now: run_store.perform(session, effect, now))
+                if isinstance(effect, OpenRun):
+                    self._opened = result
+                return result
+            case Progress():
+                return self._on_progress(effect.items)
+            case DatabaseEffect() if self._copy is not None:
+                return self._transact(lambda session, now: store.perform(session, effect, now))
+        return self._client.perform(effect)
+
+    def _transact(self, work: Callable[[Session, datetime], T]) -> T:
+        if self._copy is None:
+            return self._client.transact(work)
+        now = self._client.perform(Now())
+        return self._copy.transact(lambda session: work(session, now))
+
+    def _let_go(self) -> None:
+        """The next call need not wait; if even that fails, our hold ends by itself."""
+        opened = self._opened
+        if opened is not None:
+            with suppress(ChargeOnceError):
+                self._transact(lambda session, now: run_store.release(session, opened, now))

@@ -1,0 +1,278 @@
+"""One attempt of ours beside everything the provider has of it: what that proves, and what disagrees. Pure.
+
+Each check is a function of a tuple; adding one adds a line there. What a single object proves is the gateway's to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gateway_client.charge import Charge
+from gateway_client.errors import InvalidInput
+from gateway_client.finding import Code, Found
+from gateway_client.gateways.base import Item, Kind
+from gateway_client.money import Money
+from gateway_client.outcome import (
+    NAMES,
+    Canceled,
+    Conflict,
+    Declined,
+    Outcome,
+    Processing,
+    RequiresAction,
+    Succeeded,
+    Unknown,
+)
+from gateway_client.state import State, contradicts
+
+Judge = Callable[[Item, Charge], Outcome]
+
+# Of several objects of one attempt the strongest word counts: money that moved, then money that may, then the refusals.
+_STRENGTH = (Succeeded, Processing, RequiresAction, Canceled, Declined, Conflict, Unknown)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An attempt: our row, or None, and the provider's objects that belong to it."""
+
+    intent_id: str
+    attempt: int
+    charge: Charge | None
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Importable:
+    """What a missing row is made of: the object that says most, and what it proves."""
+
+    item: Item
+    outcome: Outcome
+
+
+def evidence(charge: Charge, items: tuple[Item, ...], judge: Judge) -> Outcome | None:
+    """The strongest proof about a charge among the provider's objects; None when they prove nothing at all."""
+    return min((_outcome(item, charge, judge) for item in items), key=_rank, default=None)
+
+
+def importable(pair: Pair, judge: Judge, now: datetime) -> Importable:
+    """What a row would be made of, each object judged by its own numbers."""
+    found = [Importable(item, _outcome(item, _as_ours(item, pair, now), judge)) for item in pair.items]
+    # A charge names the money that moved; its intent only what was asked for.
+    best = min(found, key=lambda one: (_rank(one.outcome), one.item.kind is Kind.INTENT))
+    failed = next((item for item in pair.items if item.kind is Kind.CHARGE and item.status == "failed"), None)
+    if isinstance(best.outcome, Unknown) and failed is not None:
+        return Importable(failed, _declined(failed))  # its intent is of another day
+    return best
+
+
+def _rank(proof: Outcome) -> int:
+    return next((rank for rank, kind in enumerate(_STRENGTH) if isinstance(proof, kind)), len(_STRENGTH))
+
+
+def _outcome(item: Item, charge: Charge, judge: Judge) -> Outcome:
+    proof = judge(item, charge)
+    if isinstance(proof, Unknown) and item.provider_intent_id is None and item.status == "failed":
+        return _declined(item)  # a charge without an intent: nothing else can say what became of it
+    return proof
+
+
+def _declined(item: Item) -> Declined:
+    return Declined(item.reason or "declined", item.provider_intent_id, item.provider_charge_id)
+
+
+def _as_ours(item: Item, pair: Pair, now: datetime) -> Charge:
+    created = item.created_at or now
+    return Charge(
+        intent_id=pair.intent_id,
+        attempt=pair.attempt,
+        state=State.PREPARED,
+        idempotency_key=item.key or "",
+        amount=item.amount or 0,
+        currency=item.currency or "",
+        provider_intent_id=None,
+        provider_charge_id=None,
+        sends=0,
+        created_at=created,
+        first_sent_at=created,
+        settled_at=None,
+        reason=None,
+    )
+
+
+# The checks ---------------------------------------------------------------------------------------------------------
+
+
+def _amount_differs(charge: Charge, items: tuple[Item, ...], judge: Judge) -> Found | None:
+    """Both have it, and the numbers differ; a success that received another sum counts as well."""
+    for item in _charges_first(items):
+        theirs = item.amount
+        if theirs == charge.amount and item.status == "succeeded" and item.amount_received is not None:
+            theirs = item.amount_received
+        if theirs != charge.amount:
+            return _found(Code.AMOUNT_MISMATCH, charge, replace(item, amount=theirs), "the amounts differ")
+    return None
+
+
+def _currency_differs(charge: Charge, items: tuple[Item, ...], judge: Judge) -> Found | None:
+    """Both have it, in different currencies."""
+    for item in _charges_first(items):
+        if item.currency != charge.currency:
+            return _found(Code.CURRENCY_MISMATCH, charge, item, "the currencies differ")
+    return None
+
+
+def _status_differs(charge: Charge, items: tuple[Item, ...], judge: Judge) -> Found | None:
+    """Both are final, and the results differ; the numbers are another check's."""
+    if not charge.final:
+        return None
+    alike = [replace(item, amount=charge.amount, amount_received=None, currency=charge.currency) for item in items]
+    proofs = [(item, _outcome(item, charge, judge)) for item in alike]
+    own = next((item for item in items if item.object_id == charge.provider_charge_id), None)
+    if charge.state is State.SUCCEEDED:
+        if own is not None:
+            return _status(charge, own) if own.status == "failed" else None
+        if any(isinstance(proof, Succeeded) for _, proof in proofs):
+            return None  # another success is a duplicate, or our charge is of another day: both are looked at apart
+    for item, proof in proofs:
+        if contradicts(charge.state, proof):
+            return _status(charge, item)
+    return None
+
+
+def _status(charge: Charge, item: Item) -> Found:
+    late = charge.state.refused and item.moved
+    return _found(
+        Code.STATUS_MISMATCH,
+        charge,
+        item,
+        "the provider charged what was given up or refused here" if late else "the results differ",
+    )
+
+
+CHECKS: tuple[Callable[[Charge, tuple[Item, ...], Judge], Found | None], ...] = (
+    _amount_differs,
+    _currency_differs,
+    _status_differs,
+)
+
+
+def disagreements(charge: Charge, items: tuple[Item, ...], judge: Judge) -> Iterator[Found]:
+    """What a person must look at, of one attempt."""
+    for check in CHECKS:
+        found = check(charge, items, judge)
+        if found is not None:
+            yield found
+
+
+# Findings in words --------------------------------------------------------------------------------------------------
+
+
+def missing_at_provider(charge: Charge) -> Found:
+    """We say succeeded, and the provider says that there is no such charge."""
+    return Found(
+        Code.MISSING_AT_PROVIDER,
+        charge.intent_id,
+        charge.attempt,
+        charge.provider_charge_id,
+        here(charge),
+        "nothing (404)",
+        f"attempt {charge.attempt} succeeded here, the provider has no charge {charge.provider_charge_id}.",
+    )
+
+
+def recovered(before: State, charge: Charge) -> Found:
+    """We were pending, and now we know."""
+    return Found(
+        Code.OUTCOME_RECOVERED,
+        charge.intent_id,
+        charge.attempt,
+        charge.provider_charge_id,
+        f"{before} {money(charge.amount, charge.currency)}",
+        "nothing, proven"
+        if charge.state is State.ABSENT
+        else f"{charge.state} {charge.provider_charge_id or ''}".strip(),
+        f"attempt {charge.attempt} was {before}, it is {charge.state}.",
+    )
+
+
+def missing_locally(intent_id: str, attempt: int, found: Importable, became: str) -> Found:
+    """A charge with our metadata and no row here."""
+    return Found(
+        Code.MISSING_LOCALLY,
+        intent_id,
+        attempt,
+        found.item.provider_charge_id,
+        "no row",
+        there(found.item),
+        f"attempt {attempt} has no row here, the provider says {NAMES[type(found.outcome)]}; {became}.",
+    )
+
+
+def duplicate(intent_id: str, attempt: int, charge_id: str, first: str, mine: bool) -> Found:
+    """More than one success for an intent."""
+    return Found(
+        Code.DUPLICATE_CHARGE,
+        intent_id,
+        attempt,
+        charge_id,
+        f"succeeded {first}" if mine else "no success",
+        f"succeeded {charge_id}" if mine else f"succeeded {first}, {charge_id}",
+        f"the customer was charged again: {charge_id} besides {first}; a refund is up to you.",
+    )
+
+
+def stale(charge: Charge) -> Found:
+    """Pending for too long. Never about one charge of the provider: it may get one while it is stale."""
+    return Found(
+        Code.STALE_PENDING,
+        charge.intent_id,
+        charge.attempt,
+        None,
+        here(charge),
+        "not known",
+        f"attempt {charge.attempt} is {charge.state}: {charge.reason or _NEXT.get(charge.state, 'a person looks')}",
+    )
+
+
+_NEXT = {
+    State.PREPARED: "it was never sent; charge it again or cancel it",
+    State.REQUIRES_ACTION: "the customer has not acted; cancel it or wait",
+    State.PROCESSING: "the provider has not finished it",
+}
+
+
+def here(charge: Charge) -> str:
+    """Our side of a finding, in one line."""
+    return f"{charge.state} {money(charge.amount, charge.currency)} {charge.provider_charge_id or ''}".rstrip()
+
+
+def there(item: Item) -> str:
+    """The provider's side of a finding, in one line."""
+    return f"{item.status} {money(item.amount, item.currency)} {item.provider_charge_id or item.object_id}"
+
+
+def money(amount: int | None, currency: str | None) -> str:
+    """An amount as people write it; one that is none of ours in minor units."""
+    try:
+        return str(Money(amount or 0, currency or ""))
+    except InvalidInput:
+        return f"{amount} minor units of {(currency or 'no currency').upper()}"
+
+
+def _found(code: Code, charge: Charge, item: Item, what: str) -> Found:
+    charge_id = item.provider_charge_id
+    return Found(
+        code,
+        charge.intent_id,
+        charge.attempt,
+        charge_id,
+        here(charge),
+        there(item),
+        f"attempt {charge.attempt}: {what}; {here(charge)} here, {there(item)} at the provider.",
+    )
+
+
+def _charges_first(items: tuple[Item, ...]) -> list[Item]:
+    return sorted(items, key=lambda item: (item.kind is Kind.INTENT, item.object_id))

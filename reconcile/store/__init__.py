@@ -1,0 +1,63 @@
+"""Every SQL statement of the nightly run. One function is one transaction's work on a Session; no network, no clock.
+
+`perform` first makes sure that this process still holds the run, then does what the effect stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy.orm import Session
+
+from gateway_client.flow.effects import T
+from reconcile.effects import (
+    Adopt,
+    CloseOver,
+    CloseStale,
+    EndRun,
+    Flag,
+    FlagDuplicates,
+    FlagStale,
+    Import,
+    KeepItem,
+    OfRun,
+    OpenRun,
+    ReadPairs,
+    ReadUnseen,
+    Repair,
+    RunEffect,
+    SavePage,
+)
+from reconcile.store.findings import close_stale, flag, flag_duplicates, flag_stale
+from reconcile.store.items import adopt, keep_item, read_pairs, read_unseen, save_page
+from reconcile.store.repairs import close_over, import_charge, repair
+from reconcile.store.runs import end_run, forget_unfinished, hold, last_complete_at, open_run, read_result, release
+
+__all__ = ["forget_unfinished", "last_complete_at", "perform", "read_result", "release"]
+
+
+def perform(session: Session, effect: RunEffect[T], now: datetime) -> T:
+    """Do one effect of a run at the provider's time `now`. Raises RunHeld when another process has the run."""
+    if isinstance(effect, OfRun):
+        hold(session, effect.run, now)
+    return cast("T", _WORK[type(effect)](session, effect, now))
+
+
+_WORK: dict[type[RunEffect[Any]], Callable[[Session, Any, datetime], object]] = {
+    OpenRun: open_run,
+    SavePage: save_page,
+    Adopt: adopt,
+    ReadPairs: read_pairs,
+    Repair: repair,
+    Import: import_charge,
+    Flag: flag,
+    CloseOver: close_over,
+    ReadUnseen: read_unseen,
+    KeepItem: keep_item,
+    FlagDuplicates: flag_duplicates,
+    FlagStale: flag_stale,
+    CloseStale: close_stale,
+    EndRun: end_run,
+}

@@ -1,0 +1,122 @@
+"""What a run flags: found by sets of rows, kept once, closed again when it is no longer so."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, func, literal, or_, select, union, update
+from sqlalchemy.orm import Session
+
+from gateway_client.finding import Action, Code
+from gateway_client.state import PENDING, State
+from gateway_client.store.findings import record_finding, run_findings
+from gateway_client.store.rows import charges, findings, run, snapshots
+from reconcile import match
+from reconcile.effects import AttemptKey, CloseStale, Flag, FlagDuplicates, FlagStale
+from reconcile.store.runs import items
+
+PAGE_ROWS_MAX = 200
+
+
+def flag(session: Session, effect: Flag, now: datetime) -> None:
+    """Keep findings that a person must look at."""
+    for found in effect.found:
+        record_finding(session, found, Action.FLAGGED, now, effect.run.run_id)
+
+
+def flag_duplicates(session: Session, effect: FlagDuplicates, now: datetime) -> str | None:
+    """Every success of an intent but the first: ours if we have one, else the oldest."""
+    run_id = effect.run.run_id
+    successes = _successes(run_id).subquery()
+    query = (
+        select(successes.c.intent_id)
+        .group_by(successes.c.intent_id)
+        .having(func.count(successes.c.charge_id.distinct()) > 1)
+        .order_by(successes.c.intent_id)
+        .limit(PAGE_ROWS_MAX)
+    )
+    if effect.after is not None:
+        query = query.where(successes.c.intent_id > effect.after)
+    several = list(run(session, query).scalars())
+    each = select(successes).where(successes.c.intent_id.in_(several))
+    # One charge may be named by its intent, by itself and by our row: ours says most, then the oldest.
+    rows = list(run(session, each).mappings()) if several else []
+    rows.sort(key=lambda row: (not row["mine"], str(row["created_at"]), row["charge_id"]))
+    by_intent: dict[str, dict[str, Any]] = {intent_id: {} for intent_id in several}
+    for row in rows:
+        by_intent[row["intent_id"]].setdefault(row["charge_id"], row)
+    for intent_id, charges_of in by_intent.items():
+        first, *others = charges_of.values()
+        for other in others:
+            mine = bool(first["mine"])
+            found = match.duplicate(intent_id, other["attempt"], other["charge_id"], first["charge_id"], mine)
+            record_finding(session, found, Action.FLAGGED, now, run_id)
+    return several[-1] if several else None
+
+
+def _successes(run_id: str) -> Any:
+    """Every success that the run has seen, and those of ours that it has not found missing."""
+    theirs = select(
+        items.c.intent_id,
+        items.c.attempt,
+        items.c.provider_charge_id.label("charge_id"),
+        items.c.created_at,
+        literal(False).label("mine"),
+    ).where(
+        items.c.run_id == run_id,
+        items.c.intent_id.is_not(None),
+        items.c.status == "succeeded",
+        or_(items.c.captured.is_(None), items.c.captured),
+        items.c.provider_charge_id.is_not(None),
+    )
+    missing = select(findings.c.provider_charge_id).where(
+        findings.c.code == Code.MISSING_AT_PROVIDER,
+        findings.c.id == run_findings.c.finding_id,
+        run_findings.c.run_id == run_id,
+        findings.c.provider_charge_id.is_not(None),
+    )
+    listed = select(items.c.intent_id).where(items.c.run_id == run_id, items.c.intent_id.is_not(None))
+    ours = select(
+        charges.c.intent_id,
+        charges.c.attempt,
+        charges.c.provider_charge_id.label("charge_id"),
+        charges.c.created_at,
+        literal(True).label("mine"),
+    ).where(
+        charges.c.state == State.SUCCEEDED,
+        charges.c.provider_charge_id.is_not(None),
+        charges.c.provider_charge_id.not_in(missing),
+        charges.c.intent_id.in_(listed),
+    )
+    return union(theirs, ours)
+
+
+def flag_stale(session: Session, effect: FlagStale, now: datetime) -> AttemptKey | None:
+    """What is pending since before the threshold, of any age."""
+    query = (
+        select(charges)
+        .where(charges.c.state.in_(PENDING), charges.c.created_at <= effect.created_before)
+        .order_by(charges.c.intent_id, charges.c.attempt)
+        .limit(PAGE_ROWS_MAX)
+    )
+    if effect.after is not None:
+        intent_id, attempt = effect.after
+        later = and_(charges.c.intent_id == intent_id, charges.c.attempt > attempt)
+        query = query.where(or_(charges.c.intent_id > intent_id, later))
+    found = snapshots(session, run(session, query).mappings())
+    for charge in found:
+        record_finding(session, match.stale(charge), Action.FLAGGED, now, effect.run.run_id)
+    return (found[-1].intent_id, found[-1].attempt) if found else None
+
+
+def close_stale(session: Session, effect: CloseStale, now: datetime) -> None:
+    """What is pending no more is no finding any more."""
+    pending = select(charges.c.attempt).where(
+        charges.c.intent_id == findings.c.intent_id,
+        charges.c.attempt == findings.c.attempt,
+        charges.c.state.in_(PENDING),
+    )
+    over = and_(findings.c.code == Code.STALE_PENDING, findings.c.closed_at.is_(None), ~pending.exists())
+    closing = {"closed_at": now, "closed_by": effect.run.run_id, "because": "it is no longer pending"}
+    run(session, update(findings).where(over), closing)

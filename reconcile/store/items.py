@@ -1,0 +1,175 @@
+"""Items: what the provider has, page by page, and how it is joined with our rows: by our key, then by its ids."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, delete, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from gateway_client.charge import Charge
+from gateway_client.errors import InvalidInput
+from gateway_client.gateways.base import Binding, Item, Kind
+from gateway_client.intent import check_intent_id
+from gateway_client.state import State
+from gateway_client.store.rows import Row, charges, run, snapshots
+from reconcile.effects import Adopt, AttemptKey, KeepItem, ReadPairs, ReadUnseen, SavePage
+from reconcile.match import Pair
+from reconcile.store.runs import items, of_window, runs
+
+PAGE_ROWS_MAX = 200  # attempts in memory at once
+
+
+def save_page(session: Session, effect: SavePage, now: datetime) -> None:
+    """Keep a page; an object seen before is replaced by what was seen last. The cursor is in the same commit."""
+    opened = effect.run
+    rows = {
+        item.object_id: _row(opened.run_id, item, _ours(item, opened.binding), in_window=True) for item in effect.items
+    }
+    seen = and_(items.c.run_id == opened.run_id, items.c.object_id.in_(list(rows)))
+    if rows:
+        run(session, delete(items).where(seen))
+        session.connection().execute(insert(items), list(rows.values()))
+    reached = {"lists_read": effect.lists_read, "cursor": effect.cursor}
+    run(session, update(runs).where(runs.c.run_id == opened.run_id), reached)
+
+
+def _ours(item: Item, binding: Binding) -> AttemptKey | None:
+    """The attempt an object claims to be of: believed only with our namespace and the key that we compute for it."""
+    if item.intent_id is None or item.attempt is None or item.namespace != binding.namespace:
+        return None
+    try:
+        check_intent_id(item.intent_id)
+    except InvalidInput:
+        return None
+    ours = item.key == binding.key("charge", item.intent_id, item.attempt)
+    return (item.intent_id, item.attempt) if ours else None
+
+
+def _row(run_id: str, item: Item, ours: AttemptKey | None, *, in_window: bool) -> dict[str, object]:
+    intent_id, attempt = ours or (None, None)
+    return {
+        "run_id": run_id,
+        "object_id": item.object_id,
+        "kind": item.kind,
+        "in_window": in_window,
+        "created_at": item.created_at,
+        "status": item.status,
+        "amount": item.amount,
+        "amount_received": item.amount_received,
+        "currency": item.currency,
+        "live": item.live,
+        "captured": item.captured,
+        "moved": item.moved,
+        "reason": item.reason,
+        "provider_intent_id": item.provider_intent_id,
+        "provider_charge_id": item.provider_charge_id,
+        "customer": item.customer,
+        "intent_id": intent_id,
+        "attempt": attempt,
+    }
+
+
+def keep_item(session: Session, effect: KeepItem, now: datetime) -> None:
+    """Keep an object that was asked for by its id: it belongs to the attempt that names it."""
+    run_id, item = effect.run.run_id, effect.item
+    run(session, delete(items).where(items.c.run_id == run_id, items.c.object_id == item.object_id))
+    run(session, insert(items), _row(run_id, item, (effect.intent_id, effect.attempt), in_window=False))
+
+
+def adopt(session: Session, effect: Adopt, now: datetime) -> None:
+    """Objects whose metadata were stripped or edited are ours when a row of ours knows their id."""
+    for ours, theirs in (
+        (charges.c.provider_charge_id, items.c.provider_charge_id),
+        (charges.c.provider_intent_id, items.c.provider_intent_id),
+    ):
+        first = select(charges.c.idempotency_key).where(ours == theirs).order_by(charges.c.created_at).limit(1)
+        one = charges.c.idempotency_key == first.correlate(items).scalar_subquery()
+        strange = and_(items.c.run_id == effect.run.run_id, items.c.intent_id.is_(None), theirs.is_not(None))
+        values: dict[Any, Any] = {
+            items.c.attempt: select(charges.c.attempt).where(one).scalar_subquery(),
+            items.c.intent_id: select(charges.c.intent_id).where(one).scalar_subquery(),
+        }
+        run(session, update(items).where(strange, exists().where(ours == theirs)).values(values))
+
+
+def read_pairs(session: Session, effect: ReadPairs, now: datetime) -> tuple[Pair, ...]:
+    """The next attempts that the provider has something of, in the order of their ids."""
+    run_id = effect.run.run_id
+    query = select(items.c.intent_id, items.c.attempt).distinct().where(items.c.run_id == run_id)
+    query = query.where(items.c.intent_id.is_not(None)).order_by(items.c.intent_id, items.c.attempt)
+    if effect.after is not None:
+        query = query.where(_after(items, effect.after))
+    rows_of_keys = run(session, query.limit(PAGE_ROWS_MAX)).mappings()
+    keys: list[AttemptKey] = [(row["intent_id"], row["attempt"]) for row in rows_of_keys]
+    if not keys:
+        return ()
+    mine = select(charges).where(tuple_(charges.c.intent_id, charges.c.attempt).in_(keys))
+    rows = {(charge.intent_id, charge.attempt): charge for charge in snapshots(session, run(session, mine).mappings())}
+    found: dict[AttemptKey, list[Item]] = {key: [] for key in keys}
+    last = keys[-1]
+    theirs = select(items).where(
+        items.c.run_id == run_id,
+        items.c.intent_id.is_not(None),
+        or_(items.c.intent_id < last[0], and_(items.c.intent_id == last[0], items.c.attempt <= last[1])),
+    )
+    if effect.after is not None:
+        theirs = theirs.where(_after(items, effect.after))
+    for row in run(session, theirs.order_by(items.c.object_id)).mappings():
+        key = (row["intent_id"], row["attempt"])
+        charge = rows.get(key)
+        found[key].append(_item(row, effect.run.binding, charge))
+    return tuple(Pair(*key, rows.get(key), tuple(found[key])) for key in keys)
+
+
+def _item(row: Row, binding: Binding, charge: Charge | None) -> Item:
+    """An item as it was read, under the key of the attempt that it was matched with."""
+    intent_id, attempt = row["intent_id"], row["attempt"]
+    return Item(
+        object_id=row["object_id"],
+        kind=Kind(row["kind"]),
+        created_at=row["created_at"],
+        status=row["status"],
+        amount=row["amount"],
+        amount_received=row["amount_received"],
+        currency=row["currency"],
+        live=row["live"],
+        captured=row["captured"],
+        moved=row["moved"],
+        reason=row["reason"],
+        provider_intent_id=row["provider_intent_id"],
+        provider_charge_id=row["provider_charge_id"],
+        customer=row["customer"],
+        named=True,
+        namespace=binding.namespace,
+        intent_id=intent_id,
+        attempt=attempt,
+        key=binding.key("charge", intent_id, attempt) if charge is None else charge.idempotency_key,
+    )
+
+
+def read_unseen(session: Session, effect: ReadUnseen, now: datetime) -> tuple[Charge, ...]:
+    """Successes of ours whose charge was not listed: they should have been, or another success stands beside them."""
+    run_id = effect.run.run_id
+    listed = exists().where(items.c.run_id == run_id, items.c.object_id == charges.c.provider_charge_id)
+    other = exists().where(
+        items.c.run_id == run_id,
+        items.c.intent_id == charges.c.intent_id,
+        items.c.status == "succeeded",
+        func.coalesce(items.c.provider_charge_id, "") != charges.c.provider_charge_id,
+    )
+    query = (
+        select(charges)
+        .where(charges.c.state == State.SUCCEEDED, ~listed, or_(of_window(effect.run.window), other))
+        .order_by(charges.c.intent_id, charges.c.attempt)
+        .limit(PAGE_ROWS_MAX)
+    )
+    if effect.after is not None:
+        query = query.where(_after(charges, effect.after))
+    return snapshots(session, run(session, query).mappings())
+
+
+def _after(which: Any, key: AttemptKey) -> Any:
+    intent_id, attempt = key
+    return or_(which.c.intent_id > intent_id, and_(which.c.intent_id == intent_id, which.c.attempt > attempt))

@@ -1,0 +1,116 @@
+"""Repairs: our state moves towards the provider's evidence, with its finding in the same commit. Money never moves.
+
+A repair is a settle or a proof of absence as charging does them: the one table of `state.py` decides. Only a missing
+row is written here.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from gateway_client.charge import Charge
+from gateway_client.finding import Action
+from gateway_client.flow.effects import Settle
+from gateway_client.outcome import Succeeded
+from gateway_client.state import PENDING, State, event_of, next_state
+from gateway_client.store.findings import record_finding
+from gateway_client.store.gate import close
+from gateway_client.store.rows import append_event, charges, locked, run, sha256, with_sends
+from gateway_client.store.settle import prove_absent, settle
+from reconcile import match
+from reconcile.effects import CloseOver, Import, Repair
+
+CLOSED_AT_ONCE_MAX = 500
+
+_NO_RESULT = (State.UNKNOWN, State.CONFLICT)
+"""What a pending charge may become without anything being known of it."""
+
+
+def repair(session: Session, effect: Repair, now: datetime) -> Charge:
+    """Settle by evidence. What another process has settled meanwhile is not a repair of ours."""
+    by = effect.by
+    before = locked(session, by.intent_id, by.attempt).state
+    charge = settle(session, by, now) if isinstance(by, Settle) else prove_absent(session, by, now)
+    if charge.state is not before and charge.state not in _NO_RESULT:
+        record_finding(session, match.recovered(before, charge), Action.REPAIRED, now, effect.run.run_id)
+    return charge
+
+
+def import_charge(session: Session, effect: Import, now: datetime) -> Charge | None:
+    """Write the row that is missing, in the state that the provider's evidence gives it (never sent from here)."""
+    found, item = effect.importable, effect.importable.item
+    state = next_state(State.PREPARED, event_of(found.outcome, in_doubt=False, saves_declines=True))
+    why_not = _why_not(session, effect, state)
+    if why_not == _TAKEN and isinstance(found.outcome, Succeeded) and _succeeded(session, effect.intent_id):
+        return None  # a second success: that is another finding
+    became = why_not or f"its row is imported as {state}"
+    seen = match.missing_locally(effect.intent_id, effect.attempt, found, became)
+    if why_not is not None:
+        record_finding(session, seen, Action.FLAGGED, now, effect.run.run_id)
+        return None
+    at = item.created_at or now
+    row: dict[str, object] = dict.fromkeys(charges.c.keys())
+    row |= {
+        "intent_id": effect.intent_id,
+        "attempt": effect.attempt,
+        "state": state,
+        "reason": getattr(found.outcome, "reason", None),
+        "idempotency_key": effect.run.binding.key("charge", effect.intent_id, effect.attempt),
+        "amount": item.amount,
+        "currency": item.currency,
+        "customer": item.customer,
+        "payment_method": "",  # the provider names its own copy of it; what we sent is not known any more
+        "body": "",
+        "body_sha256": sha256(""),
+        "api_version": effect.api_version,
+        "provider_intent_id": getattr(found.outcome, "provider_intent_id", None) or item.provider_intent_id,
+        "provider_charge_id": getattr(found.outcome, "provider_charge_id", None) or item.provider_charge_id,
+        "created_at": at,
+        "first_sent_at": at,
+        "settled_at": now if state.final else None,
+        "closed_at": now,  # it has no body to send
+    }
+    run(session, insert(charges), row)
+    append_event(session, row, now, None, "imported from the provider", state, f"by {effect.run.run_id}")
+    record_finding(session, seen, Action.REPAIRED, now, effect.run.run_id)
+    return with_sends(session, row).charge()
+
+
+_TAKEN = "another attempt of the intent is in its place, so its row could not be imported"
+
+
+def _why_not(session: Session, effect: Import, state: State) -> str | None:
+    item = effect.importable.item
+    if item.amount is None or item.amount <= 0 or item.currency is None:
+        return "its amount or currency is none, so its row could not be imported"
+    live = select(charges.c.attempt).where(
+        charges.c.intent_id == effect.intent_id, charges.c.state.in_((*PENDING, State.SUCCEEDED))
+    )
+    if not state.refused and run(session, live).first() is not None:
+        return _TAKEN
+    return None
+
+
+def _succeeded(session: Session, intent_id: str) -> bool:
+    query = select(charges.c.attempt).where(charges.c.intent_id == intent_id, charges.c.state == State.SUCCEEDED)
+    return run(session, query).first() is not None
+
+
+def close_over(session: Session, effect: CloseOver, now: datetime) -> int:
+    """Close attempts whose key's life is over, as the gate would: after that the same key could be a new request."""
+    query = (
+        select(charges)
+        .where(
+            charges.c.state.in_(PENDING),
+            charges.c.closed_at.is_(None),
+            charges.c.first_sent_at <= now - effect.profile.key_life,
+        )
+        .limit(CLOSED_AT_ONCE_MAX)
+    )
+    rows = run(session, query).mappings().all()
+    for row in rows:
+        close(session, with_sends(session, row), now)
+    return len(rows)

@@ -1,0 +1,207 @@
+"""Runs: who works on a window, how far the provider's lists are read, and how a run ends.
+
+A run is held by one process at a time. A hold that has expired, or whose holder is dead for sure, is taken over with
+the window as it was frozen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, and_, exists, func, insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from gateway_client.charge import iso
+from gateway_client.errors import RunHeld
+from gateway_client.finding import Action, Code
+from gateway_client.gateways.base import Kind
+from gateway_client.store.findings import OF_A_RUN, findings_of, run_findings
+from gateway_client.store.rows import Row, charges, findings, run, sends
+from gateway_client.tables import Run, RunItem, table
+from reconcile.effects import EndRun, OpenedRun, OpenRun
+from reconcile.report import RunResult
+from reconcile.window import Window
+
+runs, items = table(Run), table(RunItem)
+
+HOLD = timedelta(minutes=5)  # longer than one question with all its tries; every transaction of the run renews it
+
+
+def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
+    """Begin a run of the window, or take up the one that was left unfinished, with its bounds."""
+    window = effect.window
+    query = select(runs).where(runs.c.day == window.day.isoformat(), runs.c.tz == window.tz, runs.c.ended_at.is_(None))
+    for row in run(session, query.with_for_update()).mappings().all():
+        if row["held_until"] > now and not effect.holder.is_dead(row["holder"]):
+            raise _held(row)
+        if _same(row, window):
+            held = {"holder": effect.holder.name, "held_until": now + HOLD}
+            run(session, update(runs).where(runs.c.run_id == row["run_id"]), held)
+            return _opened({**row, **held}, effect)
+        # It was of a part of the day, and now the whole is asked for.
+        ended = {"ended_at": now, "why_incomplete": "given up for a run of the whole day"}
+        run(session, update(runs).where(runs.c.run_id == row["run_id"]), ended)
+    new: dict[str, object] = dict.fromkeys(runs.c.keys())
+    new |= {
+        "run_id": _run_id(window, effect.holder.name, now),
+        "day": window.day.isoformat(),
+        "tz": window.tz,
+        "window_start": window.start,
+        "window_end": window.end,
+        "started_at": now,
+        "holder": effect.holder.name,
+        "held_until": now + HOLD,
+        "lists_read": 0,
+        "local_charges": _count_local(session, window),
+        "provider_charges": 0,
+        "matched": 0,
+        "foreign": 0,
+        "complete": False,
+    }
+    run(session, insert(runs), new)
+    return _opened(new, effect)
+
+
+def _same(row: Row, window: Window) -> bool:
+    """Is the unfinished run one of this window? A day that is still not over keeps the end that was frozen first."""
+    return bool(row["window_start"] == window.start and (row["window_end"] == window.end or not window.whole))
+
+
+def _run_id(window: Window, holder: str, now: datetime) -> str:
+    mark = hashlib.sha256(f"{window.day} {window.tz} {holder} {now.isoformat()}".encode()).hexdigest()[:8]
+    return f"{OF_A_RUN}{window.day:%Y%m%d}_{mark}"
+
+
+def _held(row: Row) -> RunHeld:
+    host, pid, *_ = row["holder"].rsplit(":", 3)
+    return RunHeld(
+        f"{row['day']} ({row['tz']}) is being reconciled by process {pid} on {host}, since {iso(row['started_at'])}. "
+        f"Nothing was done here. Wait for it; if it is dead, it is taken over from {iso(row['held_until'])}."
+    )
+
+
+def _opened(row: Row, effect: OpenRun) -> OpenedRun:
+    window = effect.window
+    return OpenedRun(
+        run_id=row["run_id"],
+        holder=row["holder"],
+        binding=effect.binding,
+        window=Window(window.day, window.tz, row["window_start"], row["window_end"], window.whole),
+        started_at=row["started_at"],
+        lists_read=row["lists_read"],
+        cursor=row["cursor"],
+    )
+
+
+def hold(session: Session, opened: OpenedRun, now: datetime) -> None:
+    """Renew our hold, in the transaction of what we are about to do; a stale holder does nothing any more."""
+    ours = (runs.c.run_id == opened.run_id, runs.c.holder == opened.holder, runs.c.ended_at.is_(None))
+    if not run(session, update(runs).where(*ours), {"held_until": now + HOLD}).rowcount:
+        raise RunHeld(
+            f"{opened.run_id}: another process has taken this run over. What this one did is on disk; nothing is lost."
+        )
+
+
+def release(session: Session, opened: OpenedRun, now: datetime) -> None:
+    """Let go of a run that we could not finish, so that the next call need not wait."""
+    ours = (runs.c.run_id == opened.run_id, runs.c.holder == opened.holder, runs.c.ended_at.is_(None))
+    run(session, update(runs).where(*ours), {"held_until": now})
+
+
+def forget_unfinished(session: Session) -> None:
+    """In a copy of the store: the runs that others have begun are not ours to go on with."""
+    run(session, update(runs).where(runs.c.ended_at.is_(None)).values(ended_at=runs.c.held_until))
+
+
+def end_run(session: Session, effect: EndRun, now: datetime) -> None:
+    """Count, and end the run; when something could not be read it stays unfinished, for the next call."""
+    run_id, complete = effect.run.run_id, effect.why_incomplete is None
+    listed = and_(items.c.run_id == run_id, items.c.in_window, items.c.kind == Kind.CHARGE)
+    ours = and_(listed, items.c.intent_id.is_not(None))
+    values = {
+        "provider_charges": _count(session, listed),
+        "foreign": _count(session, and_(listed, items.c.intent_id.is_(None))),
+        "matched": _count(session, and_(ours, ~_has_finding(run_id))),
+        "complete": complete,
+        "why_incomplete": effect.why_incomplete,
+        "ended_at": now if complete else None,
+        "held_until": now,
+    }
+    run(session, update(runs).where(runs.c.run_id == run_id), values)
+
+
+def _count(session: Session, condition: ColumnElement[bool]) -> int:
+    return int(run(session, select(func.count()).select_from(items).where(condition)).scalar_one())
+
+
+def _has_finding(run_id: str) -> ColumnElement[bool]:
+    """This run has a finding about the very charge, or about its attempt as a whole."""
+    return exists().where(
+        run_findings.c.run_id == run_id,
+        run_findings.c.finding_id == findings.c.id,
+        findings.c.code != Code.STALE_PENDING,
+        findings.c.intent_id == items.c.intent_id,
+        findings.c.attempt == items.c.attempt,
+        or_(
+            findings.c.provider_charge_id.is_(None),
+            findings.c.provider_charge_id == items.c.provider_charge_id,
+        ),
+    )
+
+
+def of_window(window: Window) -> ColumnElement[bool]:
+    """Rows of ours that a window is about: first sent before its end, and sent or settled since its start."""
+    sent = exists().where(
+        sends.c.intent_id == charges.c.intent_id,
+        sends.c.attempt == charges.c.attempt,
+        sends.c.begun_at >= window.start,
+    )
+    return and_(
+        charges.c.first_sent_at < window.end,
+        or_(charges.c.first_sent_at >= window.start, charges.c.settled_at >= window.start, sent),
+    )
+
+
+def _count_local(session: Session, window: Window) -> int:
+    return int(run(session, select(func.count()).select_from(charges).where(of_window(window))).scalar_one())
+
+
+_WOULD = {Action.REPAIRED: Action.WOULD_REPAIR}
+
+
+def read_result(session: Session, run_id: str, *, dry_run: bool) -> RunResult:
+    """A run as it ended, or as far as it came."""
+    row = run(session, select(runs).where(runs.c.run_id == run_id)).mappings().one()
+    found = findings_of(session, run_id)
+    news = run(session, select(func.count()).where(run_findings.c.run_id == run_id, run_findings.c.news))
+    open_findings = run(session, select(func.count()).select_from(findings).where(findings.c.closed_at.is_(None)))
+    return RunResult(
+        run_id=row["run_id"],
+        day=row["day"],
+        tz=row["tz"],
+        window_start=row["window_start"],
+        window_end=row["window_end"],
+        started_at=row["started_at"],
+        complete=row["complete"],
+        why_incomplete=row["why_incomplete"],
+        dry_run=dry_run,
+        provider_charges=row["provider_charges"],
+        local_charges=row["local_charges"],
+        matched=row["matched"],
+        repaired=sum(one.action is Action.REPAIRED for one in found),
+        flagged=sum(one.action is Action.FLAGGED for one in found),
+        foreign=row["foreign"],
+        open_findings=int(open_findings.scalar_one()),
+        news=int(news.scalar_one()),
+        findings=tuple(replace(one, action=_WOULD.get(one.action, one.action)) if dry_run else one for one in found),
+    )
+
+
+def last_complete_at(session: Session) -> datetime | None:
+    """When a run was last completed; None when none ever was."""
+    query = select(runs.c.ended_at).where(runs.c.complete).order_by(runs.c.ended_at.desc()).limit(1)
+    found = run(session, query).scalar()
+    assert found is None or isinstance(found, datetime)
+    return found
