@@ -55,7 +55,9 @@ def pending(
     as_json: Json = False,
 ) -> int:
     """List every pending charge, oldest first. Exit code: 1 when one is older than --older-than."""
-    threshold = _duration(older_than)
+    from gateway_client.charge import age
+
+    threshold = duration("--older-than", older_than)
     now = datetime.now(UTC)
     rows: list[tuple[str, ...]] = []
     count = over = 0
@@ -66,7 +68,7 @@ def pending(
             if as_json:
                 output.json_line(one.as_json())
             else:
-                passed = words.age(now - one.created_at)
+                passed = age(now - one.created_at)
                 rows.append((passed, one.state, one.intent_id, str(one.attempt), words.money(one), one.reason or ""))
     if rows:
         output.table(("age", "state", "intent", "attempt", "amount", "reason"), rows, right=(0, 3, 4))
@@ -99,12 +101,13 @@ def _pending(database: Database) -> Iterator[Charge]:
         after = (page[-1].created_at, page[-1].intent_id, page[-1].attempt)
 
 
-def _duration(text: str) -> timedelta:
+def duration(option: str, text: str) -> timedelta:
+    """A time span that somebody typed for an option, such as 24h."""
     from gateway_client import InvalidInput
 
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise InvalidInput("--older-than", "must be a number with s, m, h or d, such as 90s, 15m, 24h or 7d")
+        raise InvalidInput(option, "must be a number with s, m, h or d, such as 90s, 15m, 24h or 7d")
     return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
 
 

@@ -62,19 +62,28 @@ def table(
     write: Callable[[str], None] = data,
 ) -> None:
     """Aligned columns, never cut: a pipe has no width. `right` are the columns of numbers."""
-    cells = [tuple(harmless(str(cell)) for cell in row) for row in (headers, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
+    for line in aligned((headers, *rows), right=right):
+        write(line)
+
+
+def aligned(rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()) -> Iterator[str]:
+    """The lines of a table."""
+    cells = [tuple(harmless(str(cell)) for cell in row) for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(rows[0]))]
     for row in cells:
         padded = [
             cell.rjust(width) if column in right else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        write("  ".join(padded).rstrip())
+        yield "  ".join(padded).rstrip()
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr while something is done, when a person is looking; what is yielded moves it."""
+def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr while something is done, when a person is looking; `total` is None when nobody knows the end.
+
+    What is yielded moves it.
+    """
     if not sys.stderr.isatty():
         yield lambda steps: None
         return

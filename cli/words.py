@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -74,14 +73,3 @@ def not_canceled(charge: Charge) -> str:
         f"{charge.intent_id} is {charge.state}: it is not sent again, but an earlier send may have charged it; "
         "`paycli resume` finds out"
     )
-
-
-def age(passed: timedelta) -> str:
-    """How long ago, in its two largest units: "2d 3h"."""
-    seconds = max(0, int(passed.total_seconds()))
-    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
-    if days:
-        return f"{days}d {hours}h"
-    if hours:
-        return f"{hours}h {minutes}m"
-    return f"{minutes}m {seconds % 60}s" if minutes else f"{seconds}s"

@@ -6,7 +6,7 @@ The row behind it is in `tables.py`; how it changes is in `state.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from gateway_client.errors import ChargePending, ChargeRefused
 from gateway_client.money import Money
@@ -76,3 +76,14 @@ class Charge:
 def iso(moment: datetime | None) -> str | None:
     """ISO 8601, UTC, ending in Z, with milliseconds."""
     return None if moment is None else moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def age(passed: timedelta) -> str:
+    """How long ago, in its two largest units: "2d 3h"."""
+    seconds = max(0, int(passed.total_seconds()))
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes}m"
+    return f"{minutes}m {seconds % 60}s" if minutes else f"{seconds}s"

@@ -39,6 +39,7 @@ SHELL_ORDER = (
     "reconcile.store.items",
     "reconcile.store.repairs",
     "reconcile.store.findings",
+    "reconcile.store.alerts",
     "reconcile.store",
     "reconcile.holder",  # asks the machine which processes live
     "reconcile.webhook",  # sockets

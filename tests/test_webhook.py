@@ -281,7 +281,7 @@ def test_a_slow_reader_is_bounded(hasty: None) -> None:
 
     def sip(connection: Connection) -> None:
         while connection.raw.recv(65536):
-            connection.peer.closing.wait(0.02)
+            connection.peer.closing.wait(0.005)
 
     with Peer(sip) as peer:
         start = time.monotonic()

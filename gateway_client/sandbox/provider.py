@@ -101,7 +101,7 @@ class Provider:
     def _expand(self, item: Json) -> Json:
         field = EXPANDABLE[item["object"]]
         shelf = self._ledger.charges if item["object"] == "payment_intent" else self._ledger.intents
-        return item if item[field] is None else {**item, field: shelf.get(item[field])}
+        return item if item[field] is None else {**item, field: shelf.get(item[field]) or item[field]}
 
 
 def _expands(form: Form, kind: str, prefix: str = "") -> bool:

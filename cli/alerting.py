@@ -1,0 +1,85 @@
+"""The command for cron: alerts, printed, and sent to a webhook. When there is one is `reconcile/alerts.py`'s to say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import output
+from cli.charging import Json
+from cli.looking import duration
+from cli.settings import open_store, read_settings
+
+if TYPE_CHECKING:
+    from reconcile.alerts import Alert
+
+SECRET = "PAYCLI_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable
+
+
+def alerts(
+    older_than: Annotated[str, typer.Option(metavar="TIME", help="How long a charge may be pending.")] = "24h",
+    reconcile_older_than: Annotated[
+        str, typer.Option(metavar="TIME", help="How long ago the last complete reconciliation may be.")
+    ] = "26h",
+    webhook: Annotated[
+        str | None, typer.Option(metavar="URL", help=f"POST them there, signed with {SECRET}; https.")
+    ] = None,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Send one test alert to --webhook, and look at nothing else.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """One line for each cause to look into; for cron. It asks nobody but the database.
+
+    Exit code: 0 nothing; 1 there are alerts; 3 they could not be delivered, or the database could not be read.
+    """
+    from gateway_client import InvalidInput, Stripe
+    from reconcile.alerts import Alert, Limits
+    from reconcile.alerts import alerts as causes
+    from reconcile.store.alerts import read_facts
+
+    limits = Limits(duration("--older-than", older_than), duration("--reconcile-older-than", reconcile_older_than))
+    if webhook is not None:
+        _check(webhook)
+    if self_test:
+        if webhook is None:
+            raise InvalidInput("--self-test", "needs --webhook: it tests that an alert arrives there")
+        _deliver(webhook, [Alert("self_test", 1, None, None, "a test of paycli alerts: nothing is wrong")])
+        output.say("the test alert was delivered")
+        return 0
+    now = datetime.now(UTC)
+    with closing(open_store(read_settings())) as database:
+        facts = database.transact(
+            lambda session: read_facts(session, now, limits, Stripe.profile.key_life), write=False
+        )
+    found = causes(facts, limits)
+    for alert in found:
+        if as_json:
+            output.json_line(alert.as_json())
+        else:
+            output.data(f"{alert.cause}: {alert.message}")
+    if not found:
+        output.say("nothing to look into")
+    elif webhook is not None:
+        _deliver(webhook, found)
+        output.say("delivered to the webhook")
+    return 1 if found else 0
+
+
+def _check(webhook: str) -> None:
+    from reconcile.webhook import check_secret, check_url
+
+    check_url(webhook)
+    check_secret(os.environ.get(SECRET, ""))
+
+
+def _deliver(webhook: str, found: Sequence[Alert]) -> None:
+    from gateway_client.clock import SystemClock
+    from reconcile.webhook import deliver
+
+    deliver(webhook, os.environ.get(SECRET, ""), [alert.as_json() for alert in found], clock=SystemClock())

@@ -1,0 +1,167 @@
+"""The commands of the night: reconcile, findings, resolve. What is found, and what becomes of it, is `reconcile`'s."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import output
+from cli.charging import Json
+from cli.settings import open_client, open_store, read_settings
+
+if TYPE_CHECKING:
+    from gateway_client.db import Database
+    from gateway_client.finding import Finding
+    from reconcile import RunResult
+
+_SHOWN_MAX = 20  # findings in the summary; the rest are a command away
+_PAGE_ROWS_MAX = 500
+
+
+def reconcile(
+    date: Annotated[str, typer.Option(metavar="DAY", help="As 2026-11-20; or today, or yesterday.")],
+    tz: Annotated[str, typer.Option(metavar="ZONE", help="Whose day it is, as Europe/Berlin.")] = "UTC",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Compare a day with the provider: repair what its evidence repairs, flag the rest. It never moves money.
+
+    Exit code: 0 also after repairs; 1 while any finding is open; 3 when not everything could be read: run it again, it
+    goes on where it stopped.
+    """
+    from reconcile import run
+    from reconcile.window import parse_day
+
+    day = parse_day(date, tz, datetime.now(UTC))
+    with (
+        closing(open_client(read_settings())) as client,
+        output.progress(f"reading the provider's {day}", None) as advance,
+    ):
+        result = run(client, day, tz, dry_run, on_progress=advance)
+    if as_json:
+        output.json_line(result.as_json())
+    else:
+        _summary(result)
+    if not result.complete:
+        output.error(
+            f"incomplete: {result.why_incomplete}. What was read is kept, and nothing was concluded from what was not. "
+            "Run the same command again: it goes on where this one stopped."
+        )
+        return 3
+    return 1 if result.open_findings else 0
+
+
+def findings(
+    closed: Annotated[bool, typer.Option("--all", help="Those repaired and closed, too.")] = False,
+    as_json: Json = False,
+) -> int:
+    """List the open findings, oldest first, our side next to the provider's. Exit code: 1 when any is open."""
+    from gateway_client.finding import CRITICAL
+
+    count = 0
+    rows: list[tuple[str, ...]] = []
+    with closing(open_store(read_settings())) as database:
+        for one in _findings(database, closed=closed):
+            count += one.open
+            if as_json:
+                output.json_line(one.as_json())
+            else:
+                code = f"{one.code}, critical" if one.code in CRITICAL else one.code
+                rows.append((one.id, code, one.intent_id, one.here, one.there, _fate(one)))
+    if rows:
+        output.table(("id", "code", "intent", "here", "at the provider", "since"), rows)
+    output.say(f"{count} open; close one with `paycli resolve ID --because …`" if count else "no finding is open")
+    return 1 if count else 0
+
+
+def resolve(
+    finding_id: Annotated[str, typer.Argument(metavar="ID", help="The finding's id, as `paycli findings` lists it.")],
+    because: Annotated[str, typer.Option(metavar="TEXT", help="Why it is settled; kept with your name and the time.")],
+) -> int:
+    """Close a finding that a person has settled. It changes no charge and deletes nothing."""
+    from gateway_client.intent import check_text
+    from gateway_client.store.findings import close_finding
+
+    check_text("--because", because)
+    now = datetime.now(UTC)
+    with closing(open_store(read_settings())) as database:
+        one, ours = database.transact(lambda session: close_finding(session, finding_id, _who(), because, now))
+    if ours:
+        output.data(f"closed {one.id} ({one.code} of {one.intent_id})")
+    else:
+        output.data(f"{one.id} was closed before: {_fate(one)}")
+    return 0
+
+
+def _who() -> str:
+    """Who closes a finding: this user, on this machine."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+def _findings(database: Database, *, closed: bool) -> Iterator[Finding]:
+    from gateway_client.store.findings import read_findings
+
+    after: tuple[datetime, str] | None = None
+    while True:
+        page = database.transact(
+            partial(read_findings, closed=closed, after=after, rows_max=_PAGE_ROWS_MAX), write=False
+        )
+        yield from page
+        if len(page) < _PAGE_ROWS_MAX:
+            return
+        after = (page[-1].found_at, page[-1].id)
+
+
+def _fate(one: Finding) -> str:
+    """Since when it is open, or by whom and why it was closed."""
+    from gateway_client.charge import age, iso
+
+    if one.open:
+        return age(datetime.now(UTC) - one.found_at)
+    return f"closed {iso(one.closed_at)} by {one.closed_by}: {one.because}"
+
+
+def _summary(result: RunResult) -> None:
+    """What a tired person needs, the verdict first."""
+    from gateway_client.charge import iso
+
+    state = "complete" if result.complete else "INCOMPLETE"
+    output.data(f"{result.day} ({result.tz}): {state}{', a dry run: nothing was changed' if result.dry_run else ''}")
+    output.data(f"  window    {iso(result.window_start)} to {iso(result.window_end)}")
+    output.data(
+        f"  provider  {result.provider_charges} charges: {result.matched} matched, {result.foreign} foreign, "
+        f"{result.provider_charges - result.matched - result.foreign} with a finding"
+    )
+    output.data(f"  here      {result.local_charges} charges")
+    for action, word in _DONE.items():
+        _list([one for one in result.findings if one.action == action], word)
+    if not result.news:
+        output.data("  nothing changed: no repair was needed, and nothing was found that was not known")
+    if result.open_findings:
+        verdict = "would be open" if result.dry_run else "open"
+        output.data(f"  findings {verdict}: {result.open_findings}; a person must look, `paycli findings`")
+
+
+_DONE = {"repaired": "repaired", "would_repair": "would repair", "flagged": "flagged"}
+
+
+def _list(found: list[Finding], word: str) -> None:
+    if not found:
+        return
+    output.data(f"  {word} {len(found)}:")
+    rows = [(f"    {one.id}", one.code, one.intent_id, f"here {one.here}", f"there {one.there}") for one in found]
+    for line in output.aligned(rows[:_SHOWN_MAX]):
+        output.data(line)
+    if len(found) > _SHOWN_MAX:
+        output.data(f"    and {len(found) - _SHOWN_MAX} more: `paycli findings --all`")
