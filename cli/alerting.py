@@ -16,7 +16,8 @@ from cli.looking import duration
 from cli.settings import open_store, read_settings
 
 if TYPE_CHECKING:
-    from reconcile.alerts import Alert
+    from gateway_client.db import Database
+    from reconcile.alerts import Alert, Limits
 
 SECRET = "PAYCLI_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable
 
@@ -38,10 +39,8 @@ def alerts(
 
     Exit code: 0 nothing; 1 there are alerts; 3 they could not be delivered, or the database could not be read.
     """
-    from gateway_client import InvalidInput, Stripe
+    from gateway_client import InvalidInput
     from reconcile.alerts import Alert, Limits
-    from reconcile.alerts import alerts as causes
-    from reconcile.store.alerts import read_facts
 
     limits = Limits(duration("--older-than", older_than), duration("--reconcile-older-than", reconcile_older_than))
     if webhook is not None:
@@ -54,10 +53,7 @@ def alerts(
         return 0
     now = datetime.now(UTC)
     with closing(open_store(read_settings())) as database:
-        facts = database.transact(
-            lambda session: read_facts(session, now, limits, Stripe.profile.key_life), write=False
-        )
-    found = causes(facts, limits)
+        found = causes(database, now, limits)
     for alert in found:
         if as_json:
             output.json_line(alert.as_json())
@@ -69,6 +65,17 @@ def alerts(
         _deliver(webhook, found)
         output.say("delivered to the webhook")
     return 1 if found else 0
+
+
+def causes(database: Database, now: datetime, limits: Limits | None = None) -> tuple[Alert, ...]:
+    """What somebody must look into, as the store is now."""
+    from gateway_client import Stripe
+    from reconcile.alerts import Limits, alerts
+    from reconcile.store.alerts import read_facts
+
+    within = limits or Limits()
+    facts = database.transact(lambda session: read_facts(session, now, within, Stripe.profile.key_life), write=False)
+    return alerts(facts, within)
 
 
 def _check(webhook: str) -> None:

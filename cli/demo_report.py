@@ -7,8 +7,16 @@ from collections.abc import Sequence
 
 from cli import output
 from cli.audit import Figures, Side
+from cli.demo_planted import PLANTED, NightFigures
 from gateway_client import Charge, State, Stripe
 from gateway_client.sandbox import FAULTS, Recorded
+
+
+def step(*lines: str) -> None:
+    """The next part of the story."""
+    output.say("")
+    for number, line in enumerate(lines):
+        output.say(line if number == 0 else f"   {line}")
 
 
 def report_faults(requests: Sequence[Recorded]) -> None:
@@ -23,11 +31,7 @@ def report_faults(requests: Sequence[Recorded]) -> None:
 def report(figures: Figures) -> None:
     """The two ledgers, and what their comparison found."""
     output.data("")
-    there, here = figures.provider, figures.database
-    rows: list[tuple[str, object, object]] = [
-        (name, getattr(there, field), getattr(here, field)) for name, field in _LINES.items()
-    ]
-    output.table(("", "provider's ledger", "our database"), rows, right=(1, 2))
+    _sides(figures)
     output.data("")
     output.data(f"charged once {figures.charged_once} of {figures.charged_of}")
     for name, bad in _bad(figures).items():
@@ -37,14 +41,45 @@ def report(figures: Figures) -> None:
         output.data(f"  {count} {why}")
 
 
-def verdict(now: Figures, later: Figures) -> None:
+def _sides(figures: Figures) -> None:
+    there, here = figures.provider, figures.database
+    rows: list[tuple[str, object, object]] = [
+        (name, getattr(there, field), getattr(here, field)) for name, field in _LINES.items()
+    ]
+    output.table(("", "provider's ledger", "our database"), rows, right=(1, 2))
+
+
+def report_night(night: NightFigures, figures: Figures) -> None:
+    """Both ledgers after the night, what was planted beside what was found, and what the second run changed."""
+    output.data("")
+    _sides(figures)
+    output.data("")
+    found = night.found
+    rows = [
+        (what, intent, code if (code, intent) in found else "NOT FOUND", found.get((code, intent), ""))
+        for (code, intent), (_, what) in PLANTED.items()
+    ]
+    rows += [("NOT PLANTED", *key, action) for key, action in found.items() if key not in PLANTED]
+    output.table(("behind our back", "intent", "found as", "and"), rows)
+    again = "nothing" if night.second.news == 0 else f"{night.second.news} findings"
+    output.data("")
+    output.data(
+        f"reconciled twice: {night.first.repaired} repaired, {night.first.flagged} flagged for a person; the second "
+        f"run changed {again}; alerts: {night.alerts}"
+    )
+
+
+def verdict(now: Figures, later: Figures, night: NightFigures) -> None:
     """The last line."""
     counted = ", ".join(f"{name} {len(bad)}" for name, bad in _bad(later).items())
     agree = "The ledgers agree" if now.right and later.right else "WRONG, the ledgers do not agree"
+    if not night.right:
+        agree = f"WRONG, the night did not find what was planted; {agree}"
     output.data("")
     output.data(
         f"{agree}: charged once {later.charged_once} of {later.charged_of}, {counted}; still unknown "
-        f"{len(now.pending)}, {len(later.pending)} three days later."
+        f"{len(now.pending)}, {len(later.pending)} three days later; disturbed {len(PLANTED)}, found "
+        f"{len(night.found)}."
     )
 
 

@@ -12,13 +12,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cli import demo_load, output
 from cli.audit import Figures, compare
 from cli.demo_child import AT_ONCE as CHILD_AT_ONCE
-from cli.demo_report import report, report_faults, verdict
+from cli.demo_night import noon_after, tell_night
+from cli.demo_planted import WANTED
+from cli.demo_report import report, report_faults, report_night, step, verdict
 from gateway_client import Charge, NotNow, PaymentIntent, Sandbox, State, Stripe
 from gateway_client.clock import Clock, SystemClock
 from gateway_client.db import Database
@@ -63,7 +65,7 @@ class Story:
         self._sandbox.slow_s = SLOW_S
 
     def run(self) -> bool:
-        """Tell it; whether the ledgers agree, now and three days later."""
+        """Tell it; whether the ledgers agree, now and three days later, and the night finds what was planted."""
         count = len(self._wanted)
         output.say(f"charge-once: {count} payments through a provider that fails on purpose (seed {self._seed})")
         with self._sandbox.serve() as server:
@@ -72,24 +74,28 @@ class Story:
             self._charge(gateway)
             self._kill(server)
             self._start_again(gateway)
-            _step("4. `resume` finishes what is left: it sends the same request again, or looks for its result.")
+            step("4. `resume` finishes what is left: it sends the same request again, or looks for its result.")
             self._resume(gateway, None)
             report_faults(self._sandbox.requests)
-            _step("5. The two ledgers, side by side, both read anew.")
+            step("5. The two ledgers, side by side, both read anew.")
             now = self._audit()
             report(now)
-            hours = LATER / timedelta(hours=1)
-            _step(f"6. {hours:g} hours later (both clocks are moved): `resume` again, for what was not provable.")
-            self._sandbox.clock.advance(LATER.total_seconds())
-            self._resume(gateway, _LaterClock())
+            today = datetime.now(UTC)
+            clock = _LaterClock(noon_after(today, LATER) - today)
+            step("6. At noon, three days later (both clocks are moved): `resume` again, for what was not provable.")
+            self._sandbox.clock.advance(clock.ahead.total_seconds())
+            self._resume(gateway, clock)
             later = self._audit()
             report(later)
-        verdict(now, later)
-        return now.right and later.right
+            night = tell_night(self._sandbox, gateway, self._url, clock)
+            self._wanted += WANTED
+            report_night(night, self._audit())
+        verdict(now, later, night)
+        return now.right and later.right and night.right
 
     def _charge(self, gateway: Stripe) -> None:
         first = self._wanted[: self._share]
-        _step(
+        step(
             f"1. A service charges {len(first)} intents, {AT_ONCE} at a time. Answers get lost, connections break,",
             "requests fail before they were carried out, or after. It repeats the same key, never a new one.",
         )
@@ -100,7 +106,7 @@ class Story:
         share = self._wanted[self._share :]
         middle = self._share + len(share) // 2
         in_flight = min(CHILD_AT_ONCE, len(self._wanted) - middle)
-        _step(f"2. Another process charges the other {len(share)}, {CHILD_AT_ONCE} at a time, and is killed: kill -9.")
+        step(f"2. Another process charges the other {len(share)}, {CHILD_AT_ONCE} at a time, and is killed: kill -9.")
         child = self._child(server, middle)
         watchdog = threading.Timer(WAIT_S_MAX, child.kill)
         watchdog.start()
@@ -141,7 +147,7 @@ class Story:
 
     def _start_again(self, gateway: Stripe) -> None:
         again = self._wanted[self._share :]
-        _step(f"3. It starts again and is handed the same {len(again)} intents. Those already charged cost no request.")
+        step(f"3. It starts again and is handed the same {len(again)} intents. Those already charged cost no request.")
         self._charge_all(gateway, again)
 
     def _resume(self, gateway: Stripe, clock: Clock | None) -> None:
@@ -189,17 +195,14 @@ class Story:
         return compare(self._wanted, self._sandbox.charges, self._rows())
 
 
-def _step(*lines: str) -> None:
-    output.say("")
-    for number, line in enumerate(lines):
-        output.say(line if number == 0 else f"   {line}")
-
-
 class _LaterClock(SystemClock):
     """This machine's clock, moved as the provider's is."""
 
+    def __init__(self, ahead: timedelta) -> None:
+        self.ahead = ahead
+
     def time(self) -> float:
-        return super().time() + LATER.total_seconds()
+        return super().time() + self.ahead.total_seconds()
 
 
 def _environment(api_base: str, api_key: str, database_url: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
@@ -48,7 +48,7 @@ def reconcile(
     if as_json:
         output.json_line(result.as_json())
     else:
-        _summary(result)
+        summary(result)
     if not result.complete:
         output.error(
             f"incomplete: {result.why_incomplete}. What was read is kept, and nothing was concluded from what was not. "
@@ -63,20 +63,17 @@ def findings(
     as_json: Json = False,
 ) -> int:
     """List the open findings, oldest first, our side next to the provider's. Exit code: 1 when any is open."""
-    from gateway_client.finding import CRITICAL
-
     count = 0
-    rows: list[tuple[str, ...]] = []
+    found: list[Finding] = []
     with closing(open_store(read_settings())) as database:
-        for one in _findings(database, closed=closed):
+        for one in findings_of(database, closed=closed):
             count += one.open
             if as_json:
                 output.json_line(one.as_json())
             else:
-                code = f"{one.code}, critical" if one.code in CRITICAL else one.code
-                rows.append((one.id, code, one.intent_id, one.here, one.there, _fate(one)))
-    if rows:
-        output.table(("id", "code", "intent", "here", "at the provider", "since"), rows)
+                found.append(one)
+    if found:
+        table_of(found)
     output.say(f"{count} open; close one with `paycli resolve ID --because …`" if count else "no finding is open")
     return 1 if count else 0
 
@@ -109,7 +106,20 @@ def _who() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def _findings(database: Database, *, closed: bool) -> Iterator[Finding]:
+def table_of(found: list[Finding], write: Callable[[str], None] = output.data) -> None:
+    """Findings, our side next to the provider's."""
+    from gateway_client.finding import CRITICAL
+
+    rows = [
+        (one.id, f"{one.code}{', critical' if one.code in CRITICAL else ''}", one.intent_id, one.here, one.there)
+        for one in found
+    ]
+    fates = [(*row, _fate(one)) for row, one in zip(rows, found, strict=True)]
+    output.table(("id", "code", "intent", "here", "at the provider", "since"), fates, write=write)
+
+
+def findings_of(database: Database, *, closed: bool) -> Iterator[Finding]:
+    """Every finding, page by page; those repaired and closed, too, when `closed`."""
     from gateway_client.store.findings import read_findings
 
     after: tuple[datetime, str] | None = None
@@ -132,36 +142,36 @@ def _fate(one: Finding) -> str:
     return f"closed {iso(one.closed_at)} by {one.closed_by}: {one.because}"
 
 
-def _summary(result: RunResult) -> None:
+def summary(result: RunResult, write: Callable[[str], None] = output.data) -> None:
     """What a tired person needs, the verdict first."""
     from gateway_client.charge import iso
 
     state = "complete" if result.complete else "INCOMPLETE"
-    output.data(f"{result.day} ({result.tz}): {state}{', a dry run: nothing was changed' if result.dry_run else ''}")
-    output.data(f"  window    {iso(result.window_start)} to {iso(result.window_end)}")
-    output.data(
+    write(f"{result.day} ({result.tz}): {state}{', a dry run: nothing was changed' if result.dry_run else ''}")
+    write(f"  window    {iso(result.window_start)} to {iso(result.window_end)}")
+    write(
         f"  provider  {result.provider_charges} charges: {result.matched} matched, {result.foreign} foreign, "
         f"{result.provider_charges - result.matched - result.foreign} with a finding"
     )
-    output.data(f"  here      {result.local_charges} charges")
+    write(f"  here      {result.local_charges} charges")
     for action, word in _DONE.items():
-        _list([one for one in result.findings if one.action == action], word)
+        _list([one for one in result.findings if one.action == action], word, write)
     if not result.news:
-        output.data("  nothing changed: no repair was needed, and nothing was found that was not known")
+        write("  nothing changed: no repair was needed, and nothing was found that was not known")
     if result.open_findings:
         verdict = "would be open" if result.dry_run else "open"
-        output.data(f"  findings {verdict}: {result.open_findings}; a person must look, `paycli findings`")
+        write(f"  findings {verdict}: {result.open_findings}; a person must look, `paycli findings`")
 
 
 _DONE = {"repaired": "repaired", "would_repair": "would repair", "flagged": "flagged"}
 
 
-def _list(found: list[Finding], word: str) -> None:
+def _list(found: list[Finding], word: str, write: Callable[[str], None]) -> None:
     if not found:
         return
-    output.data(f"  {word} {len(found)}:")
+    write(f"  {word} {len(found)}:")
     rows = [(f"    {one.id}", one.code, one.intent_id, f"here {one.here}", f"there {one.there}") for one in found]
     for line in output.aligned(rows[:_SHOWN_MAX]):
-        output.data(line)
+        write(line)
     if len(found) > _SHOWN_MAX:
-        output.data(f"    and {len(found) - _SHOWN_MAX} more: `paycli findings --all`")
+        write(f"    and {len(found) - _SHOWN_MAX} more: `paycli findings --all`")

@@ -18,8 +18,8 @@ KEY_ENDS_SOON = timedelta(hours=2)  # time enough to run `resume`, and to find o
 class Limits:
     """How old things may be."""
 
-    pending: timedelta
-    reconciled: timedelta
+    pending: timedelta = timedelta(hours=24)
+    reconciled: timedelta = timedelta(hours=26)  # a nightly job, and two hours to finish
 
 
 @dataclass(frozen=True, slots=True)
