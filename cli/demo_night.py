@@ -34,8 +34,8 @@ def tell_night(sandbox: Sandbox, gateway: Stripe, database_url: str, clock: Cloc
         clock=clock,
     ) as client:
         step(
-            "7. What no retry can see. Five more intents are charged, and one of the replies is lost. Behind our back a",
-            "charge is made with our metadata and without a row here, one is changed, one removed, one made again.",
+            "7. What no retry can see. Five more intents are charged, and one of the replies is lost. Behind our back",
+            "a charge is made with our metadata and without a row here, one is changed, one removed, one made again.",
         )
         _disturb(sandbox, gateway, client, binding)
         today = datetime.fromtimestamp(clock.time(), UTC).date()

@@ -12,6 +12,7 @@
     ├── NotNow                  could not finish; safe to run again                          (exit 3)
     │   ├── ProviderUnavailable the provider could not be asked
     │   ├── RunHeld             another process is reconciling that window
+    │   ├── DeliveryFailed      alerts did not arrive at their webhook (reconcile/webhook.py)
     │   ├── ClockRefused        our clock and the provider's disagree: sending would be guessing
     │   └── StoreUnavailable    the database is locked, read-only, full or corrupt: nothing was sent
     │       └── OutcomeNotRecorded  the provider answered and our database refused: run resume

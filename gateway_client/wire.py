@@ -44,9 +44,9 @@ class Wire:
 
     def __init__(self, gateway: Gateway, timeout_s: float, transport: httpx.BaseTransport | None) -> None:
         self._gateway, self._timeout_s = gateway, checked_timeout(timeout_s)
-        self._deadline = _Deadline()
+        self._deadline = Deadline()
         self._client = httpx.Client(
-            transport=_DeadlineTransport(self._deadline) if transport is None else transport,
+            transport=DeadlineTransport(self._deadline) if transport is None else transport,
             follow_redirects=False,
             trust_env=False,
             timeout=_timeout(timeout_s),
@@ -213,7 +213,9 @@ class _Watch:
 # blocking client for ever. (An asyncio timeout does this for the async client.)
 
 
-class _Deadline(threading.local):
+class Deadline(threading.local):
+    """When the exchange of this thread must be over, on the monotonic clock."""
+
     at: float = float("inf")
 
     def cap(self, timeout: float | None) -> float:
@@ -224,7 +226,7 @@ class _Deadline(threading.local):
 
 
 class _DeadlineStream(httpcore.NetworkStream):
-    def __init__(self, stream: httpcore.NetworkStream, deadline: _Deadline) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
         self._stream, self._deadline = stream, deadline
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -248,7 +250,7 @@ class _DeadlineStream(httpcore.NetworkStream):
 
 
 class _DeadlineBackend(httpcore.SyncBackend):
-    def __init__(self, deadline: _Deadline) -> None:
+    def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
 
     def connect_tcp(
@@ -283,8 +285,10 @@ def _addresses(host: str, port: int) -> list[str]:
     return [str(address[4][0]) for address in found]
 
 
-class _DeadlineTransport(httpx.HTTPTransport):
-    def __init__(self, deadline: _Deadline) -> None:
+class DeadlineTransport(httpx.HTTPTransport):
+    """A transport whose every wait ends at the deadline."""
+
+    def __init__(self, deadline: Deadline) -> None:
         context = _tls()
         super().__init__(verify=context, trust_env=False, retries=0)
         # httpx has no argument for httpcore's network backend; a test holds this to the exchange's deadline.

@@ -21,10 +21,10 @@ import httpx
 from gateway_client.charge import iso
 from gateway_client.clock import Clock
 from gateway_client.errors import ConfigurationError, NotNow
-from gateway_client.gateways.stripe import _is_loopback
+from gateway_client.gateways.stripe import is_loopback
 from gateway_client.gateways.stripe_objects import retry_after_s
 from gateway_client.retry import RetryPolicy
-from gateway_client.wire import _Deadline, _DeadlineTransport
+from gateway_client.wire import Deadline, DeadlineTransport
 
 TRY_S_MAX = 10.0  # one try, from connecting to the last byte that is read
 ANSWER_BYTES_MAX = 64 * 1024  # nobody looks at it; it is read so that a receiver that still writes is not cut off
@@ -56,11 +56,11 @@ def check_url(url: str) -> str:
         sent_to = httpx.URL(url).raw_host.decode("ascii").lower()
     except (ValueError, httpx.InvalidURL):  # UnicodeError is a ValueError
         raise ConfigurationError(wrong) from None
-    plain = url.isascii() and url.isprintable() and not set(" #\\") & set(url) and "@" not in parts.netloc
+    plain = url.isascii() and url.isprintable() and not set(" #") & set(url) and "@" not in parts.netloc
     # Two readers of one address must see one host: else the one that is checked is not the one that is called.
     if not (plain and host == sent_to and _HOST.fullmatch(host) and port != 0 and parts.scheme in ("https", "http")):
         raise ConfigurationError(wrong)
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ConfigurationError(
             "the webhook's address uses plain http to another machine: the alerts would travel in the clear; "
             "use https. Nothing was sent."
@@ -99,9 +99,9 @@ def deliver(
     """
     letter = _Letter(check_url(url), check_secret(secret), _body(lines, clock))
     del url, secret  # a crash reporter sends local variables; the letter shows neither
-    deadline = _Deadline()
+    deadline = Deadline()
     opened: AbstractContextManager[httpx.BaseTransport] = (
-        _DeadlineTransport(deadline) if transport is None else nullcontext(transport)
+        DeadlineTransport(deadline) if transport is None else nullcontext(transport)
     )
     tries = 0
     with opened as door:

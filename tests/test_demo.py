@@ -12,7 +12,10 @@ import pytest
 
 from cli import demo_load, demo_report
 from cli.audit import compare
+from cli.demo_planted import PLANTED, NightFigures
 from gateway_client import Charge, Sandbox, State
+from gateway_client.finding import Action, Code, Finding
+from reconcile import RunResult
 from tests.cli_world import World, world
 
 ASKED = demo_load.intents(7)
@@ -111,8 +114,51 @@ def test_planted_errors_are_seen(plant: Any, field: str, capsys: pytest.CaptureF
     figures = compare(ASKED, there, here)
     assert not figures.right
     assert len(getattr(figures, field)) == 1
-    demo_report.verdict(figures, figures)
+    demo_report.verdict(figures, figures, night())
     assert capsys.readouterr().out.strip().startswith("WRONG, the ledgers do not agree")
+
+
+def night(lost: tuple[str, str] | None = None, **changes: Any) -> NightFigures:
+    """A night that found what was planted, but one thing; `changes` of its two runs."""
+    found = tuple(
+        Finding(
+            *(f"id_{code}", Code(code), intent, 1, None, Action(action), "here", "there", "detail", THEN),
+            closed_at=None,
+            closed_by=None,
+            because=None,
+        )
+        for (code, intent), (action, _) in PLANTED.items()
+        if (code, intent) != lost
+    )
+    first = RunResult("run_1", "2026-11-20", "UTC", THEN, THEN, THEN, True, None, False, 6, 5, 2, 2, 3, 0, 3, 5, found)
+    second = replace(first, repaired=0, news=0)
+    alerts = changes.pop("alerts", 2)
+    return NightFigures(
+        replace(first, complete=changes.pop("complete", True)), replace(second, **changes), alerts=alerts
+    )
+
+
+def test_a_night_that_found_everything() -> None:
+    """A night is right when it found exactly what was planted, the second run was silent, and somebody was told."""
+    assert night().right
+
+
+@pytest.mark.parametrize("lost", PLANTED)
+def test_a_night_that_missed_something(lost: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """One thing that was planted and not found makes the demo wrong, and is named."""
+    figures = compare(ASKED, *ledgers())
+    assert not night(lost).right
+    demo_report.report_night(night(lost), figures)
+    demo_report.verdict(figures, figures, night(lost))
+    out = capsys.readouterr().out
+    assert [line.split()[-1] for line in out.splitlines() if lost[1] in line] == ["FOUND"]
+    assert out.splitlines()[-1].startswith("WRONG, the night did not find what was planted")
+
+
+@pytest.mark.parametrize("wrong", [{"complete": False}, {"news": 1}, {"repaired": 1}, {"alerts": 0}])
+def test_a_night_that_went_wrong(wrong: dict[str, Any]) -> None:
+    """An incomplete run, a second run that changed something, and a night without an alert are wrong as well."""
+    assert not night(**wrong).right
 
 
 @pytest.fixture(scope="module")

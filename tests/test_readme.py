@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway_client import Sandbox
+from gateway_client.finding import CRITICAL, Code
+from gateway_client.gateways.base import Gateway
 from gateway_client.state import diagram
 from tests import readme
 
@@ -112,6 +114,7 @@ def normal(text: str) -> list[str]:
         (r"\b(pi|ch|req)_[A-Za-z0-9]{10,}", r"\1_…"),
         (r"\bpc1_[a-z2-7]+", "pc1_…"),
         (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?", "TIME"),
+        (r"\d{4}-\d\d-\d\d", "DAY"),
         (r"\b\d+ ms\b", "N ms"),
         (r"/\S*/", ""),
     ):
@@ -170,8 +173,8 @@ def functions(file: str) -> set[str]:
 
 def test_settings_are_those_that_are_read() -> None:
     """The table of settings has every variable that the program reads, and no other."""
-    sources = [readme.ROOT / "cli" / "settings.py", readme.ROOT / "gateway_client" / "gateways" / "stripe.py"]
-    code = "".join(path.read_text(encoding="utf-8") for path in sources)
+    sources = ["cli/settings.py", "cli/alerting.py", "gateway_client/gateways/stripe.py"]
+    code = "".join((readme.ROOT / path).read_text(encoding="utf-8") for path in sources)
     read = set(re.findall(r'"((?:PAYCLI|STRIPE)_[A-Z_]+)"', code))
     assert {row[0].strip("`") for row in readme.table("Settings")} == read
 
@@ -190,7 +193,26 @@ def test_exit_codes_are_the_program_s() -> None:
     ] == [True] * 4
 
 
-@pytest.mark.parametrize("command", ["charge", "resume", "cancel", "init"])
+def test_codes_are_the_program_s() -> None:
+    """The table of codes lists every code that a finding can have, and says of each what the program does."""
+    rows = readme.table("Every night")
+    assert [row[0].strip("`") for row in rows] == [code.value for code in Code]
+    assert [row[0].strip("`") for row in rows if row[2] == "flagged, critical"] == sorted(CRITICAL, reverse=True)
+
+
+def test_gateway_table_is_the_protocol() -> None:
+    """Who writes another gateway finds every member of the protocol in the table, and no other."""
+    section = readme.TEXT.split("### Writing another gateway")[1].split("\n## ")[0]
+    named = [name for row in section.splitlines() if row.startswith("| ") for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(name for name in vars(Gateway) if not name.startswith("_"))
+
+
+def test_nightly_example(environment: dict[str, str], tmp_path: Path) -> None:
+    """The lines for programs reconcile a day, and print what came of it."""
+    assert run(readme.python("Every night"), environment, tmp_path) == "True 0 0\n"
+
+
+@pytest.mark.parametrize("command", ["charge", "resume", "cancel", "reconcile", "init"])
 def test_permissions_are_those_used(
     command: str, environment: dict[str, str], sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -204,16 +226,22 @@ def test_permissions_are_those_used(
     charge = ("charge", "order_1", "--amount", "100", "--currency", "usd", "--payment-method")
     if command != "init":
         paycli("init")
-    if command in ("resume", "cancel"):  # something to resume, or to cancel: an unknown one, or one that waits
+    if command in (
+        "resume",
+        "cancel",
+        "reconcile",
+    ):  # something to resume, or to cancel: an unknown one, or one that waits
         sandbox.fault("error_500", times=2)
-        paycli(*charge, "pm_card_visa" if command == "resume" else "pm_usBankAccount")
+        paycli(*charge, "pm_usBankAccount" if command == "cancel" else "pm_card_visa")
     if command == "charge":
         sandbox.fault("error_500", times=2)
     before = len(sandbox.requests)
     paycli(
-        *{"charge": (*charge, "pm_card_visa"), "cancel": ("cancel", "order_1", "--because", "test")}.get(
-            command, (command,)
-        )
+        *{
+            "charge": (*charge, "pm_card_visa"),
+            "cancel": ("cancel", "order_1", "--because", "test"),
+            "reconcile": ("reconcile", "--date", "today"),
+        }.get(command, (command,))
     )
     used = {(request.path.split("/")[2], request.method) for request in sandbox.requests[before:]}
     [row] = [row for row in readme.table("What a restricted key needs") if f"`{command}`" in row[0]]

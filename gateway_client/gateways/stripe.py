@@ -107,14 +107,15 @@ def _checked_base(api_base: str) -> str:
     bare = parts.path in ("", "/") and not parts.query and not parts.fragment
     if not (plain and bare and host and port != 0 and parts.scheme in ("https", "http")):
         raise ConfigurationError(example)
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ConfigurationError(
             "PAYCLI_STRIPE_API_BASE uses plain http to another machine: the key would travel in the clear; use https"
         )
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether plain http to this host stays on this machine."""
     if host == "localhost":
         return True
     try:
