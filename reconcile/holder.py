@@ -49,6 +49,7 @@ def _began(pid: int) -> str | None:
     except PermissionError:
         pass  # it lives, as another user's
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
         return "?"
+    return None if fields[0] in "ZX" else fields[19]  # killed, and only not yet waited for by its parent

@@ -52,8 +52,14 @@ class Importable:
 
 
 def evidence(charge: Charge, items: tuple[Item, ...], judge: Judge) -> Outcome | None:
-    """The strongest proof about a charge among the provider's objects; None when they prove nothing at all."""
-    return min((_outcome(item, charge, judge) for item in items), key=_rank, default=None)
+    """The strongest proof about a charge among the provider's objects; None when there are none.
+
+    A success that its charge and its intent tell with different numbers is none.
+    """
+    proofs = [_outcome(item, charge, judge) for item in items]
+    doubted = {proof.provider_charge_id for proof in proofs if isinstance(proof, Conflict)} - {None}
+    believed = (proof for proof in proofs if not (isinstance(proof, Succeeded) and proof.provider_charge_id in doubted))
+    return min(believed, key=_rank, default=None)
 
 
 def importable(pair: Pair, judge: Judge, now: datetime) -> Importable:
