@@ -71,6 +71,11 @@ class SavePage(OfRun[None]):
 
 
 @dataclass(frozen=True)
+class Renew(OfRun[None]):
+    """Keep holding the run while something else takes long."""
+
+
+@dataclass(frozen=True)
 class Adopt(OfRun[None]):
     """Match by the provider's ids what carries no metadata of ours (any more)."""
 

@@ -35,6 +35,7 @@ from reconcile.effects import (
     Progress,
     ReadPairs,
     ReadUnseen,
+    Renew,
     Repair,
     SavePage,
 )
@@ -207,7 +208,7 @@ def _ask_for_intent(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | 
 
 def _look_up(setup: Setup, run: OpenedRun, waiting: list[Charge]) -> Flow[str | None]:
     """One reading of the provider's lists, however long, for all that wait for proof."""
-    scan = yield from read_lists(setup, waiting, pages_max=None)
+    scan = yield from read_lists(setup, waiting, pages_max=None, after_page=Renew(run))
     for charge in waiting:
         answer = scan.found.get(charge.idempotency_key)
         if answer is not None:

@@ -13,7 +13,7 @@ from itertools import count
 from gateway_client.absence import Scan
 from gateway_client.charge import Charge
 from gateway_client.flow.asking import Setup, question
-from gateway_client.flow.effects import Flow, Now, ProveAbsent, Settle
+from gateway_client.flow.effects import Effect, Flow, Now, ProveAbsent, Settle
 from gateway_client.gateways.base import Item, Page, Profile
 from gateway_client.outcome import Answer, CouldNotAsk, Outcome, Succeeded
 
@@ -37,10 +37,12 @@ def look_up(setup: Setup, charges: list[Charge]) -> Flow[tuple[list[Charge], Sca
     return results, scan
 
 
-def read_lists(setup: Setup, charges: Sequence[Charge], pages_max: int | None) -> Flow[Scan]:
-    """What the provider's lists hold of all `charges`, back to before the first of them; it changes nothing.
+def read_lists(
+    setup: Setup, charges: Sequence[Charge], pages_max: int | None, after_page: Effect[None] | None = None
+) -> Flow[Scan]:
+    """What the provider's lists hold of all `charges`, back to before the first of them; it changes no charge.
 
-    `pages_max` bounds each list; None reads it to its end, however long that takes.
+    `pages_max` bounds each list; None reads it to its end, however long that takes. `after_page` is done after each.
     """
     now = yield from Now()
     created_from = min(_looked_up_from(charge, setup.gateway.profile) for charge in charges)
@@ -48,7 +50,7 @@ def read_lists(setup: Setup, charges: Sequence[Charge], pages_max: int | None) -
     reading = _Reading(setup.gateway.judge, wanted, created_from, now + LOOK_UP_AHEAD)
     for path in setup.gateway.lists:
         if not reading.all_found:
-            yield from _read_list(setup, path, reading, pages_max)
+            yield from _read_list(setup, path, reading, pages_max, after_page)
     return reading.scan(begun_at=now)
 
 
@@ -109,7 +111,9 @@ class _Reading:
         )
 
 
-def _read_list(setup: Setup, path: str, reading: _Reading, pages_max: int | None) -> Flow[None]:
+def _read_list(
+    setup: Setup, path: str, reading: _Reading, pages_max: int | None, after_page: Effect[None] | None
+) -> Flow[None]:
     """Page through one list, newest first."""
     gateway = setup.gateway
     after: str | None = None
@@ -120,6 +124,8 @@ def _read_list(setup: Setup, path: str, reading: _Reading, pages_max: int | None
         if isinstance(page, CouldNotAsk):
             return reading.stopped(page.reason, read_back_to, could_not_ask=True)
         reading.add(page)
+        if after_page is not None:
+            yield from after_page
         if not page.has_more or reading.all_found:
             return None
         if page.last_id in (None, after):

@@ -26,6 +26,7 @@ from reconcile.effects import (
     OpenRun,
     ReadPairs,
     ReadUnseen,
+    Renew,
     Repair,
     RunEffect,
     SavePage,
@@ -48,6 +49,7 @@ def perform(session: Session, effect: RunEffect[T], now: datetime) -> T:
 _WORK: dict[type[RunEffect[Any]], Callable[[Session, Any, datetime], object]] = {
     OpenRun: open_run,
     SavePage: save_page,
+    Renew: lambda session, effect, now: None,  # to hold it is all
     Adopt: adopt,
     ReadPairs: read_pairs,
     Repair: repair,
