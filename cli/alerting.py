@@ -54,16 +54,18 @@ def alerts(
     now = datetime.now(UTC)
     with closing(open_store(read_settings())) as database:
         found = causes(database, now, limits)
-    for alert in found:
-        if as_json:
-            output.json_line(alert.as_json())
-        else:
-            output.data(f"{alert.cause}: {alert.message}")
+    try:
+        for alert in found:
+            if as_json:
+                output.json_line(alert.as_json())
+            else:
+                output.data(f"{alert.cause}: {alert.message}")
+    finally:  # a full disk under the log is no reason to wake nobody
+        if found and webhook is not None:
+            _deliver(webhook, found)
+            output.say("delivered to the webhook")
     if not found:
         output.say("nothing to look into")
-    elif webhook is not None:
-        _deliver(webhook, found)
-        output.say("delivered to the webhook")
     return 1 if found else 0
 
 

@@ -42,7 +42,7 @@ def _settled(command: Callable[P, int | None]) -> Callable[P, None]:
         try:
             code = command(*arguments, **options)
         except KeyboardInterrupt:
-            output.say("interrupted; a charge that was begun is on disk: run `paycli resume`, or this command again")
+            output.say("interrupted; what was begun is on disk: run this command again, or `paycli resume`")
             code = NOT_NOW
         except Exception as error:
             code = _told(error)
@@ -66,8 +66,8 @@ def _told(error: Exception) -> int:
             output.abandon()  # whoever read our output has left, or its disk is full
             if error.errno != errno.EPIPE:
                 output.error(
-                    f"the output could not be written ({error.strerror}); what was done is on disk: see `paycli show` "
-                    "and `paycli pending`"
+                    f"the output could not be written ({error.strerror}); what was done is on disk: see `paycli show`, "
+                    "`paycli pending` and `paycli findings`"
                 )
             return NOT_NOW
         case _:

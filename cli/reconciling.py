@@ -42,7 +42,7 @@ def reconcile(
     day = parse_day(date, tz, datetime.now(UTC))
     with (
         closing(open_client(read_settings())) as client,
-        output.progress(f"reading the provider's {day}", None) as advance,
+        output.progress(f"objects of the provider's {day}", None) as advance,
     ):
         result = run(client, day, tz, dry_run, on_progress=advance)
     if as_json:
@@ -103,19 +103,19 @@ def _who() -> str:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         user = "unknown"
-    return f"{user}@{socket.gethostname()}"
+    return f"{user}@{socket.gethostname()}".encode("ascii", "backslashreplace").decode()  # a name may be no text
 
 
 def table_of(found: list[Finding], write: Callable[[str], None] = output.data) -> None:
     """Findings, our side next to the provider's."""
+    rows = [(one.id, _code(one), one.intent_id, one.here, one.there, _fate(one)) for one in found]
+    output.table(("id", "code", "intent", "here", "at the provider", "open for"), rows, write=write)
+
+
+def _code(one: Finding) -> str:
     from gateway_client.finding import CRITICAL
 
-    rows = [
-        (one.id, f"{one.code}{', critical' if one.code in CRITICAL else ''}", one.intent_id, one.here, one.there)
-        for one in found
-    ]
-    fates = [(*row, _fate(one)) for row, one in zip(rows, found, strict=True)]
-    output.table(("id", "code", "intent", "here", "at the provider", "since"), fates, write=write)
+    return f"{one.code}{', critical' if one.code in CRITICAL else ''}"
 
 
 def findings_of(database: Database, *, closed: bool) -> Iterator[Finding]:
@@ -154,24 +154,31 @@ def summary(result: RunResult, write: Callable[[str], None] = output.data) -> No
         f"{result.provider_charges - result.matched - result.foreign} with a finding"
     )
     write(f"  here      {result.local_charges} charges")
-    for action, word in _DONE.items():
-        _list([one for one in result.findings if one.action == action], word, write)
-    if not result.news:
-        write("  nothing changed: no repair was needed, and nothing was found that was not known")
+    words = _DONE | ({"flagged": "would flag"} if result.dry_run else {})
+    for action, word in words.items():
+        _list([one for one in result.findings if one.action == action], word, write, dry_run=result.dry_run)
+    closed = sum(one.action == "recorded" for one in result.findings)
+    if closed:
+        write(f"  found again, and closed by a person before: {closed}")
+    if result.complete and not result.news:
+        write("  nothing changed: no repair was needed, and whatever is flagged was known before")
     if result.open_findings:
-        verdict = "would be open" if result.dry_run else "open"
-        write(f"  findings {verdict}: {result.open_findings}; a person must look, `paycli findings`")
+        if result.dry_run:
+            write(f"  findings would be open: {result.open_findings}")
+        else:
+            write(f"  findings open: {result.open_findings}; a person must look, `paycli findings`")
 
 
 _DONE = {"repaired": "repaired", "would_repair": "would repair", "flagged": "flagged"}
 
 
-def _list(found: list[Finding], word: str, write: Callable[[str], None]) -> None:
+def _list(found: list[Finding], word: str, write: Callable[[str], None], *, dry_run: bool) -> None:
     if not found:
         return
     write(f"  {word} {len(found)}:")
-    rows = [(f"    {one.id}", one.code, one.intent_id, f"here {one.here}", f"there {one.there}") for one in found]
+    rows = [(f"    {one.id}", _code(one), one.intent_id, f"here {one.here}", f"there {one.there}") for one in found]
     for line in output.aligned(rows[:_SHOWN_MAX]):
         write(line)
     if len(found) > _SHOWN_MAX:
-        write(f"    and {len(found) - _SHOWN_MAX} more: `paycli findings --all`")
+        where = "--json has them all" if dry_run else "`paycli findings --all`"  # of a dry run nothing is kept
+        write(f"    and {len(found) - _SHOWN_MAX} more: {where}")

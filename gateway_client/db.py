@@ -74,7 +74,10 @@ class Database:
         with explained(self._engine.url.database), self._engine.connect() as connection:
             ours = cast("sqlite3.Connection", connection.connection.driver_connection)
             with closing(sqlite3.connect(path)) as copy:
-                ours.backup(copy)
+                try:
+                    ours.backup(copy)
+                except sqlite3.Error as error:
+                    raise StoreUnavailable(f"the store cannot be copied to {path.parent}: {error}") from None
 
     def after_fork(self) -> None:
         """In a child process: forget the parent's connections without touching them, and open our own."""
@@ -185,8 +188,10 @@ def begin(connection: Connection, *, write: bool) -> None:
     """Start a transaction on a connection whose durability has been checked."""
     if connection.dialect.name != "sqlite":
         raise ConfigurationError("only SQLite is supported yet")
-    if not write:
-        return  # reading changes nothing: not even the journal of a file that is not ours
+    if not write:  # changes nothing, not even the journal of a file that is not ours; all that is read is of one moment
+        if not _in_transaction(connection):
+            connection.exec_driver_sql("BEGIN")
+        return
     if _in_transaction(connection):  # the caller's engine begins by itself
         require_durable(connection)
         return

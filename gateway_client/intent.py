@@ -181,7 +181,7 @@ def _check(name: str, value: str, length_max: int, problem_of: Callable[[str], s
     if type(value) is not str:  # exactly: a str enum is written as its member's name by some formatters, not its value
         raise InvalidInput(name, f"must be text, not {type(value).__name__}")
     if not value or value.isspace():
-        raise InvalidInput(name, "must not be empty: Stripe would treat it as not given")
+        raise InvalidInput(name, "must not be empty")
     if len(value) > length_max:
         raise InvalidInput(name, f"must have at most {length_max} characters, not {len(value)}")
     if contains_card_number(value):

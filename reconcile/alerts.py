@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gateway_client.charge import age, iso
+from gateway_client.finding import Code
 
 KEY_ENDS_SOON = timedelta(hours=2)  # time enough to run `resume`, and to find out why nobody has
 
@@ -81,7 +82,7 @@ def _key_ends_soon(facts: Facts, limits: Limits) -> Iterator[Alert]:
     if group is not None:
         message = (
             f"{group.count} in doubt whose key's life ends soon, the first {group.intent_id} in "
-            f"{age(group.since - facts.now)}: run `paycli resume` before"
+            f"{age(group.since - facts.now)}: run `paycli resume` before then"
         )
         yield Alert("key_ends_soon", group.count, group.since, group.intent_id, message)
 
@@ -103,8 +104,18 @@ def _not_reconciled(facts: Facts, limits: Limits) -> Iterator[Alert]:
 def _critical_findings(facts: Facts, limits: Limits) -> Iterator[Alert]:
     """Money is wrong on one side, and nobody has settled it."""
     for group in facts.critical:
-        message = f"{group.count} {group.what} open, the oldest {group.intent_id}: see `paycli findings`"
+        what = _CRITICAL.get(group.what, group.what)
+        message = (
+            f"{group.count} {what}, the oldest {group.intent_id}, found {age(facts.now - group.since)} ago: see "
+            "`paycli findings`"
+        )
         yield Alert(group.what, group.count, group.since, group.intent_id, message)
+
+
+_CRITICAL: dict[str, str] = {
+    Code.MISSING_AT_PROVIDER.value: "succeeded here, and the provider has no such charge",
+    Code.DUPLICATE_CHARGE.value: "charged more than once",
+}
 
 
 RULES: tuple[Callable[[Facts, Limits], Iterator[Alert]], ...] = (

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from gateway_client import Client, InvalidInput, store
 from gateway_client.db import Database
-from gateway_client.errors import ChargeOnceError
+from gateway_client.errors import ChargeOnceError, StoreUnavailable
 from gateway_client.flow.effects import DatabaseEffect, Effect, Now, T
 from reconcile import store as run_store
 from reconcile.effects import OpenedRun, OpenRun, Progress, RunEffect
@@ -49,13 +49,20 @@ def run(
     window_of(day, tz, client.perform(Now()) + CLOCKS_APART_MAX)  # before anything is asked
     if not dry_run:
         return _Job(client, None, on_progress).run(day, tz)
-    with tempfile.TemporaryDirectory(prefix="paycli-dry-run-") as folder:
+    with _folder() as folder:
         copy = client.copy_store(Path(folder) / "store.db")
         try:
             copy.transact(run_store.forget_unfinished)
             return _Job(client, copy, on_progress).run(day, tz)
         finally:
             copy.close()
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="paycli-dry-run-")
+    except OSError as error:
+        raise StoreUnavailable(f"a dry run needs room for a copy of the store: {error.strerror}") from None
 
 
 class _Job:

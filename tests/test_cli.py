@@ -251,7 +251,7 @@ def test_interrupted(shell: World) -> None:
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=20)
     assert (child.returncode, out) == (3, "")
-    assert err.startswith("interrupted; a charge that was begun is on disk: run `paycli resume`")
+    assert err.startswith("interrupted; what was begun is on disk: run this command again")
     shell.sandbox.clock.advance(3)
     assert shell.paycli("resume").code == 0
     assert shell.sandbox.succeeded() == {"order_42": 1}

@@ -39,14 +39,14 @@ def test_help_loads_nothing_heavy() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
     assert run.stdout.splitlines()[-1] == "[]"
-    commands = "init charge resume cancel show pending sandbox states demo".split()
+    commands = "init charge resume cancel show pending reconcile findings resolve alerts sandbox states demo".split()
     listed = [line.split()[0] for line in run.stdout.partition("Commands:\n")[2].splitlines()[: len(commands)]]
     assert listed == commands
 
 
 def test_no_option_takes_a_key(shell: World) -> None:
     """No command has an option for a secret: an argument list is world-readable."""
-    for command in "init charge resume cancel show pending sandbox states demo".split():
+    for command in "init charge resume cancel show pending reconcile findings resolve alerts sandbox states demo".split():
         text = shell.paycli(command, "--help").out.lower()
         assert "--api-key" not in text
         assert "--key" not in text

@@ -160,7 +160,8 @@ def test_a_damaged_page_stops_before_a_send(tmp_path: Path) -> None:
             said.append((name, "its file is damaged" in str(error), posts(shop.sandbox)))
     # An intent without a finding is known as such by the index alone; one with a finding would be read, and refused.
     assert said == [(name, True, 1) for name, _, _ in said]
-    assert unread == {"paycli_findings", "sqlite_autoindex_paycli_findings_1"}
+    of_the_night = {name for name in unread if "paycli_run" in name}
+    assert unread - of_the_night == {"paycli_findings", "sqlite_autoindex_paycli_findings_1"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

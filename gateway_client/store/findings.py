@@ -89,7 +89,8 @@ def close_finding(session: Session, finding_id: str, who: str, because: str, now
 
     Raises UnknownFinding.
     """
-    row = run(session, select(findings).where(findings.c.id == finding_id).with_for_update()).mappings().first()
+    query = select(findings).where(findings.c.id == finding_id).with_for_update()
+    row = run(session, query).mappings().first() if finding_id.isascii() else None  # what is no text no database takes
     if row is None:
         raise UnknownFinding(f"there is no finding {finding_id} in this store; `paycli findings` lists them")
     if row["closed_at"] is not None:

@@ -8,17 +8,19 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from gateway_client.finding import CRITICAL
+from gateway_client.flow.lookup import EVER
 from gateway_client.state import PENDING, SENDABLE
-from gateway_client.store.rows import charges, findings, run
+from gateway_client.store.rows import charges, findings, run, store
 from reconcile.alerts import KEY_ENDS_SOON, Facts, Group, Limits
 from reconcile.store.runs import last_complete_at
 
 
 def read_facts(session: Session, now: datetime, limits: Limits, key_life: timedelta) -> Facts:
-    """What the rules look at, as it is now."""
+    """What the rules look at, as it is now; a clock that is behind what the store has seen is not believed."""
+    now = max(now, run(session, select(store.c.latest_seen_at)).scalar() or now)
     return Facts(
         now=now,
-        pending_too_long=_pending_too_long(session, now - limits.pending),
+        pending_too_long=_pending_too_long(session, now - min(limits.pending, now - EVER)),
         keys_ending=_keys_ending(session, now, key_life),
         reconciled_at=last_complete_at(session),
         critical=_critical(session),
@@ -48,7 +50,8 @@ def _keys_ending(session: Session, now: datetime, key_life: timedelta) -> Group 
     row = run(session, select(func.count(), func.min(first)).where(soon)).one()
     if not row[0]:
         return None
-    oldest = run(session, select(charges.c.intent_id, first).where(soon).order_by(first).limit(1)).mappings().one()
+    query = select(charges.c.intent_id, first).where(soon).order_by(first, charges.c.intent_id).limit(1)
+    oldest = run(session, query).mappings().one()
     return Group("in doubt", row[0], oldest["first_sent_at"] + key_life, oldest["intent_id"])
 
 

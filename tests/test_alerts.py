@@ -1,0 +1,343 @@
+"""When somebody is woken: each cause at its threshold, to the second. How it is told: `test_cli_alerts.py`."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, event
+
+import reconcile.alerts
+from gateway_client import State, Stripe
+from gateway_client.db import Database
+from gateway_client.finding import CRITICAL, Code
+from gateway_client.state import PENDING
+from gateway_client.store import rows
+from reconcile.alerts import Alert, Facts, Group, Limits, alerts
+from reconcile.store.alerts import read_facts
+from tests.kit import START, Killed
+from tests.nightly import Night, night
+
+HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
+LIMITS = Limits(24 * HOUR, 26 * HOUR)
+KEY_LIFE = Stripe.profile.key_life
+_NEVER = "no reconciliation was ever completed: run `paycli reconcile --date yesterday`, and every night"
+NEVER = Alert("not_reconciled", 1, None, None, _NEVER)
+FINAL = tuple(state for state in State if state.final)
+
+
+@pytest.fixture
+def world() -> Iterator[Night]:
+    with night() as made:
+        yield made
+
+
+def facts_of(world: Night, now: datetime | None = None, limits: Limits = LIMITS) -> tuple[Facts, int]:
+    """The facts at a time (None: now) as `paycli alerts` reads them, and how many statements that took."""
+    engine = create_engine(f"sqlite:///{world.path}")
+    asked: list[object] = []
+    event.listen(engine, "before_cursor_execute", lambda *call: asked.append(call))
+    try:
+        at = now or world.clock.now
+        facts = Database(engine).transact(lambda session: read_facts(session, at, limits, KEY_LIFE), write=False)
+    finally:
+        engine.dispose()
+    return facts, len(asked)
+
+
+def fired(world: Night, now: datetime | None = None, limits: Limits = LIMITS) -> dict[str, Alert]:
+    """What fires, by cause; each cause has one line."""
+    found = alerts(facts_of(world, now, limits)[0], limits)
+    by_cause = {alert.cause: alert for alert in found}
+    assert len(by_cause) == len(found)
+    return by_cause
+
+
+def causes(world: Night, now: datetime | None = None, limits: Limits = LIMITS) -> set[str]:
+    """The causes that fire, but for the reconciliation that never was."""
+    return set(fired(world, now, limits)) - {"not_reconciled"}
+
+
+def stored(moment: datetime) -> str:
+    """A time as SQLite keeps it."""
+    return f"{moment:%Y-%m-%d %H:%M:%S.%f}"
+
+
+def plant(world: Night, intent_id: str, state: State, created_at: datetime, **more: datetime | str | None) -> None:
+    """A row of attempt 1 as it may be found in a store."""
+    row: dict[str, Any] = dict.fromkeys("payment_method body body_sha256 api_version".split(), "")
+    row |= {"intent_id": intent_id, "attempt": 1, "state": state, "idempotency_key": f"key of {intent_id}"}
+    row |= {"amount": 2000, "currency": "usd", "created_at": created_at, **more}
+    values = [stored(value) if isinstance(value, datetime) else value for value in row.values()]
+    world.sql(f"INSERT INTO pending_charges ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", values)
+
+
+def plant_finding(world: Night, code: Code, intent_id: str, found_at: datetime) -> None:
+    """An open finding."""
+    world.open_finding(intent_id)
+    world.sql(
+        "UPDATE paycli_findings SET code = ?, id = ?, found_at = ? WHERE intent_id = ? AND code = 'status_mismatch'",
+        (code, f"{code}-{intent_id}", stored(found_at), intent_id),
+    )
+
+
+def test_an_empty_store_was_never_reconciled(world: Night) -> None:
+    """A store with nothing in it fires exactly one alert: that nobody has ever reconciled it."""
+    assert tuple(fired(world).values()) == (NEVER,)
+
+
+def test_a_rule_that_never_fires_changes_nothing(world: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adding a rule adds its alerts and touches no other."""
+    plant(world, "order_1", State.UNKNOWN, START - 48 * HOUR)
+    facts, _ = facts_of(world)
+    before = alerts(facts, LIMITS)
+    monkeypatch.setattr(reconcile.alerts, "RULES", (lambda facts, limits: iter(()), *reconcile.alerts.RULES))
+    assert alerts(facts, LIMITS) == before
+    assert len(before) == 2
+
+
+def test_json_fields_in_their_order() -> None:
+    """An alert is one object with five fields, in this order; a time is ISO 8601 in UTC, or null."""
+    alert = Alert("pending_unknown", 2, START, "order_1", "in words")
+    assert list(alert.as_json().items()) == [
+        ("cause", "pending_unknown"),
+        ("count", 2),
+        ("since", "2026-11-20T12:00:00.000Z"),
+        ("intent_id", "order_1"),
+        ("message", "in words"),
+    ]
+    assert list(NEVER.as_json().values())[:4] == ["not_reconciled", 1, None, None]
+
+
+@pytest.mark.parametrize("state", PENDING)
+@pytest.mark.parametrize(("passed", "fires"), [(24 * HOUR, False), (24 * HOUR + SECOND, True)])
+def test_pending_too_long(world: Night, state: State, passed: timedelta, fires: bool) -> None:
+    """Every pending state fires once its row is older than the limit, and not before, to the second (L3, F57)."""
+    plant(world, "order_1", state, START)
+    assert causes(world, START + passed) == ({f"pending_{state}"} if fires else set())
+
+
+@pytest.mark.parametrize("state", FINAL)
+def test_what_is_final_is_never_pending(world: Night, state: State) -> None:
+    """A final charge wakes nobody, however old."""
+    plant(world, "order_1", state, START - 9999 * HOUR, first_sent_at=START - 22 * HOUR)
+    assert causes(world) == set()
+
+
+def test_one_line_for_each_state(world: Night) -> None:
+    """Charges of one state are one line: how many, and the oldest of them by name, the first one of a tie."""
+    rows = [(State.UNKNOWN, 30), (State.UNKNOWN, 50), (State.UNKNOWN, 50), (State.UNKNOWN, 23), (State.CONFLICT, 25)]
+    for number, (state, hours) in enumerate(rows):
+        plant(world, f"order_{number}", state, START - hours * HOUR)
+    conflict = "1 conflict for more than 1d 0h, the oldest order_4 for 1d 1h: see `paycli pending`"
+    unknown = "3 unknown for more than 1d 0h, the oldest order_1 for 2d 2h: see `paycli pending`"
+    assert list(fired(world).values()) == [
+        Alert("pending_conflict", 1, START - 25 * HOUR, "order_4", conflict),
+        Alert("pending_unknown", 3, START - 50 * HOUR, "order_1", unknown),
+        NEVER,
+    ]
+
+
+def test_it_clears_by_itself(world: Night) -> None:
+    """An alert about a pending charge is gone as soon as `resume` or the nightly run has finished it."""
+    world.doubt("order_1")
+    world.clock.advance(hours=24, seconds=1)
+    assert causes(world) == {"pending_unknown"}
+    assert world.run(START.date()).repaired == 1
+    assert fired(world) == {}
+
+
+@pytest.mark.parametrize(
+    ("after_first_send", "left"),
+    [
+        (timedelta(0), None),
+        (21 * HOUR - SECOND, None),
+        (21 * HOUR, "2h 0m"),
+        (22 * HOUR + 15 * SECOND, "59m 45s"),
+        (23 * HOUR - SECOND, "1s"),
+        (23 * HOUR, None),
+        (30 * HOUR, None),
+    ],
+)
+def test_key_ends_soon(world: Night, after_first_send: timedelta, left: str | None) -> None:
+    """In the last two hours of its key's life a charge in doubt is named, with the time left; not before, not after."""
+    world.doubt("order_1", "lost_request")
+    found = fired(world, START + after_first_send, Limits(99 * HOUR, 99 * HOUR))
+    message = f"1 in doubt whose key's life ends soon, the first order_1 in {left}: run `paycli resume` before then"
+    expected = Alert("key_ends_soon", 1, START + KEY_LIFE, "order_1", message)
+    assert found == {"not_reconciled": NEVER} | ({} if left is None else {"key_ends_soon": expected})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "closed_at = first_sent_at",
+        "provider_intent_id = 'pi_1'",
+        *(f"state = '{state}'" for state in (*FINAL, State.PROCESSING, State.REQUIRES_ACTION, State.CONFLICT)),
+        "state = 'prepared', first_sent_at = NULL",
+    ],
+)
+def test_keys_that_nothing_waits_for(world: Night, change: str) -> None:
+    """What is closed, known to the provider, final, never sent, or never sent again has no key to hurry for."""
+    world.doubt("order_1", "lost_request")
+    world.clock.advance(hours=22)
+    assert causes(world) == {"key_ends_soon"}
+    world.sql(f"UPDATE pending_charges SET {change}")
+    assert causes(world) == set()
+
+
+@pytest.mark.parametrize(
+    ("passed", "said"),
+    [(26 * HOUR - SECOND, None), (26 * HOUR, None), (26 * HOUR + SECOND, "1d 2h"), (99 * HOUR, "4d 3h")],
+)
+def test_last_reconciliation_too_old(world: Night, passed: timedelta, said: str | None) -> None:
+    """Once the last complete run is older than the limit it is told, to the second: a dead job cannot (F128, F149)."""
+    assert world.run().complete
+    message = (
+        f"the last complete reconciliation ended {said} ago, more than 1d 2h: run `paycli reconcile --date yesterday`, "
+        "and see why it did not run"
+    )
+    expected = Alert("not_reconciled", 1, START, None, message)
+    assert fired(world, START + passed) == ({} if said is None else {"not_reconciled": expected})
+
+
+@pytest.mark.parametrize("attempted", ["incomplete", "killed", "given up", "dry"])
+def test_only_a_complete_run_counts(world: Night, attempted: str) -> None:
+    """A run that could not read everything, was killed or given up, and a dry run, do not quiet it (F122)."""
+    world.pay("order_1")
+    if attempted == "killed":
+        world.kill_at("GET", "/v1/charges")
+        with pytest.raises(Killed):
+            world.run()
+    elif attempted == "dry":
+        assert world.run(dry_run=True).complete
+    else:
+        world.answer(503, on=("GET", "/v1/charges"), times=99)
+        assert not world.run().complete
+    if attempted == "given up":
+        world.clock.advance(hours=24)
+        assert not world.run(START.date()).complete
+        assert world.sql("SELECT complete, ended_at IS NULL FROM paycli_runs ORDER BY started_at") == [(0, 0), (0, 1)]
+    assert fired(world) == {"not_reconciled": NEVER}
+    world.hooks.clear()
+    assert world.run().complete
+    assert fired(world) == {}
+
+
+@pytest.mark.parametrize("code", Code)
+def test_critical_findings(world: Night, code: Code) -> None:
+    """Money that is wrong on one side fires at once and for ever; other findings wait for somebody to look (F65)."""
+    plant_finding(world, code, "order_1", START)
+    plant_finding(world, code, "order_2", START + SECOND)
+    what = {
+        Code.MISSING_AT_PROVIDER: "succeeded here, and the provider has no such charge",
+        Code.DUPLICATE_CHARGE: "charged more than once",
+    }
+    assert set(what) == CRITICAL
+    for now, ago in ((START + SECOND, "1s"), (START + 9999 * HOUR, "416d 15h")):
+        message = f"2 {what.get(code)}, the oldest order_1, found {ago} ago: see `paycli findings`"
+        expected = {code.value: Alert(code, 2, START, "order_1", message)} if code in CRITICAL else {}
+        assert fired(world, now) == {"not_reconciled": NEVER} | expected
+
+
+def test_critical_until_a_person_closes_it(world: Night) -> None:
+    """It fires night after night, whatever runs in between, until each of its findings is closed."""
+    world.pay("order_1")
+    world.sandbox.remove(world.row("order_1")["provider_charge_id"])
+    for _ in range(3):
+        world.run(START.date())
+        assert set(fired(world)) == {"missing_at_provider"}
+        world.clock.advance(hours=24)
+    world.sql("UPDATE paycli_findings SET closed_at = ?, closed_by = 'ann@desk'", ("2026-11-23 12:00:00.000000",))
+    world.run(START.date())
+    assert fired(world) == {}
+
+
+def test_ten_thousand_rows_cost_as_many_statements_as_one(world: Night) -> None:
+    """However many charges are pending, the same few statements are asked, and the figures are right (L3)."""
+    plant(world, "order_00001", State.UNKNOWN, START - 30 * HOUR, first_sent_at=START - 22 * HOUR)
+    _, few = facts_of(world)
+    row = world.row("order_00001")
+    names, marks = ", ".join(row), ", ".join("?" * len(row))
+    copies = [
+        tuple((row | {"intent_id": f"order_{number:05}", "idempotency_key": f"key_{number}"}).values())
+        for number in range(2, 10_001)
+    ]
+    with sqlite3.connect(world.path) as connection:
+        connection.executemany(f"INSERT INTO pending_charges ({names}) VALUES ({marks})", copies)
+    connection.close()
+    facts, many = facts_of(world)
+    assert (many, many < 20) == (few, True)
+    assert facts.pending_too_long == (Group("unknown", 10_000, START - 30 * HOUR, "order_00001"),)
+    assert facts.keys_ending is not None
+    assert (facts.keys_ending.count, facts.keys_ending.since) == (10_000, START + HOUR)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_figures_are_those_of_every_row(world: Night, seed: int) -> None:
+    """Of hundreds of random rows, what fires is what reading them one by one says."""
+    chance = random.Random(seed)
+    old: list[tuple[State, datetime, str]] = []
+    ending: list[tuple[datetime, str]] = []
+    for number in range(150):
+        state, created = chance.choice(list(State)), START - chance.randrange(60 * 3600) * SECOND
+        sent = None if chance.random() < 0.2 or state is State.PREPARED else created + chance.randrange(3600) * SECOND
+        closed, intent = sent if chance.random() < 0.2 else None, chance.choice([None, None, None, "pi_1"])
+        name = f"order_{number}"
+        plant(world, name, state, created, first_sent_at=sent, closed_at=closed, provider_intent_id=intent)
+        if state in PENDING and START - created > 24 * HOUR:
+            old.append((state, created, name))
+        in_doubt = state in (State.SENDING, State.UNKNOWN) and not closed and not intent
+        if sent is not None and in_doubt and timedelta(0) < sent + KEY_LIFE - START <= 2 * HOUR:
+            ending.append((sent + KEY_LIFE, name))
+    found, _ = facts_of(world)
+    by_state = Counter(state for state, _, _ in old)
+    firsts = {state: min((at, name) for each, at, name in old if each is state) for state in by_state}
+    assert found.pending_too_long == tuple(
+        Group(state, by_state[state], *firsts[state]) for state in sorted(by_state, key=str)
+    )
+    assert found.keys_ending == (Group("in doubt", len(ending), *min(ending)) if ending else None)
+
+
+def test_our_clock_is_behind(world: Night) -> None:
+    """Times that lie ahead of our clock neither crash it nor show a negative age (F150)."""
+    world.doubt("order_1", "lost_request")
+    world.run()
+    plant_finding(world, Code.DUPLICATE_CHARGE, "order_2", START)
+    for back in (SECOND, HOUR, 9999 * HOUR):
+        found = fired(world, START - back)
+        assert {cause: (alert.count, alert.since) for cause, alert in found.items()} == {"duplicate_charge": (1, START)}
+    group = Group("unknown", 1, START + HOUR, "order_1")
+    ahead = Facts(START, (group,), Group("in doubt", 1, START - HOUR, "order_1"), START + HOUR, (group,))
+    messages = [alert.message for alert in alerts(ahead, Limits(-9 * HOUR, timedelta(0)))]
+    assert ["-" in message.replace("--date", "") for message in messages] == [False, False, False]
+
+
+@pytest.mark.parametrize("days", [1_000_000, 999_999_999])
+def test_a_limit_beyond_the_calendar(world: Night, days: int) -> None:
+    """A limit that reaches back before the first year fires for nothing that is pending."""
+    plant(world, "order_1", State.UNKNOWN, START - 48 * HOUR)
+    assert causes(world, limits=Limits(timedelta(days=days), timedelta(days=days))) == set()
+
+
+def test_a_charge_that_is_settled_meanwhile(world: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another process settles between two statements crashes nothing: the figures are of one moment (F140)."""
+    plant(world, "order_1", State.UNKNOWN, START - 48 * HOUR, first_sent_at=START - 22 * HOUR)
+    plant_finding(world, Code.DUPLICATE_CHARGE, "order_1", START)
+    everything = {"pending_unknown", "key_ends_soon", "duplicate_charge"}
+    assert causes(world) == everything
+    ask = rows.run
+
+    def interrupted(*arguments: Any) -> Any:
+        result = ask(*arguments)
+        world.sql("UPDATE pending_charges SET state = 'succeeded'")
+        world.sql("UPDATE paycli_findings SET closed_at = found_at")
+        return result
+
+    monkeypatch.setattr("reconcile.store.alerts.run", interrupted)
+    assert causes(world) in (everything, set())
