@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class Conflict:
     reason: str
     provider_intent_id: str | None = None
     provider_charge_id: str | None = None
+    differs: Literal["amount", "currency"] | None = None  # when it is ours, but for this
 
 
 Outcome = (

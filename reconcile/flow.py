@@ -14,7 +14,7 @@ from gateway_client.charge import Charge
 from gateway_client.errors import ProviderUnavailable
 from gateway_client.flow.asking import Setup, bind_flow, meet, question
 from gateway_client.flow.effects import Flow, Now, ProveAbsent, ReadPending, Settle, Wait
-from gateway_client.flow.lookup import read_lists
+from gateway_client.flow.lookup import Cycle, read_lists
 from gateway_client.gateways.base import Item, Missing
 from gateway_client.outcome import Answer, CouldNotAsk
 from reconcile import match
@@ -45,6 +45,7 @@ from reconcile.window import window_of
 STALE_AFTER = timedelta(hours=24)
 IN_FLIGHT = timedelta(minutes=15)  # a send this young may still be answered: its own process records it
 ASKS_MAX = 6  # tries of one question: the night is long
+UNANSWERED_IN_A_ROW_MAX = 3  # objects that nobody tells of: then it is the provider, not one object
 PENDING_PAGE_ROWS_MAX = 100
 LOOKED_UP_AT_ONCE_MAX = 2000  # charges in memory that share one reading of the provider's lists
 
@@ -62,8 +63,8 @@ def reconcile_flow(setup: Setup, day: date, tz: str, holder: Holder) -> Flow[Ope
     # What follows rests on having read everything, and asks on: not with a provider that has stopped answering.
     if why is None:
         why = yield from _finish_pending(setup, run)
-    if why is None:
-        why = yield from _ask_for_unseen(setup, run)
+        unseen = yield from _ask_for_unseen(setup, run)
+        why = why or unseen
     yield from _flag_sets(run)
     yield from EndRun(run, why)
     return run
@@ -87,13 +88,14 @@ def _read_list(setup: Setup, run: OpenedRun, number: int, after: str | None) -> 
     gateway, path = setup.gateway, setup.gateway.lists[number]
     window = run.window
     last_second = window.end - timedelta(seconds=1)  # `created` is in whole seconds, and the provider's bound is closed
-    begun_again, stuck, cycle = after is None, 0, _Cycle()
+    begun_again, stuck, cycle = False, 0, Cycle()
     while True:
         request = gateway.list_request(path, window.start, last_second, after)
         page = yield from question(setup, request, lambda reply: gateway.read_page(path, reply), ASKS_MAX)
         if isinstance(page, CouldNotAsk):
-            if page.refused and not begun_again:
-                after, begun_again = None, True  # the object that the cursor names is gone: repeats are dropped
+            if page.refused and after is not None and not begun_again:
+                # The object that the cursor names is gone: repeats are dropped.
+                after, begun_again, stuck, cycle = None, True, 0, Cycle()
                 continue
             return page.reason
         if any(not item.object_id for item in page.items):
@@ -112,22 +114,6 @@ def _read_list(setup: Setup, run: OpenedRun, number: int, after: str | None) -> 
         if stands_still and pause is not None:
             yield from Wait(*pause)
         after = cursor
-
-
-class _Cycle:
-    """Whether cursors go round in a circle, in the memory of one (Brent)."""
-
-    def __init__(self) -> None:
-        self._mark: str | None = None
-        self._steps, self._power = 0, 1
-
-    def closed_by(self, cursor: str | None) -> bool:
-        if cursor == self._mark:
-            return True
-        self._steps += 1
-        if self._steps == self._power:
-            self._mark, self._steps, self._power = cursor, 0, self._power * 2
-        return False
 
 
 def _inside(item: Item, run: OpenedRun) -> bool:
@@ -155,11 +141,11 @@ def _agree(setup: Setup, run: OpenedRun, pair: Pair) -> Flow[None]:
         charge = yield from Import(run, pair.intent_id, pair.attempt, missing, setup.gateway.api_version)
         if charge is None:
             return
-    elif not charge.final:
+    if not charge.final:
         proof = match.evidence(charge, pair.items, judge)
         if proof is not None:
             charge = yield from _repair(setup, run, charge, Answer(proof))
-    found = tuple(match.disagreements(charge, pair.items, judge))
+    found = tuple(match.disagreements(charge, pair.items, judge, run.started_at))
     if found:
         yield from Flag(run, found)
 
@@ -179,20 +165,22 @@ def _finish_pending(setup: Setup, run: OpenedRun) -> Flow[str | None]:
     now = yield from Now()
     why: str | None = None
     waiting: list[Charge] = []
-    cursor = None
+    cursor, unanswered = None, 0
     while page := (yield from ReadPending(cursor, PENDING_PAGE_ROWS_MAX)):
         for charge in page:
             if charge.provider_intent_id is not None:
-                why = yield from _ask_for_intent(setup, run, charge)
+                failed = yield from _ask_for_intent(setup, run, charge)
+                why, unanswered = why or failed, 0 if failed is None else unanswered + 1
             elif charge.last_sent_at is not None and now - charge.last_sent_at >= IN_FLIGHT:
                 waiting.append(charge)
             if len(waiting) == LOOKED_UP_AT_ONCE_MAX:
-                why = yield from _look_up(setup, run, waiting)
-                waiting = []
-            if why is not None:
+                failed = yield from _look_up(setup, run, waiting)
+                why, waiting = why or failed, []
+            if unanswered == UNANSWERED_IN_A_ROW_MAX:
                 return why
         cursor = (page[-1].created_at, page[-1].intent_id, page[-1].attempt)
-    return (yield from _look_up(setup, run, waiting)) if waiting else None
+    failed = (yield from _look_up(setup, run, waiting)) if waiting else None
+    return why or failed
 
 
 def _ask_for_intent(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | None]:
@@ -200,8 +188,11 @@ def _ask_for_intent(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | 
     request = gateway.retrieve_request(charge.provider_intent_id or "")
     answer = yield from question(setup, request, lambda reply: gateway.read_intent(reply, charge), ASKS_MAX)
     if isinstance(answer, CouldNotAsk):
-        # Refused in the provider's own words: asking again will not help, and the charge stays as it is.
-        return None if answer.refused else answer.reason
+        # The provider's own word that there is none: asking again will not help, and the charge stays as it is.
+        denied = answer.refused and answer.status == 404
+        return None if denied else f"intent {charge.provider_intent_id}: {answer.reason}"
+    if getattr(answer.outcome, "provider_intent_id", None) not in (None, charge.provider_intent_id):
+        return f"intent {charge.provider_intent_id}: the provider answered with another one"
     yield from _repair(setup, run, charge, answer)
     return None
 
@@ -224,13 +215,15 @@ def _look_up(setup: Setup, run: OpenedRun, waiting: list[Charge]) -> Flow[str | 
 def _ask_for_unseen(setup: Setup, run: OpenedRun) -> Flow[str | None]:
     """Successes of ours that no list has shown, each asked for by its id; why that stopped, or None."""
     after: AttemptKey | None = None
+    why, unanswered = None, 0
     while page := (yield from ReadUnseen(run, after)):
         for charge in page:
-            why = yield from _ask_for_charge(setup, run, charge)
-            if why is not None:
+            failed = yield from _ask_for_charge(setup, run, charge)
+            why, unanswered = why or failed, 0 if failed is None else unanswered + 1
+            if unanswered == UNANSWERED_IN_A_ROW_MAX:
                 return why
         after = (page[-1].intent_id, page[-1].attempt)
-    return None
+    return why
 
 
 def _ask_for_charge(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | None]:
@@ -249,7 +242,7 @@ def _ask_for_charge(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | 
         return f"charge {charge_id}: the provider answered with another one"
     item = replace(item, key=charge.idempotency_key)  # ours by its id, whatever became of its metadata
     yield from KeepItem(run, item, charge.intent_id, charge.attempt)
-    found = tuple(match.disagreements(charge, (item,), gateway.judge))
+    found = tuple(match.disagreements(charge, (item,), gateway.judge, run.started_at))
     if found:
         yield from Flag(run, found)
     return None

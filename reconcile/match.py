@@ -164,8 +164,11 @@ CHECKS: tuple[Callable[[Charge, tuple[Item, ...], Judge], Found | None], ...] = 
 )
 
 
-def disagreements(charge: Charge, items: tuple[Item, ...], judge: Judge) -> Iterator[Found]:
+def disagreements(charge: Charge, items: tuple[Item, ...], judge: Judge, begun_at: datetime) -> Iterator[Found]:
     """What a person must look at, of one attempt."""
+    if charge.settled_at is not None and charge.settled_at >= begun_at:
+        # It may have ended since it was listed: that it was still open then contradicts nothing.
+        items = tuple(item for item in items if not isinstance(_outcome(item, charge, judge), Processing))
     for check in CHECKS:
         found = check(charge, items, judge)
         if found is not None:
@@ -200,6 +203,21 @@ def recovered(before: State, charge: Charge) -> Found:
         if charge.state is State.ABSENT
         else f"{charge.state} {charge.provider_charge_id or ''}".strip(),
         f"attempt {charge.attempt} was {before}, it is {charge.state}.",
+    )
+
+
+def numbers_differ(charge: Charge, outcome: Outcome) -> Found | None:
+    """An answer that is ours, but for its amount or its currency; None when that is not what it says."""
+    if not isinstance(outcome, Conflict) or outcome.differs is None:
+        return None
+    return Found(
+        Code.AMOUNT_MISMATCH if outcome.differs == "amount" else Code.CURRENCY_MISMATCH,
+        charge.intent_id,
+        charge.attempt,
+        outcome.provider_charge_id,
+        here(charge),
+        f"{outcome.reason} {outcome.provider_charge_id or ''}".rstrip(),
+        f"attempt {charge.attempt}: {outcome.reason}.",
     )
 
 

@@ -111,6 +111,23 @@ class _Reading:
         )
 
 
+class Cycle:
+    """Whether cursors go round in a circle, in the memory of one (Brent)."""
+
+    def __init__(self) -> None:
+        self._mark: str | None = None
+        self._steps, self._power = 0, 1
+
+    def closed_by(self, cursor: str | None) -> bool:
+        """True when the cursors have come round to this one again; at the latest in their third round."""
+        if cursor == self._mark:
+            return True
+        self._steps += 1
+        if self._steps == self._power:
+            self._mark, self._steps, self._power = cursor, 0, self._power * 2
+        return False
+
+
 def _read_list(
     setup: Setup, path: str, reading: _Reading, pages_max: int | None, after_page: Effect[None] | None
 ) -> Flow[None]:
@@ -118,20 +135,21 @@ def _read_list(
     gateway = setup.gateway
     after: str | None = None
     read_back_to: datetime | None = None
+    cycle = Cycle()
     for _ in range(pages_max) if pages_max is not None else count():
         request = gateway.list_request(path, reading.created_from, reading.created_to, after)
         page = yield from question(setup, request, lambda reply: gateway.read_page(path, reply))
         if isinstance(page, CouldNotAsk):
-            return reading.stopped(page.reason, read_back_to, could_not_ask=True)
+            return reading.stopped(f"{path}: {page.reason}", read_back_to, could_not_ask=True)
         reading.add(page)
         if after_page is not None:
             yield from after_page
         if not page.has_more or reading.all_found:
             return None
-        if page.last_id in (None, after):
-            return reading.stopped("the provider's list does not advance", read_back_to, could_not_ask=True)
+        if page.last_id in (None, after) or cycle.closed_by(page.last_id):
+            return reading.stopped(f"{path}: the provider's list does not advance", read_back_to, could_not_ask=True)
         after, read_back_to = page.last_id, page.read_back_to
-    why = f"more than {pages_max} pages; the nightly run reads further"
+    why = f"{path}: more than {pages_max} pages; the nightly run reads further"
     return reading.stopped(why, read_back_to, could_not_ask=False)
 
 

@@ -90,6 +90,9 @@ class Account:
     account: str | None
 
 
+AMOUNT_MAX = 2**53  # no amount reaches it (Stripe's have at most 12 digits), and every database can hold it
+
+
 class Kind(StrEnum):
     """What an object of the provider is: the intent to charge, or one try to carry it out."""
 

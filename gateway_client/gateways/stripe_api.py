@@ -258,10 +258,10 @@ class StripeApi:
         if intent is None:
             return Declined(words, None, id_of(error.charge))
         item = intent_item(intent)
-        mismatch = self._mismatch(item, charge)
-        if mismatch:
-            return Conflict(mismatch, usable_id(intent.id))
-        if isinstance(self.judge(item, charge), Succeeded | Processing):
+        judged = self.judge(item, charge)
+        if isinstance(judged, Conflict):
+            return replace(judged, provider_charge_id=None)
+        if isinstance(judged, Succeeded | Processing):
             return Unknown(f"declined ({words}), but its intent is {safe_word(intent.status)}", usable_id(intent.id))
         return Declined(words, usable_id(intent.id), id_of(error.charge) or id_of(intent.latest_charge))
 
@@ -270,20 +270,23 @@ class StripeApi:
         if not item.object_id:
             return Unknown(f"a {item.kind} without a usable id")
         mismatch = self._mismatch(item, charge)
-        if mismatch:
-            return Conflict(mismatch, item.provider_intent_id, item.provider_charge_id)
+        if mismatch is not None:
+            return mismatch
         return _intent_outcome(item, charge) if item.kind is Kind.INTENT else _listed_charge_outcome(item)
 
-    def _mismatch(self, item: Item, charge: Charge) -> str | None:
+    def _mismatch(self, item: Item, charge: Charge) -> Conflict | None:
         """How an object differs from what we asked for, or None."""
-        if item.key != charge.idempotency_key:
-            return "the answer carries another key than ours in its metadata"
-        if item.amount != charge.amount:
-            return f"the answer's amount is {item.amount}, ours is {charge.amount}"
-        if item.currency != charge.currency:
-            return f"the answer's currency is {item.currency}, ours is {charge.currency}"
+        ids = item.provider_intent_id, item.provider_charge_id
+        # Metadata can be stripped by hand; an intent that we know by its id stays ours.
+        stripped = not item.named and None is not charge.provider_intent_id == item.provider_intent_id
+        if item.key != charge.idempotency_key and not stripped:
+            return Conflict("the answer carries another key than ours in its metadata", *ids)
         if item.live is not None and item.live is not self._livemode:
-            return "the answer is of the other mode (live or test)"
+            return Conflict("the answer is of the other mode (live or test)", *ids)
+        if item.amount != charge.amount:
+            return Conflict(f"the answer's amount is {item.amount}, ours is {charge.amount}", *ids, "amount")
+        if item.currency != charge.currency:
+            return Conflict(f"the answer's currency is {item.currency}, ours is {charge.currency}", *ids, "currency")
         return None
 
 
@@ -292,7 +295,8 @@ def _intent_outcome(item: Item, charge: Charge) -> Outcome:  # noqa: PLR0911 - o
     match item.status:
         case "succeeded":
             if item.amount_received is not None and item.amount_received != charge.amount:
-                return Conflict(f"received {item.amount_received}, asked {charge.amount}", intent_id, charge_id)
+                words = f"received {item.amount_received}, asked {charge.amount}"
+                return Conflict(words, intent_id, charge_id, "amount")
             return Succeeded(intent_id, charge_id)
         case "processing":
             return Processing("the provider is processing it", intent_id, charge_id)

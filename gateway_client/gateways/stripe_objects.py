@@ -12,13 +12,13 @@ from typing import TypeVar
 
 import msgspec
 
-from gateway_client.gateways.base import Item, Kind, NoReply, Reply
+from gateway_client.gateways.base import AMOUNT_MAX, Item, Kind, NoReply, Reply
 from gateway_client.outcome import Answer, Cause, CouldNotAsk, NotExecuted, Outcome, Unknown
 
 T = TypeVar("T")
 
-AMOUNT_MAX = 2**53  # no amount reaches it (Stripe's have at most 12 digits), and a database can hold it
 _ATTEMPT = re.compile("[1-9][0-9]{0,8}", re.ASCII)
+_ID = re.compile("[A-Za-z0-9_.:/+=~-]{1,255}")
 _MOVED = frozenset({"succeeded", "processing", "requires_capture", "pending"})
 
 
@@ -152,9 +152,8 @@ def retry_after_s(text: str | None, now: datetime | None) -> float | None:
 
 
 def usable_id(text: str | None) -> str | None:
-    """A provider's id as it may be stored and shown: printable, bounded; None when it is not."""
-    usable = text is not None and 0 < len(text) <= 255 and text.isascii() and text.isprintable() and " " not in text
-    return text if usable else None
+    """A provider's id as it may be stored and shown: bounded, and no markup in any terminal or page; else None."""
+    return text if text is not None and _ID.fullmatch(text) else None
 
 
 def id_of(found: str | ExpandedObject | None) -> str | None:

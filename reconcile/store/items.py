@@ -43,7 +43,8 @@ def _ours(item: Item, binding: Binding) -> AttemptKey | None:
         check_intent_id(item.intent_id)
     except InvalidInput:
         return None
-    ours = item.key == binding.key("charge", item.intent_id, item.attempt)
+    of_this_mode = item.live is None or item.live is (binding.mode == "live")
+    ours = of_this_mode and item.key == binding.key("charge", item.intent_id, item.attempt)
     return (item.intent_id, item.attempt) if ours else None
 
 

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from gateway_client.charge import Charge
 from gateway_client.finding import Action
 from gateway_client.flow.effects import Settle
-from gateway_client.outcome import Succeeded
+from gateway_client.gateways.base import AMOUNT_MAX
+from gateway_client.outcome import Processing, Succeeded
 from gateway_client.state import PENDING, State, event_of, next_state
 from gateway_client.store.findings import record_finding
 from gateway_client.store.gate import close
@@ -32,16 +33,26 @@ _NO_RESULT = (State.UNKNOWN, State.CONFLICT)
 def repair(session: Session, effect: Repair, now: datetime) -> Charge:
     """Settle by evidence. What another process has settled meanwhile is not a repair of ours."""
     by = effect.by
-    before = locked(session, by.intent_id, by.attempt).state
+    record = locked(session, by.intent_id, by.attempt)
+    before = record.state
+    if before.final and isinstance(by, Settle) and isinstance(by.answer.outcome, Processing):
+        return record.charge()  # it has ended since it was listed or asked for
     charge = settle(session, by, now) if isinstance(by, Settle) else prove_absent(session, by, now)
     if charge.state is not before and charge.state not in _NO_RESULT:
         record_finding(session, match.recovered(before, charge), Action.REPAIRED, now, effect.run.run_id)
+    differs = match.numbers_differ(charge, by.answer.outcome) if isinstance(by, Settle) else None
+    if differs is not None:
+        record_finding(session, differs, Action.FLAGGED, now, effect.run.run_id)
     return charge
 
 
 def import_charge(session: Session, effect: Import, now: datetime) -> Charge | None:
     """Write the row that is missing, in the state that the provider's evidence gives it (never sent from here)."""
     found, item = effect.importable, effect.importable.item
+    mine = select(charges).where(charges.c.intent_id == effect.intent_id, charges.c.attempt == effect.attempt)
+    written = run(session, mine).mappings().first()
+    if written is not None:
+        return with_sends(session, written).charge()  # by its own process, since the pair was read
     state = next_state(State.PREPARED, event_of(found.outcome, in_doubt=False, saves_declines=True))
     why_not = _why_not(session, effect, state)
     if why_not == _TAKEN and isinstance(found.outcome, Succeeded) and _succeeded(session, effect.intent_id):
@@ -84,7 +95,7 @@ _TAKEN = "another attempt of the intent is in its place, so its row could not be
 
 def _why_not(session: Session, effect: Import, state: State) -> str | None:
     item = effect.importable.item
-    if item.amount is None or item.amount <= 0 or item.currency is None:
+    if item.amount is None or not 0 < item.amount < AMOUNT_MAX or item.currency is None:
         return "its amount or currency is none, so its row could not be imported"
     live = select(charges.c.attempt).where(
         charges.c.intent_id == effect.intent_id, charges.c.state.in_((*PENDING, State.SUCCEEDED))

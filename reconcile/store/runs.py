@@ -191,7 +191,7 @@ def read_result(session: Session, run_id: str, *, dry_run: bool) -> RunResult:
         local_charges=row["local_charges"],
         matched=row["matched"],
         repaired=sum(one.action is Action.REPAIRED for one in found),
-        flagged=sum(one.action is Action.FLAGGED for one in found),
+        flagged=sum(one.action is Action.FLAGGED and one.open for one in found),
         foreign=row["foreign"],
         open_findings=int(open_findings.scalar_one()),
         news=int(news.scalar_one()),
