@@ -119,6 +119,13 @@ class CloseOver(OfRun[int]):
 
 
 @dataclass(frozen=True)
+class ReadUnfinished(OfRun[tuple[Charge, ...]]):
+    """What is pending, of any age; a conflict that was matched in this run is for a person."""
+
+    after: AttemptKey | None
+
+
+@dataclass(frozen=True)
 class ReadUnseen(OfRun[tuple[Charge, ...]]):
     """Successes of ours that the lists should hold, or that stand beside another success there, and do not hold."""
 

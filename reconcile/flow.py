@@ -13,10 +13,10 @@ from typing import cast
 from gateway_client.charge import Charge
 from gateway_client.errors import ProviderUnavailable
 from gateway_client.flow.asking import Setup, bind_flow, meet, question
-from gateway_client.flow.effects import Flow, Now, ProveAbsent, ReadPending, Settle, Wait
+from gateway_client.flow.effects import Flow, Now, ProveAbsent, Settle, Wait
 from gateway_client.flow.lookup import Cycle, read_lists
 from gateway_client.gateways.base import Item, Missing
-from gateway_client.outcome import Answer, CouldNotAsk
+from gateway_client.outcome import Answer, CouldNotAsk, Processing, RequiresAction, Unknown
 from reconcile import match
 from reconcile.effects import (
     Adopt,
@@ -34,6 +34,7 @@ from reconcile.effects import (
     OpenRun,
     Progress,
     ReadPairs,
+    ReadUnfinished,
     ReadUnseen,
     Renew,
     Repair,
@@ -42,11 +43,12 @@ from reconcile.effects import (
 from reconcile.match import Pair
 from reconcile.window import window_of
 
+_UNDER_WAY = (Processing, RequiresAction, Unknown)
+
 STALE_AFTER = timedelta(hours=24)
 IN_FLIGHT = timedelta(minutes=15)  # a send this young may still be answered: its own process records it
 ASKS_MAX = 6  # tries of one question: the night is long
 UNANSWERED_IN_A_ROW_MAX = 3  # objects that nobody tells of: then it is the provider, not one object
-PENDING_PAGE_ROWS_MAX = 100
 LOOKED_UP_AT_ONCE_MAX = 2000  # charges in memory that share one reading of the provider's lists
 
 
@@ -143,7 +145,9 @@ def _agree(setup: Setup, run: OpenedRun, pair: Pair) -> Flow[None]:
             return
     if not charge.final:
         proof = match.evidence(charge, pair.items, judge)
-        if proof is not None:
+        # What is under way is asked for by its intent, later and once: its charge would say the same in other words.
+        told_later = charge.provider_intent_id is not None and isinstance(proof, _UNDER_WAY)
+        if proof is not None and not told_later:
             charge = yield from _repair(setup, run, charge, Answer(proof))
     found = tuple(match.disagreements(charge, pair.items, judge, run.started_at))
     if found:
@@ -165,8 +169,9 @@ def _finish_pending(setup: Setup, run: OpenedRun) -> Flow[str | None]:
     now = yield from Now()
     why: str | None = None
     waiting: list[Charge] = []
-    cursor, unanswered = None, 0
-    while page := (yield from ReadPending(cursor, PENDING_PAGE_ROWS_MAX)):
+    unanswered = 0
+    cursor: AttemptKey | None = None
+    while page := (yield from ReadUnfinished(run, cursor)):
         for charge in page:
             if charge.provider_intent_id is not None:
                 failed = yield from _ask_for_intent(setup, run, charge)
@@ -178,7 +183,7 @@ def _finish_pending(setup: Setup, run: OpenedRun) -> Flow[str | None]:
                 why, waiting = why or failed, []
             if unanswered == UNANSWERED_IN_A_ROW_MAX:
                 return why
-        cursor = (page[-1].created_at, page[-1].intent_id, page[-1].attempt)
+        cursor = (page[-1].intent_id, page[-1].attempt)
     failed = (yield from _look_up(setup, run, waiting)) if waiting else None
     return why or failed
 
@@ -254,8 +259,13 @@ def _ask_for_success(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str |
     request = gateway.retrieve_request(charge.provider_intent_id or "")
     answer = yield from question(setup, request, lambda reply: gateway.read_intent(reply, charge), ASKS_MAX)
     if isinstance(answer, CouldNotAsk):
+        if answer.refused and answer.status == 404:
+            yield from Flag(run, (match.missing_at_provider(charge),))
+            return None
         return f"intent {charge.provider_intent_id}: {answer.reason}"
-    yield from _repair(setup, run, charge, answer)  # a contradiction becomes a finding
+    found = match.denied(charge, answer.outcome)
+    if found is not None:
+        yield from Flag(run, (found,))
     return None
 
 

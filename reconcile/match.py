@@ -68,8 +68,8 @@ def importable(pair: Pair, judge: Judge, now: datetime) -> Importable:
     # A charge names the money that moved; its intent only what was asked for.
     best = min(found, key=lambda one: (_rank(one.outcome), one.item.kind is Kind.INTENT))
     failed = next((item for item in pair.items if item.kind is Kind.CHARGE and item.status == "failed"), None)
-    if isinstance(best.outcome, Unknown) and failed is not None:
-        return Importable(failed, _declined(failed))  # its intent is of another day
+    if isinstance(best.outcome, Unknown | Canceled) and failed is not None:
+        return Importable(failed, _declined(failed))  # its intent is of another day, or was cancelled afterwards
     return best
 
 
@@ -130,21 +130,36 @@ def _currency_differs(charge: Charge, items: tuple[Item, ...], judge: Judge) -> 
 
 
 def _status_differs(charge: Charge, items: tuple[Item, ...], judge: Judge) -> Found | None:
-    """Both are final, and the results differ; the numbers are another check's."""
+    """Ours is final, and the provider says otherwise; the numbers are another check's."""
     if not charge.final:
         return None
     alike = [replace(item, amount=charge.amount, amount_received=None, currency=charge.currency) for item in items]
-    proofs = [(item, _outcome(item, charge, judge)) for item in alike]
-    own = next((item for item in items if item.object_id == charge.provider_charge_id), None)
+    proofs = [(item, _said(item, charge, judge)) for item in alike]
+    # Of a charge that did not succeed its intent knows more: a voided authorization, a second try.
+    telling = {item.object_id for item, proof in proofs if item.kind is Kind.INTENT and not isinstance(proof, Unknown)}
+    proofs = [
+        (item, proof)
+        for item, proof in proofs
+        if item.kind is Kind.INTENT or isinstance(proof, Succeeded) or item.provider_intent_id not in telling
+    ]
     if charge.state is State.SUCCEEDED:
+        own = next((item for item in items if item.object_id == charge.provider_charge_id), None)
         if own is not None:
-            return _status(charge, own) if own.status == "failed" else None
+            return None if own.status == "succeeded" and own.captured is not False else _status(charge, own)
         if any(isinstance(proof, Succeeded) for _, proof in proofs):
             return None  # another success is a duplicate, or our charge is of another day: both are looked at apart
-    for item, proof in proofs:
-        if contradicts(charge.state, proof):
-            return _status(charge, item)
-    return None
+    return next((_status(charge, item) for item, proof in proofs if against(charge.state, proof)), None)
+
+
+def against(state: State, proof: Outcome) -> bool:
+    """Does the provider say otherwise? What has succeeded here cannot be processed there."""
+    return contradicts(state, proof) or (state is State.SUCCEEDED and isinstance(proof, Processing))
+
+
+def _said(item: Item, charge: Charge, judge: Judge) -> Outcome:
+    proof = judge(item, charge)
+    tried = isinstance(proof, Unknown) and item.status == "failed" and charge.state is not State.SUCCEEDED
+    return _declined(item) if tried else proof  # beside a success, a failed try of another hour says nothing
 
 
 def _status(charge: Charge, item: Item) -> Found:
@@ -179,7 +194,7 @@ def disagreements(charge: Charge, items: tuple[Item, ...], judge: Judge, begun_a
 
 
 def missing_at_provider(charge: Charge) -> Found:
-    """We say succeeded, and the provider says that there is no such charge."""
+    """We say succeeded, and the provider says that there is no such charge, or no such intent."""
     return Found(
         Code.MISSING_AT_PROVIDER,
         charge.intent_id,
@@ -187,7 +202,8 @@ def missing_at_provider(charge: Charge) -> Found:
         charge.provider_charge_id,
         here(charge),
         "nothing (404)",
-        f"attempt {charge.attempt} succeeded here, the provider has no charge {charge.provider_charge_id}.",
+        f"attempt {charge.attempt} succeeded here, the provider has no "
+        f"{charge.provider_charge_id or charge.provider_intent_id}.",
     )
 
 
@@ -203,6 +219,22 @@ def recovered(before: State, charge: Charge) -> Found:
         if charge.state is State.ABSENT
         else f"{charge.state} {charge.provider_charge_id or ''}".strip(),
         f"attempt {charge.attempt} was {before}, it is {charge.state}.",
+    )
+
+
+def denied(charge: Charge, outcome: Outcome) -> Found | None:
+    """What an answer about a final charge says against it; None when it does not."""
+    if not against(charge.state, outcome):
+        return None
+    said, charge_id = NAMES[type(outcome)], getattr(outcome, "provider_charge_id", None)
+    return Found(
+        Code.STATUS_MISMATCH,
+        charge.intent_id,
+        charge.attempt,
+        charge_id,
+        here(charge),
+        f"{said} {charge_id or ''}".rstrip(),
+        f"attempt {charge.attempt} is {charge.state} here, the provider says {said}.",
     )
 
 

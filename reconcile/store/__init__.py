@@ -25,6 +25,7 @@ from reconcile.effects import (
     OfRun,
     OpenRun,
     ReadPairs,
+    ReadUnfinished,
     ReadUnseen,
     Renew,
     Repair,
@@ -32,7 +33,7 @@ from reconcile.effects import (
     SavePage,
 )
 from reconcile.store.findings import close_stale, flag, flag_duplicates, flag_stale
-from reconcile.store.items import adopt, keep_item, read_pairs, read_unseen, save_page
+from reconcile.store.items import adopt, keep_item, read_pairs, read_unfinished, read_unseen, save_page
 from reconcile.store.repairs import close_over, import_charge, repair
 from reconcile.store.runs import end_run, forget_unfinished, hold, last_complete_at, open_run, read_result, release
 
@@ -56,6 +57,7 @@ _WORK: dict[type[RunEffect[Any]], Callable[[Session, Any, datetime], object]] = 
     Import: import_charge,
     Flag: flag,
     CloseOver: close_over,
+    ReadUnfinished: read_unfinished,
     ReadUnseen: read_unseen,
     KeepItem: keep_item,
     FlagDuplicates: flag_duplicates,

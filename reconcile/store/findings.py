@@ -9,6 +9,7 @@ from sqlalchemy import and_, func, literal, or_, select, union, update
 from sqlalchemy.orm import Session
 
 from gateway_client.finding import Action, Code
+from gateway_client.gateways.base import Kind
 from gateway_client.state import PENDING, State
 from gateway_client.store.findings import record_finding, run_findings
 from gateway_client.store.rows import charges, findings, run, snapshots
@@ -57,6 +58,11 @@ def flag_duplicates(session: Session, effect: FlagDuplicates, now: datetime) -> 
 
 def _successes(run_id: str) -> Any:
     """Every success that the run has seen, and those of ours that it has not found missing."""
+    failed = select(items.c.object_id).where(
+        items.c.run_id == run_id,
+        items.c.kind == Kind.CHARGE,
+        or_(items.c.status != "succeeded", items.c.captured.is_(False)),
+    )
     theirs = select(
         items.c.intent_id,
         items.c.attempt,
@@ -67,8 +73,8 @@ def _successes(run_id: str) -> Any:
         items.c.run_id == run_id,
         items.c.intent_id.is_not(None),
         items.c.status == "succeeded",
-        or_(items.c.captured.is_(None), items.c.captured),
         items.c.provider_charge_id.is_not(None),
+        items.c.provider_charge_id.not_in(failed),
     )
     missing = select(findings.c.provider_charge_id).where(
         findings.c.code == Code.MISSING_AT_PROVIDER,
@@ -87,6 +93,7 @@ def _successes(run_id: str) -> Any:
         charges.c.state == State.SUCCEEDED,
         charges.c.provider_charge_id.is_not(None),
         charges.c.provider_charge_id.not_in(missing),
+        charges.c.provider_charge_id.not_in(failed),
         charges.c.intent_id.in_(listed),
     )
     return union(theirs, ours)

@@ -10,11 +10,13 @@ from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
 from gateway_client.errors import InvalidInput
+from gateway_client.finding import Code
 from gateway_client.gateways.base import Binding, Item, Kind
 from gateway_client.intent import check_intent_id
-from gateway_client.state import State
-from gateway_client.store.rows import Row, charges, run, snapshots
-from reconcile.effects import Adopt, AttemptKey, KeepItem, ReadPairs, ReadUnseen, SavePage
+from gateway_client.state import PENDING, State
+from gateway_client.store.findings import run_findings
+from gateway_client.store.rows import Row, charges, findings, run, snapshots
+from reconcile.effects import Adopt, AttemptKey, KeepItem, ReadPairs, ReadUnfinished, ReadUnseen, SavePage
 from reconcile.match import Pair
 from reconcile.store.runs import items, of_window, runs
 
@@ -93,6 +95,16 @@ def adopt(session: Session, effect: Adopt, now: datetime) -> None:
             items.c.intent_id: select(charges.c.intent_id).where(one).scalar_subquery(),
         }
         run(session, update(items).where(strange, exists().where(ours == theirs)).values(values))
+    # A charge also belongs where its intent does, whoever of the two still carries our metadata.
+    intents = items.alias()
+    of_charge = and_(
+        intents.c.run_id == effect.run.run_id,
+        intents.c.object_id == items.c.provider_intent_id,
+        intents.c.intent_id.is_not(None),
+    )
+    strange = and_(items.c.run_id == effect.run.run_id, items.c.intent_id.is_(None), items.c.kind == Kind.CHARGE)
+    values = {name: select(intents.c[name]).where(of_charge).scalar_subquery() for name in ("attempt", "intent_id")}
+    run(session, update(items).where(strange, exists().where(of_charge)).values(values))
 
 
 def read_pairs(session: Session, effect: ReadPairs, now: datetime) -> tuple[Pair, ...]:
@@ -148,6 +160,26 @@ def _item(row: Row, binding: Binding, charge: Charge | None) -> Item:
         attempt=attempt,
         key=binding.key("charge", intent_id, attempt) if charge is None else charge.idempotency_key,
     )
+
+
+def read_unfinished(session: Session, effect: ReadUnfinished, now: datetime) -> tuple[Charge, ...]:
+    """What is pending, but for conflicts whose numbers were seen to differ in this run: asking settles none."""
+    differ = exists().where(
+        run_findings.c.run_id == effect.run.run_id,
+        run_findings.c.finding_id == findings.c.id,
+        findings.c.code.in_((Code.AMOUNT_MISMATCH, Code.CURRENCY_MISMATCH)),
+        findings.c.intent_id == charges.c.intent_id,
+        findings.c.attempt == charges.c.attempt,
+    )
+    query = (
+        select(charges)
+        .where(charges.c.state.in_(PENDING), or_(charges.c.state != State.CONFLICT, ~differ))
+        .order_by(charges.c.intent_id, charges.c.attempt)
+        .limit(PAGE_ROWS_MAX)
+    )
+    if effect.after is not None:
+        query = query.where(_after(charges, effect.after))
+    return snapshots(session, run(session, query).mappings())
 
 
 def read_unseen(session: Session, effect: ReadUnseen, now: datetime) -> tuple[Charge, ...]:
