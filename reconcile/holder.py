@@ -37,7 +37,7 @@ def _is_dead(name: str) -> bool:
     if int(pid) == os.getpid() and began == _began(os.getpid()):
         return name not in _active
     now = _began(int(pid))
-    return now is None if began == "None" else str(now) != began
+    return now is None or ("?" not in (now, began) and now != began)
 
 
 def _began(pid: int) -> str | None:
