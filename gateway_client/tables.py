@@ -81,6 +81,7 @@ class PendingCharge(Base, table=True):
         Index("pending_charges_by_provider_charge", "provider_charge_id"),
         Index("pending_charges_by_provider_intent", "provider_intent_id"),
         Index("pending_charges_by_first_send", "first_sent_at"),
+        Index("pending_charges_by_settling", "settled_at"),
     )
 
     intent_id: str = Field(primary_key=True, max_length=128)
@@ -109,6 +110,7 @@ class Send(Base, table=True):
     __tablename__ = "paycli_sends"
     __table_args__ = (
         ForeignKeyConstraint(["intent_id", "attempt"], ["pending_charges.intent_id", "pending_charges.attempt"]),
+        Index("paycli_sends_by_time", "begun_at"),
     )
 
     intent_id: str = Field(primary_key=True)
@@ -149,6 +151,7 @@ class Finding(Base, table=True):
     """One disagreement between us and the provider. While it is open, nothing is sent for its intent. Never deleted."""
 
     __tablename__ = "paycli_findings"
+    __table_args__ = (Index("paycli_findings_open", "closed_at", "code"),)
 
     id: str = Field(primary_key=True)
     code: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, func, insert, or_, select, tuple_, update
+from sqlalchemy import and_, delete, exists, func, insert, or_, select, union, update
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
@@ -13,7 +13,7 @@ from gateway_client.errors import InvalidInput
 from gateway_client.finding import Code
 from gateway_client.gateways.base import Binding, Item, Kind
 from gateway_client.intent import check_intent_id
-from gateway_client.state import PENDING, State
+from gateway_client.state import PENDING, REFUSED, State
 from gateway_client.store.findings import run_findings
 from gateway_client.store.rows import Row, charges, findings, run, snapshots
 from reconcile.effects import Adopt, AttemptKey, KeepItem, ReadPairs, ReadUnfinished, ReadUnseen, SavePage
@@ -118,14 +118,15 @@ def read_pairs(session: Session, effect: ReadPairs, now: datetime) -> tuple[Pair
     keys: list[AttemptKey] = [(row["intent_id"], row["attempt"]) for row in rows_of_keys]
     if not keys:
         return ()
-    mine = select(charges).where(tuple_(charges.c.intent_id, charges.c.attempt).in_(keys))
+    mine = select(charges).where(charges.c.intent_id.in_({intent_id for intent_id, _ in keys}))
     rows = {(charge.intent_id, charge.attempt): charge for charge in snapshots(session, run(session, mine).mappings())}
     found: dict[AttemptKey, list[Item]] = {key: [] for key in keys}
     last = keys[-1]
     theirs = select(items).where(
         items.c.run_id == run_id,
         items.c.intent_id.is_not(None),
-        or_(items.c.intent_id < last[0], and_(items.c.intent_id == last[0], items.c.attempt <= last[1])),
+        items.c.intent_id <= last[0],
+        or_(items.c.intent_id < last[0], items.c.attempt <= last[1]),
     )
     if effect.after is not None:
         theirs = theirs.where(_after(items, effect.after))
@@ -184,17 +185,21 @@ def read_unfinished(session: Session, effect: ReadUnfinished, now: datetime) -> 
 
 def read_unseen(session: Session, effect: ReadUnseen, now: datetime) -> tuple[Charge, ...]:
     """Successes of ours whose charge was not listed: they should have been, or another success stands beside them."""
-    run_id = effect.run.run_id
+    run_id, of_intent = effect.run.run_id, items.c.intent_id == charges.c.intent_id
     listed = exists().where(items.c.run_id == run_id, items.c.object_id == charges.c.provider_charge_id)
-    other = exists().where(
-        items.c.run_id == run_id,
-        items.c.intent_id == charges.c.intent_id,
-        items.c.status == "succeeded",
-        func.coalesce(items.c.provider_charge_id, "") != charges.c.provider_charge_id,
+    beside = (
+        select(charges.c.idempotency_key)
+        .select_from(items.join(charges, of_intent))
+        .where(
+            items.c.run_id == run_id,
+            items.c.status == "succeeded",
+            func.coalesce(items.c.provider_charge_id, "") != charges.c.provider_charge_id,
+        )
     )
+    expected = union(*of_window(effect.run.window), beside)
     query = (
         select(charges)
-        .where(charges.c.state == State.SUCCEEDED, ~listed, or_(of_window(effect.run.window), other))
+        .where(charges.c.idempotency_key.in_(expected), charges.c.state.not_in((*PENDING, *REFUSED)), ~listed)
         .order_by(charges.c.intent_id, charges.c.attempt)
         .limit(PAGE_ROWS_MAX)
     )
@@ -204,5 +209,7 @@ def read_unseen(session: Session, effect: ReadUnseen, now: datetime) -> tuple[Ch
 
 
 def _after(which: Any, key: AttemptKey) -> Any:
+    """Rows after a key, in the order of intent and attempt; the first condition is for the index."""
     intent_id, attempt = key
-    return or_(which.c.intent_id > intent_id, and_(which.c.intent_id == intent_id, which.c.attempt > attempt))
+    later = or_(which.c.intent_id > intent_id, which.c.attempt > attempt)
+    return and_(which.c.intent_id >= intent_id, later)
