@@ -143,9 +143,10 @@ def _status_differs(charge: Charge, items: tuple[Item, ...], judge: Judge) -> Fo
         if item.kind is Kind.INTENT or isinstance(proof, Succeeded) or item.provider_intent_id not in telling
     ]
     if charge.state is State.SUCCEEDED:
-        own = next((item for item in items if item.object_id == charge.provider_charge_id), None)
+        own = next((item for item in alike if item.object_id == charge.provider_charge_id), None)
         if own is not None:
-            return None if own.status == "succeeded" and own.captured is not False else _status(charge, own)
+            otherwise = own.status == "failed" or isinstance(judge(own, charge), Processing)
+            return _status(charge, own) if otherwise else None
         if any(isinstance(proof, Succeeded) for _, proof in proofs):
             return None  # another success is a duplicate, or our charge is of another day: both are looked at apart
     return next((_status(charge, item) for item, proof in proofs if against(charge.state, proof)), None)

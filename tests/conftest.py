@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytest.register_assert_rewrite("tests.nightly_cases")  # its asserts tell what differs, as those of the tests do
+
 
 def _is_local(address: object) -> bool:
     """A Unix socket's path, or a host that is loopback."""

@@ -55,7 +55,7 @@ def import_charge(session: Session, effect: Import, now: datetime) -> Charge | N
         return with_sends(session, written).charge()  # by its own process, since the pair was read
     state = next_state(State.PREPARED, event_of(found.outcome, in_doubt=False, saves_declines=True))
     why_not = _why_not(session, effect, state)
-    if why_not == _TAKEN and isinstance(found.outcome, Succeeded) and _succeeded(session, effect.intent_id):
+    if why_not == _TAKEN and isinstance(found.outcome, Succeeded) and State.SUCCEEDED in _states(session, effect):
         return None  # a second success: that is another finding
     became = why_not or f"its row is imported as {state}"
     seen = match.missing_locally(effect.intent_id, effect.attempt, found, became)
@@ -97,17 +97,15 @@ def _why_not(session: Session, effect: Import, state: State) -> str | None:
     item = effect.importable.item
     if item.amount is None or not 0 < item.amount < AMOUNT_MAX or item.currency is None:
         return "its amount or currency is none, so its row could not be imported"
-    live = select(charges.c.attempt).where(
-        charges.c.intent_id == effect.intent_id, charges.c.state.in_((*PENDING, State.SUCCEEDED))
-    )
-    if not state.refused and run(session, live).first() is not None:
+    if not state.refused and not all(other.refused for other in _states(session, effect)):
         return _TAKEN
     return None
 
 
-def _succeeded(session: Session, intent_id: str) -> bool:
-    query = select(charges.c.attempt).where(charges.c.intent_id == intent_id, charges.c.state == State.SUCCEEDED)
-    return run(session, query).first() is not None
+def _states(session: Session, effect: Import) -> list[State]:
+    """The states of the other attempts of the intent."""
+    query = select(charges.c.state).where(charges.c.intent_id == effect.intent_id)
+    return [State(state) for state in run(session, query).scalars()]
 
 
 def close_over(session: Session, effect: CloseOver, now: datetime) -> int:

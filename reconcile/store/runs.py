@@ -157,12 +157,13 @@ def of_window(window: Window) -> tuple[Select[str], ...]:
     Three ranges of three indexes: a store that is years old must not be read from its beginning.
     """
     key, first = charges.c.idempotency_key, charges.c.first_sent_at
+    before = func.coalesce(first, window.start) < window.start  # no index must look good for this half of the range
     sent = and_(sends.c.intent_id == charges.c.intent_id, sends.c.attempt == charges.c.attempt)
     later = sends.c.begun_at >= window.start
     return (
         select(key).where(first >= window.start, first < window.end),
-        select(key).where(charges.c.settled_at >= window.start, first < window.start),
-        select(key).select_from(sends.join(charges, sent)).where(later, first < window.start),
+        select(key).where(charges.c.settled_at >= window.start, before),
+        select(key).select_from(sends.join(charges, sent)).where(later, before),
     )
 
 
