@@ -78,7 +78,7 @@ class _Job:
         with holding() as holder:
             try:
                 opened = self._client.run(reconcile_flow(self._client.setup, day, tz, holder), self._perform)
-            except Exception:
+            except (Exception, KeyboardInterrupt):
                 self._let_go()
                 raise
         return self._transact(

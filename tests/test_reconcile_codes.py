@@ -123,6 +123,16 @@ def test_told_differently_to_others(dark: Night, who: str) -> None:
     assert states(dark, "a") == "conflict"
 
 
+def test_the_one_we_know_is_not_the_duplicate(dark: Night) -> None:
+    """Of two successes the one that our row names stands, also when it is the younger one."""
+    dark.pay_behind_our_back("a")
+    dark.clock.advance(minutes=1)
+    other = dark.sandbox.charges[0]["id"]
+    own = dark.pay("a").provider_charge_id
+    result = thrice(dark)
+    assert (codes(result), result.findings[0].provider_charge_id == other != own) == ({("duplicate_charge", "a")}, True)
+
+
 def test_earlier_try(dark: Night) -> None:
     """A failed try before the success of the same intent contradicts nothing, though it alone was made today."""
     own = dark.pay("a")

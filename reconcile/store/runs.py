@@ -26,7 +26,7 @@ from reconcile.window import Window
 
 runs, items = table(Run), table(RunItem)
 
-HOLD = timedelta(minutes=5)  # longer than one question with all its tries; every transaction of the run renews it
+HOLD = timedelta(minutes=10)  # longer than one question with all its tries; every transaction of the run renews it
 
 
 def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:

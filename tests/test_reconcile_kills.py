@@ -1,0 +1,205 @@
+"""A nightly run dies before every effect and inside every commit, and is run again.
+
+One prepared ledger holds one of every disagreement. The end must be that of a run which nobody disturbed. Real
+processes: `test_reconcile_processes.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from sqlalchemy import event
+
+import reconcile.job
+import reconcile.store.findings
+import reconcile.store.items
+import reconcile.store.repairs
+from gateway_client import Money, PaymentIntent
+from gateway_client.finding import Code
+from gateway_client.flow.effects import Effect
+from gateway_client.gateways import stripe_api
+from reconcile import RunResult, match
+from reconcile.effects import OpenRun, RunEffect, SavePage
+from tests.kit import USD_20, Killed
+from tests.nightly import Night
+from tests.nightly_stage import Stage, folder, timeless
+
+SMALL = (
+    (stripe_api, "PAGE_ROWS_MAX", 8),
+    (reconcile.store.items, "PAGE_ROWS_MAX", 3),
+    (reconcile.store.findings, "PAGE_ROWS_MAX", 1),
+    (reconcile.store.repairs, "CLOSED_AT_ONCE_MAX", 1),
+)
+"""So that a few rows have many pages."""
+
+# What one undisturbed run finds and does in the ledger that is prepared below.
+REPAIRED = {
+    *(("outcome_recovered", name) for name in ("charged", "declined", "old_charged", "old_absent", "debit")),
+    *(("missing_locally", name) for name in ("imported", "imported_decline")),
+}
+FLAGGED = {
+    *(("amount_mismatch", name) for name in ("amount", "other_amount")),
+    *((f"{name}_mismatch", name) for name in ("currency", "status")),
+    ("missing_at_provider", "gone"),
+    ("duplicate_charge", "twice"),
+    ("stale_pending", "stale"),
+}
+
+
+def prepare(night: Night) -> None:
+    """One of every disagreement, some of them two days old; it is a little after noon."""
+    night.doubt("old_charged")
+    night.doubt("old_absent", "lost_request")
+    night.doubt("settled_today")
+    night.pay("debit", "pm_usBankAccount_success")
+    night.open_client().prepare(PaymentIntent("stale", USD_20, "pm_card_visa"))
+    night.clock.advance(hours=48)
+    night.pay("settled_today")
+    for name in ("agreed", "gone", "twice", "amount", "currency", "status"):
+        night.pay(name)
+    night.open_client().charge(PaymentIntent("stripped", Money(1500, "usd"), "pm_card_visa"))
+    night.doubt("charged")
+    night.doubt("declined", payment_method="pm_card_chargeDeclined")
+    night.doubt("other_amount")
+    night.pay_behind_our_back("imported")
+    night.pay_behind_our_back("twice", attempt=2)
+    night.doubt("imported_decline", payment_method="pm_card_chargeDeclined")
+    for table in ("paycli_events", "paycli_sends", "pending_charges"):
+        night.sql(f"DELETE FROM {table} WHERE intent_id = 'imported_decline'")
+    night.stranger_pays(777)
+    for made in (*night.sandbox.charges, *night.sandbox.payment_intents):
+        match made["metadata"].get("paycli_intent"):
+            case "gone":
+                night.sandbox.remove(made["id"])
+            case "amount" | "other_amount":
+                night.sandbox.change(made["id"], amount=2100)
+            case "currency":
+                night.sandbox.change(made["id"], currency="eur")
+            case "stripped":
+                night.sandbox.change(made["id"], metadata={})
+    night.change("status", status="failed")
+    night.clock.advance(minutes=20)
+    known = night.open_client().find("old_charged")
+    assert known is not None
+    was_stale = match.stale(known)  # found by the night before, and no longer so when this one ends
+    night.sql(
+        "INSERT INTO paycli_findings (id, code, intent_id, attempt, action, here, there, detail, found_at) "
+        "VALUES (?, ?, ?, 1, 'flagged', ?, ?, ?, ?)",
+        (
+            was_stale.id,
+            was_stale.code,
+            "old_charged",
+            was_stale.here,
+            was_stale.there,
+            "",
+            "2026-11-21 12:00:00.000000",
+        ),
+    )
+
+
+class Page(NamedTuple):
+    """One page of one of the provider's lists."""
+
+    path: str
+    after: str | None
+    created_to: str
+
+
+class Mortal(Stage):
+    """A stage on which a life ends at an effect: in its commit when it is a transaction, else before it begins."""
+
+    def __init__(self, where: Path) -> None:
+        super().__init__(where, prepare)
+        self.performed: list[Effect[Any]] = []
+        self.commits = 0
+        self._dies_at: int | None = None
+        event.listen(self._engine, "commit", self._committing)
+
+    def life(self, dies_at: int | None = None) -> RunResult | None:
+        """A new process reconciles today: what it says at its end, or None when it dies on the way."""
+        self._dies_at, self.commits = dies_at, 0
+        self.performed.clear()
+        try:
+            return self.run()
+        except Killed:
+            return None
+
+    def watched(self, effect: Effect[Any], really: Callable[[Effect[Any]], Any]) -> Any:
+        if self._dies_at == len(self.performed) and not isinstance(effect, RunEffect):
+            raise Killed
+        result = really(effect)
+        self.performed.append(effect)
+        return result
+
+    def _committing(self, connection: object) -> None:
+        self.commits += 1
+        if self._dies_at == len(self.performed):
+            raise Killed
+
+    def pages(self) -> list[Page]:
+        """The pages of the window that were asked for, in their order."""
+        begins = ("created[gte]", str(int(self.began.replace(hour=0, minute=0).timestamp())))
+        asked = [(sent.path, dict(sent.params)) for sent in self.sandbox.requests if begins in sent.params]
+        return [Page(path, of.get("starting_after"), of["created[lte]"]) for path, of in asked]
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Mortal]:
+    with folder() as where, Mortal(where) as made, pytest.MonkeyPatch.context() as patch:
+        for owner, name, value in SMALL:
+            patch.setattr(owner, name, value)
+        really = reconcile.job._Job._perform
+        patch.setattr(reconcile.job._Job, "_perform", lambda job, one: made.watched(one, partial(really, job)))
+        yield made
+
+
+def test_undisturbed(stage: Mortal) -> None:
+    """The ledger that is prepared here holds one of every disagreement, and a run finds exactly these."""
+    stage.put_up()
+    result = stage.life()
+    assert result is not None
+    assert {code for code, _ in REPAIRED | FLAGGED} == {*Code}
+    assert {(one.code.value, one.intent_id): one.action.value for one in result.findings} == {
+        **dict.fromkeys(REPAIRED, "repaired"),
+        **dict.fromkeys(FLAGGED, "flagged"),
+    }
+    assert len(result.findings) == len(REPAIRED | FLAGGED)
+    assert (result.provider_charges, result.matched, result.foreign) == (13, 3, 1)
+    assert len(stage.pages()) >= 4
+    # Each effect is one transaction: one commit, and one more to read the result.
+    assert stage.commits == sum(isinstance(effect, RunEffect) for effect in stage.performed) + 1
+
+
+def test_every_effect(stage: Mortal) -> None:
+    """Wherever a run dies, the next one goes on with its window, and ends as if nothing had happened (F08, S18)."""
+    stage.put_up()
+    undisturbed = stage.life()
+    assert undisturbed is not None
+    pages, expected = stage.pages(), timeless(stage.tables(), undisturbed.run_id)
+    effects = [*stage.performed]
+    for point in range(len(effects) + 1):
+        stage.put_up()
+        assert stage.life(point) is None
+        saved = sum(isinstance(effect, SavePage) for effect in stage.performed)
+        opened = any(isinstance(effect, OpenRun) for effect in stage.performed)
+        asked = len(stage.pages())
+        stage.clock.advance(minutes=1)
+        result = stage.life()
+        assert result is not None
+        tables = stage.tables()
+        first = min(tables["paycli_runs"], key=lambda row: str(row["started_at"]))
+        left = timeless(tables, first["run_id"])
+        assert (point, left) == (point, expected)
+        again = 0 if not opened or point == len(effects) else saved
+        assert (point, [page[:2] for page in stage.pages()[asked:]]) == (point, [page[:2] for page in pages[again:]])
+        if opened and point < len(effects):
+            assert (point, len({page.created_to for page in stage.pages()})) == (point, 1)
+            figures = ("repaired", "flagged", "matched", "foreign", "provider_charges", "local_charges", "news")
+            assert {name: getattr(result, name) for name in figures} == {
+                name: getattr(undisturbed, name) for name in figures
+            }
+            assert result.window_end == undisturbed.window_end

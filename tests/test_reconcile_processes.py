@@ -1,0 +1,149 @@
+"""Nightly runs in real processes, on a real file and a real port: ended by SIGKILL, held off, stopped, forked.
+
+Who is forked, and how, is in `reconcile_child.py`; in one process: `test_reconcile_kills.py` and `_holders.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import chain, count, repeat
+
+import pytest
+
+from gateway_client.sandbox.wire import Request
+from tests.reconcile_child import Report
+from tests.reconcile_yard import PAGES, Yard, who_holds, yard
+
+PROCESSES_MAX = 40
+SECONDS_MAX = 20.0
+
+
+@pytest.fixture(scope="module")
+def busy() -> Iterator[Yard]:
+    with yard() as made:
+        yield made
+
+
+# Ended --------------------------------------------------------------------------------------------------------------
+
+
+def ended(busy: Yard, points: Iterator[dict[str, int]]) -> list[Report]:
+    """One process after the other goes on at once, each ended at its own point, until the run has come to its end."""
+    busy.put_up()
+    reports: list[Report] = []
+    while not reports or busy.sql("SELECT ended_at FROM paycli_runs") in ([], [(None,)]):
+        assert len(reports) < PROCESSES_MAX, "no process comes to its end"
+        reports.append(busy.process(**next(points)))
+    assert {report["signal"] for report in reports[:-1]} == {signal.SIGKILL}
+    return reports
+
+
+def test_ended_by_the_provider(busy: Yard) -> None:
+    """Each process is ended when it has kept one page, later ones amid the repairs; the end is the same (F08)."""
+    reports = ended(busy, ({"request": number} for number in chain(repeat(2, PAGES), count(2))))
+    assert len(reports) > PAGES + 4  # some were amid the repairs
+    assert reports[-1]["said"] is not None
+    assert busy.told(reports[-1]["said"]) == busy.undisturbed
+    assert busy.left() == busy.expected
+
+
+def test_ended_in_commits(busy: Yard) -> None:
+    """Processes end themselves in a commit, each in a later one, pages and repairs alike; the end is the same (F08)."""
+    assert len(ended(busy, ({"commit": number} for number in count(2)))) > 12
+    assert busy.left() == busy.expected
+
+
+def test_paycli_is_ended(busy: Yard) -> None:
+    """A `paycli reconcile` that is killed after a page is finished by the next one, which says all of it (F08)."""
+    busy.put_up()
+    assert busy.paycli(request=2)[0] == -signal.SIGKILL
+    code, out, err = busy.paycli()
+    assert (code, err) == (1, "")
+    assert busy.told(json.loads(out)) == busy.undisturbed
+    assert busy.left() == busy.expected
+
+
+# Held off, stopped, forked ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def process_inside_a_page(busy: Yard) -> Iterator[tuple[int, Callable[[], Report]]]:
+    """A process stands in the midst of a page: its number, and what lets it go on, to its end."""
+    busy.put_up()
+    inside, go_on = threading.Event(), threading.Event()
+
+    def asked(request: Request) -> None:
+        if not inside.is_set():
+            inside.set()
+            go_on.wait(SECONDS_MAX)
+
+    busy.door.asked = asked
+    pid = busy.forks.start({"day": str(busy.day)})
+    assert inside.wait(SECONDS_MAX)
+    reports: list[Report] = []
+
+    def rest() -> Report:
+        go_on.set()
+        reports.append(busy.forks.end())
+        return reports[-1]
+
+    try:
+        yield pid, rest
+    finally:
+        if not reports:
+            rest()
+
+
+def test_second_process(busy: Yard) -> None:
+    """`paycli reconcile` beside another process that is at it: exit 3, who it is, and nothing changed (F114)."""
+    with process_inside_a_page(busy) as (pid, rest):
+        before = busy.rows()
+        code, out, err = busy.paycli()
+        assert (code, out, busy.rows()) == (3, "", before)
+        assert who_holds(err.removeprefix("error: ").strip())[:3] == (str(busy.day), "UTC", pid)
+        report = rest()
+    assert report["said"] is not None
+    assert busy.told(report["said"]) == busy.undisturbed
+    assert busy.left() == busy.expected
+
+
+def test_stopped_process(busy: Yard) -> None:
+    """A process that is stopped, taken over and continued says so, and has changed nothing since (F11, F114)."""
+    with process_inside_a_page(busy) as (pid, rest):
+        os.kill(pid, signal.SIGSTOP)  # it waits for us, so it lives
+        try:
+            busy.sql("UPDATE paycli_runs SET held_until = started_at")
+            code, out, _ = busy.paycli()
+            assert (code, busy.told(json.loads(out))) == (1, busy.undisturbed)
+            after = busy.rows()
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        report = rest()
+    assert report["said"] is not None
+    assert (report["said"]["error"], busy.rows()) == ("RunHeld", after)
+    assert busy.left() == busy.expected
+
+
+def test_run_in_a_forked_child(busy: Yard) -> None:
+    """A child forked in the midst of a run is another process: held off from that day, free for others (F15, F114)."""
+    day_before = str(busy.day - timedelta(days=1))
+    for child_day in (str(busy.day), day_before):
+        busy.put_up()
+        pid = busy.forks.start({"day": str(busy.day), "child_day": child_day})
+        report = busy.forks.end()
+        assert report["child"] is not None
+        assert report["said"] is not None
+        if child_day == day_before:
+            assert report["child"]["complete"]
+        else:
+            assert report["child"]["error"] == "RunHeld"
+            assert who_holds(report["child"]["message"])[:3] == (str(busy.day), "UTC", pid)
+            assert busy.left() == busy.expected
+            assert busy.told(report["said"]) == busy.undisturbed
+        assert report["said"]["complete"]
