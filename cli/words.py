@@ -10,13 +10,10 @@ if TYPE_CHECKING:
 
 
 def money(charge: Charge) -> str:
-    """The amount as people write it; a row that holds what we would never send is shown in minor units."""
-    from gateway_client import InvalidInput
+    """The amount as people write it."""
+    from gateway_client.money import shown
 
-    try:
-        return str(charge.money)
-    except InvalidInput:
-        return f"{charge.amount} minor units of {charge.currency.upper()}"
+    return shown(charge.amount, charge.currency)
 
 
 def line(charge: Charge) -> str:

@@ -14,7 +14,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Final
 
 from gateway_client.errors import InvalidInput
-from gateway_client.money import Money
+from gateway_client.money import Money, shown
 
 INTENT_ID_MAX: Final = 128
 PROVIDER_ID_MAX: Final = 255  # Stripe, "Changes that we consider backwards-compatible": ids never exceed 255 characters
@@ -157,7 +157,7 @@ def differences(
     """
     found = []
     if intent.amount.amount != amount:
-        found.append(f"amount was {_shown(amount, currency)}, now {intent.amount}")
+        found.append(f"amount was {shown(amount, currency)}, now {intent.amount}")
     if intent.amount.currency != currency:
         found.append(f"currency was {currency.upper()}, now {intent.amount.currency.upper()}")
     if intent.customer != customer:
@@ -165,13 +165,6 @@ def differences(
     if payment_method is not None and intent.payment_method != payment_method:
         found.append(f"payment method was {payment_method}, now {intent.payment_method}")
     return tuple(found)
-
-
-def _shown(amount: int, currency: str) -> str:
-    try:
-        return str(Money(amount, currency))
-    except InvalidInput:  # an imported row may hold what we would not send; a message must not fail on it
-        return f"{amount} minor units of {currency.upper()}"
 
 
 # Checks of one value: each says what is wrong with it, or "" if nothing is, and never repeats the value.

@@ -112,6 +112,14 @@ class Money:
         return f"{self.decimal} {self.currency.upper()}"
 
 
+def shown(amount: int | None, currency: str | None) -> str:
+    """An amount for people; one that we would never send (an imported row, a provider's answer) in minor units."""
+    try:
+        return str(Money(amount or 0, currency or ""))
+    except InvalidInput:
+        return f"{amount} minor units of {(currency or 'no currency').upper()}"
+
+
 def _checked_currency(currency: str) -> str:
     if type(currency) is not str:
         raise InvalidInput("currency", f'must be an ISO 4217 code such as "usd", not {type(currency).__name__}')

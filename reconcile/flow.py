@@ -17,7 +17,7 @@ from gateway_client.flow.effects import Flow, Now, ProveAbsent, Settle, Wait
 from gateway_client.flow.lookup import Cycle, read_lists
 from gateway_client.gateways.base import Item, Missing
 from gateway_client.outcome import Answer, CouldNotAsk, Processing, RequiresAction, Unknown
-from reconcile import match
+from reconcile import match, words
 from reconcile.effects import (
     Adopt,
     AttemptKey,
@@ -239,7 +239,7 @@ def _ask_for_charge(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | 
     asked = question(setup, request, gateway.read_item, ASKS_MAX)
     item = cast("Item | Missing | CouldNotAsk", (yield from asked))
     if isinstance(item, Missing):
-        yield from Flag(run, (match.missing_at_provider(charge),))
+        yield from Flag(run, (words.missing_at_provider(charge),))
         return None
     if isinstance(item, CouldNotAsk):
         return f"charge {charge_id}: {item.reason}"
@@ -260,12 +260,11 @@ def _ask_for_success(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str |
     answer = yield from question(setup, request, lambda reply: gateway.read_intent(reply, charge), ASKS_MAX)
     if isinstance(answer, CouldNotAsk):
         if answer.refused and answer.status == 404:
-            yield from Flag(run, (match.missing_at_provider(charge),))
+            yield from Flag(run, (words.missing_at_provider(charge),))
             return None
         return f"intent {charge.provider_intent_id}: {answer.reason}"
-    found = match.denied(charge, answer.outcome)
-    if found is not None:
-        yield from Flag(run, (found,))
+    if match.against(charge.state, answer.outcome):
+        yield from Flag(run, (words.denied(charge, answer.outcome),))
     return None
 
 

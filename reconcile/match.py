@@ -10,12 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gateway_client.charge import Charge
-from gateway_client.errors import InvalidInput
 from gateway_client.finding import Code, Found
 from gateway_client.gateways.base import Item, Kind
-from gateway_client.money import Money
 from gateway_client.outcome import (
-    NAMES,
     Canceled,
     Conflict,
     Declined,
@@ -26,6 +23,7 @@ from gateway_client.outcome import (
     Unknown,
 )
 from gateway_client.state import State, contradicts
+from reconcile import words
 
 Judge = Callable[[Item, Charge], Outcome]
 
@@ -117,7 +115,7 @@ def _amount_differs(charge: Charge, items: tuple[Item, ...], judge: Judge) -> Fo
         if theirs == charge.amount and item.status == "succeeded" and item.amount_received is not None:
             theirs = item.amount_received
         if theirs != charge.amount:
-            return _found(Code.AMOUNT_MISMATCH, charge, replace(item, amount=theirs), "the amounts differ")
+            return words.found(Code.AMOUNT_MISMATCH, charge, replace(item, amount=theirs), "the amounts differ")
     return None
 
 
@@ -125,7 +123,7 @@ def _currency_differs(charge: Charge, items: tuple[Item, ...], judge: Judge) -> 
     """Both have it, in different currencies."""
     for item in _charges_first(items):
         if item.currency != charge.currency:
-            return _found(Code.CURRENCY_MISMATCH, charge, item, "the currencies differ")
+            return words.found(Code.CURRENCY_MISMATCH, charge, item, "the currencies differ")
     return None
 
 
@@ -165,7 +163,7 @@ def _said(item: Item, charge: Charge, judge: Judge) -> Outcome:
 
 def _status(charge: Charge, item: Item) -> Found:
     late = charge.state.refused and item.moved
-    return _found(
+    return words.found(
         Code.STATUS_MISMATCH,
         charge,
         item,
@@ -189,146 +187,6 @@ def disagreements(charge: Charge, items: tuple[Item, ...], judge: Judge, begun_a
         found = check(charge, items, judge)
         if found is not None:
             yield found
-
-
-# Findings in words --------------------------------------------------------------------------------------------------
-
-
-def missing_at_provider(charge: Charge) -> Found:
-    """We say succeeded, and the provider says that there is no such charge, or no such intent."""
-    return Found(
-        Code.MISSING_AT_PROVIDER,
-        charge.intent_id,
-        charge.attempt,
-        charge.provider_charge_id,
-        here(charge),
-        "nothing (404)",
-        f"attempt {charge.attempt} succeeded here, the provider has no "
-        f"{charge.provider_charge_id or charge.provider_intent_id}.",
-    )
-
-
-def recovered(before: State, charge: Charge) -> Found:
-    """We were pending, and now we know."""
-    return Found(
-        Code.OUTCOME_RECOVERED,
-        charge.intent_id,
-        charge.attempt,
-        charge.provider_charge_id,
-        f"{before} {money(charge.amount, charge.currency)}",
-        "nothing, proven"
-        if charge.state is State.ABSENT
-        else f"{charge.state} {charge.provider_charge_id or ''}".strip(),
-        f"attempt {charge.attempt} was {before}, it is {charge.state}.",
-    )
-
-
-def denied(charge: Charge, outcome: Outcome) -> Found | None:
-    """What an answer about a final charge says against it; None when it does not."""
-    if not against(charge.state, outcome):
-        return None
-    said, charge_id = NAMES[type(outcome)], getattr(outcome, "provider_charge_id", None)
-    return Found(
-        Code.STATUS_MISMATCH,
-        charge.intent_id,
-        charge.attempt,
-        charge_id,
-        here(charge),
-        f"{said} {charge_id or ''}".rstrip(),
-        f"attempt {charge.attempt} is {charge.state} here, the provider says {said}.",
-    )
-
-
-def numbers_differ(charge: Charge, outcome: Outcome) -> Found | None:
-    """An answer that is ours, but for its amount or its currency; None when that is not what it says."""
-    if not isinstance(outcome, Conflict) or outcome.differs is None:
-        return None
-    return Found(
-        Code.AMOUNT_MISMATCH if outcome.differs == "amount" else Code.CURRENCY_MISMATCH,
-        charge.intent_id,
-        charge.attempt,
-        outcome.provider_charge_id,
-        here(charge),
-        f"{outcome.reason} {outcome.provider_charge_id or ''}".rstrip(),
-        f"attempt {charge.attempt}: {outcome.reason}.",
-    )
-
-
-def missing_locally(intent_id: str, attempt: int, found: Importable, became: str) -> Found:
-    """A charge with our metadata and no row here."""
-    return Found(
-        Code.MISSING_LOCALLY,
-        intent_id,
-        attempt,
-        found.item.provider_charge_id,
-        "no row",
-        there(found.item),
-        f"attempt {attempt} has no row here, the provider says {NAMES[type(found.outcome)]}; {became}.",
-    )
-
-
-def duplicate(intent_id: str, attempt: int, charge_id: str, first: str, mine: bool) -> Found:
-    """More than one success for an intent."""
-    return Found(
-        Code.DUPLICATE_CHARGE,
-        intent_id,
-        attempt,
-        charge_id,
-        f"succeeded {first}" if mine else "no success",
-        f"succeeded {charge_id}" if mine else f"succeeded {first}, {charge_id}",
-        f"the customer was charged again: {charge_id} besides {first}; a refund is up to you.",
-    )
-
-
-def stale(charge: Charge) -> Found:
-    """Pending for too long. Never about one charge of the provider: it may get one while it is stale."""
-    return Found(
-        Code.STALE_PENDING,
-        charge.intent_id,
-        charge.attempt,
-        None,
-        here(charge),
-        "not known",
-        f"attempt {charge.attempt} is {charge.state}: {charge.reason or _NEXT.get(charge.state, 'a person looks')}",
-    )
-
-
-_NEXT = {
-    State.PREPARED: "it was never sent; charge it again or cancel it",
-    State.REQUIRES_ACTION: "the customer has not acted; cancel it or wait",
-    State.PROCESSING: "the provider has not finished it",
-}
-
-
-def here(charge: Charge) -> str:
-    """Our side of a finding, in one line."""
-    return f"{charge.state} {money(charge.amount, charge.currency)} {charge.provider_charge_id or ''}".rstrip()
-
-
-def there(item: Item) -> str:
-    """The provider's side of a finding, in one line."""
-    return f"{item.status} {money(item.amount, item.currency)} {item.provider_charge_id or item.object_id}"
-
-
-def money(amount: int | None, currency: str | None) -> str:
-    """An amount as people write it; one that is none of ours in minor units."""
-    try:
-        return str(Money(amount or 0, currency or ""))
-    except InvalidInput:
-        return f"{amount} minor units of {(currency or 'no currency').upper()}"
-
-
-def _found(code: Code, charge: Charge, item: Item, what: str) -> Found:
-    charge_id = item.provider_charge_id
-    return Found(
-        code,
-        charge.intent_id,
-        charge.attempt,
-        charge_id,
-        here(charge),
-        there(item),
-        f"attempt {charge.attempt}: {what}; {here(charge)} here, {there(item)} at the provider.",
-    )
 
 
 def _charges_first(items: tuple[Item, ...]) -> list[Item]:

@@ -29,6 +29,9 @@ def shell(tmp_path: Path) -> Iterator[World]:
         yield made
 
 
+COMMANDS = "init charge resume cancel show pending reconcile findings resolve alerts sandbox states demo".split()
+
+
 def test_help_loads_nothing_heavy() -> None:
     """`paycli --help` and the import of its app load no database, no HTTP and no provider library."""
     code = (
@@ -39,14 +42,13 @@ def test_help_loads_nothing_heavy() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
     assert run.stdout.splitlines()[-1] == "[]"
-    commands = "init charge resume cancel show pending reconcile findings resolve alerts sandbox states demo".split()
-    listed = [line.split()[0] for line in run.stdout.partition("Commands:\n")[2].splitlines()[: len(commands)]]
-    assert listed == commands
+    listed = [line.split()[0] for line in run.stdout.partition("Commands:\n")[2].splitlines()[: len(COMMANDS)]]
+    assert listed == COMMANDS
 
 
 def test_no_option_takes_a_key(shell: World) -> None:
     """No command has an option for a secret: an argument list is world-readable."""
-    for command in "init charge resume cancel show pending reconcile findings resolve alerts sandbox states demo".split():
+    for command in COMMANDS:
         text = shell.paycli(command, "--help").out.lower()
         assert "--api-key" not in text
         assert "--key" not in text

@@ -22,7 +22,7 @@ from gateway_client import Money, PaymentIntent
 from gateway_client.finding import Code
 from gateway_client.flow.effects import Effect
 from gateway_client.gateways import stripe_api
-from reconcile import RunResult, match
+from reconcile import RunResult, words
 from reconcile.effects import OpenRun, RunEffect, SavePage
 from tests.kit import USD_20, Killed
 from tests.nightly import Night
@@ -85,7 +85,7 @@ def prepare(night: Night) -> None:
     night.clock.advance(minutes=20)
     known = night.open_client().find("old_charged")
     assert known is not None
-    was_stale = match.stale(known)  # found by the night before, and no longer so when this one ends
+    was_stale = words.stale(known)  # found by the night before, and no longer so when this one ends
     night.sql(
         "INSERT INTO paycli_findings (id, code, intent_id, attempt, action, here, there, detail, found_at) "
         "VALUES (?, ?, ?, 1, 'flagged', ?, ?, ?, ?)",

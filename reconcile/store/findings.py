@@ -13,7 +13,7 @@ from gateway_client.gateways.base import Kind
 from gateway_client.state import PENDING, REFUSED
 from gateway_client.store.findings import record_finding, run_findings
 from gateway_client.store.rows import charges, findings, run, snapshots
-from reconcile import match
+from reconcile import words
 from reconcile.effects import AttemptKey, CloseStale, Flag, FlagDuplicates, FlagStale
 from reconcile.store.runs import items
 
@@ -51,7 +51,7 @@ def flag_duplicates(session: Session, effect: FlagDuplicates, now: datetime) -> 
         first, *others = charges_of.values()
         for other in others:
             mine = bool(first["mine"])
-            found = match.duplicate(intent_id, other["attempt"], other["charge_id"], first["charge_id"], mine)
+            found = words.duplicate(intent_id, other["attempt"], other["charge_id"], first["charge_id"], mine)
             record_finding(session, found, Action.FLAGGED, now, run_id)
     return several[-1] if several else None
 
@@ -117,7 +117,7 @@ def flag_stale(session: Session, effect: FlagStale, now: datetime) -> AttemptKey
         query = query.where(or_(charges.c.intent_id > intent_id, later))
     found = snapshots(session, run(session, query).mappings())
     for charge in found:
-        record_finding(session, match.stale(charge), Action.FLAGGED, now, effect.run.run_id)
+        record_finding(session, words.stale(charge), Action.FLAGGED, now, effect.run.run_id)
     return (found[-1].intent_id, found[-1].attempt) if found else None
 
 

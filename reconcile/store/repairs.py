@@ -21,7 +21,7 @@ from gateway_client.store.findings import record_finding
 from gateway_client.store.gate import close
 from gateway_client.store.rows import append_event, charges, locked, run, sha256, with_sends
 from gateway_client.store.settle import prove_absent, settle
-from reconcile import match
+from reconcile import words
 from reconcile.effects import CloseOver, Import, Repair
 
 CLOSED_AT_ONCE_MAX = 500
@@ -39,8 +39,8 @@ def repair(session: Session, effect: Repair, now: datetime) -> Charge:
         return record.charge()  # it has ended since it was listed or asked for
     charge = settle(session, by, now) if isinstance(by, Settle) else prove_absent(session, by, now)
     if charge.state is not before and charge.state not in _NO_RESULT:
-        record_finding(session, match.recovered(before, charge), Action.REPAIRED, now, effect.run.run_id)
-    differs = match.numbers_differ(charge, by.answer.outcome) if isinstance(by, Settle) else None
+        record_finding(session, words.recovered(before, charge), Action.REPAIRED, now, effect.run.run_id)
+    differs = words.numbers_differ(charge, by.answer.outcome) if isinstance(by, Settle) else None
     if differs is not None:
         record_finding(session, differs, Action.FLAGGED, now, effect.run.run_id)
     return charge
@@ -58,7 +58,7 @@ def import_charge(session: Session, effect: Import, now: datetime) -> Charge | N
     if why_not == _TAKEN and isinstance(found.outcome, Succeeded) and State.SUCCEEDED in _states(session, effect):
         return None  # a second success: that is another finding
     became = why_not or f"its row is imported as {state}"
-    seen = match.missing_locally(effect.intent_id, effect.attempt, found, became)
+    seen = words.missing_locally(effect.intent_id, effect.attempt, item, found.outcome, became)
     if why_not is not None:
         record_finding(session, seen, Action.FLAGGED, now, effect.run.run_id)
         return None
