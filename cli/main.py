@@ -42,7 +42,9 @@ def _settled(command: Callable[P, int | None]) -> Callable[P, None]:
         try:
             code = command(*arguments, **options)
         except KeyboardInterrupt:
-            output.say("interrupted; what was begun is on disk: run this command again, or `paycli resume`")
+            output.say(
+                "interrupted; what was begun is on disk: run this command again, or (of a charge) `paycli resume`"
+            )
             code = NOT_NOW
         except Exception as error:
             code = _told(error)

@@ -52,7 +52,7 @@ def reconcile(
     if not result.complete:
         output.error(
             f"incomplete: {result.why_incomplete}. What was read is kept, and nothing was concluded from what was not. "
-            "Run the same command again: it goes on where this one stopped."
+            f"Run `paycli reconcile --date {result.day} --tz {result.tz}`: it goes on where this one stopped."
         )
         return 3
     return 1 if result.open_findings else 0
@@ -93,7 +93,7 @@ def resolve(
     if ours:
         output.data(f"closed {one.id} ({one.code} of {one.intent_id})")
     else:
-        output.data(f"{one.id} was closed before: {_fate(one)}")
+        output.data(f"{one.id} was {_fate(one)}")
     return 0
 
 
@@ -109,7 +109,11 @@ def _who() -> str:
 def table_of(found: list[Finding], write: Callable[[str], None] = output.data) -> None:
     """Findings, our side next to the provider's."""
     rows = [(one.id, _code(one), one.intent_id, one.here, one.there, _fate(one)) for one in found]
-    output.table(("id", "code", "intent", "here", "at the provider", "open for"), rows, write=write)
+    head, *lines = output.aligned((("id", "code", "intent", "here", "at the provider", "open for, or closed"), *rows))
+    write(head)
+    for line, one in zip(lines, found, strict=True):
+        write(line)
+        write(output.harmless(f"    {one.detail}"))
 
 
 def _code(one: Finding) -> str:
@@ -146,11 +150,11 @@ def summary(result: RunResult, write: Callable[[str], None] = output.data) -> No
     """What a tired person needs, the verdict first."""
     from gateway_client.charge import iso
 
-    state = "complete" if result.complete else "INCOMPLETE"
+    state, so_far = ("complete", "") if result.complete else ("INCOMPLETE", " so far")
     write(f"{result.day} ({result.tz}): {state}{', a dry run: nothing was changed' if result.dry_run else ''}")
     write(f"  window    {iso(result.window_start)} to {iso(result.window_end)}")
     write(
-        f"  provider  {result.provider_charges} charges: {result.matched} matched, {result.foreign} foreign, "
+        f"  provider  {result.provider_charges} charges{so_far}: {result.matched} matched, {result.foreign} foreign, "
         f"{result.provider_charges - result.matched - result.foreign} with a finding"
     )
     write(f"  here      {result.local_charges} charges")
@@ -161,7 +165,8 @@ def summary(result: RunResult, write: Callable[[str], None] = output.data) -> No
     if closed:
         write(f"  found again, and closed by a person before: {closed}")
     if result.complete and not result.news:
-        write("  nothing changed: no repair was needed, and whatever is flagged was known before")
+        known = "all that is flagged was known before" if result.flagged else "nothing is flagged"
+        write(f"  nothing changed: no repair was needed, and {known}")
     if result.open_findings:
         if result.dry_run:
             write(f"  findings would be open: {result.open_findings}")

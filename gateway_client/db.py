@@ -277,8 +277,8 @@ _EXPLANATIONS = {
     "SQLITE_FULL": "the disk is full",
     "SQLITE_CORRUPT": "its file is damaged: restore it from a backup, then reconcile before you charge",
     "SQLITE_NOTADB": "its file is not a SQLite database",
-    "SQLITE_CANTOPEN": "its file cannot be opened",
-    "SQLITE_IOERR": "the disk reported an error",
+    "SQLITE_CANTOPEN": "its file cannot be opened (a read-only disk, or no right to its folder?)",
+    "SQLITE_IOERR": "the disk reported an error (is it full?)",
     "SQLITE_PERM": "this user may not use it",
     "SQLITE_NOLFS": "the disk cannot hold it",
 }

@@ -148,7 +148,7 @@ class Event(Base, table=True):
 
 
 class Finding(Base, table=True):
-    """One disagreement between us and the provider. While it is open, nothing is sent for its intent. Never deleted."""
+    """One disagreement between us and the provider, never deleted. An open one stops the next send, unless harmless."""
 
     __tablename__ = "paycli_findings"
     __table_args__ = (Index("paycli_findings_open", "closed_at", "code"),)
@@ -226,7 +226,7 @@ class RunFinding(Base, table=True):
     run_id: str = Field(primary_key=True, foreign_key="paycli_runs.run_id")
     finding_id: str = Field(primary_key=True, foreign_key="paycli_findings.id")
     action: str
-    news: bool  # not known before this run
+    news: bool  # first found, found open again, or repaired by this run
 
 
 def table(model: type[Base]) -> Table:

@@ -2,9 +2,20 @@
 
     run(client, day, tz, dry_run) -> RunResult
 
-`window.py`, `match.py` and `flow.py` are pure: the window, an attempt of ours beside what the provider has of it, the
-story. `store/` holds its SQL, `job.py` performs it. It imports `gateway_client`, never the other way round; charging
-and `resume` do not need it.
+Pure: `flow.py` is the story, of `effects.py`; `window.py` says which seconds, `match.py` what an attempt of ours proves
+beside what the provider has of it, `words.py` how that is told, `report.py` what a run came to. Not pure: `store/` has
+the SQL, `holder.py` knows which processes live, `job.py` performs a run. `alerts.py` and `webhook.py` wake somebody.
+
+Where each code comes from:
+
+    outcome_recovered                 store/repairs.py, a settled row or a proven absence
+    missing_locally                   store/repairs.py, an imported row, or one that could not be
+    amount_, currency_mismatch        match.py, one attempt; store/repairs.py, one that was asked for
+    status_mismatch                   match.py
+    missing_at_provider               flow.py, a 404
+    duplicate_charge, stale_pending   store/findings.py, seen only in sets
+
+It imports `gateway_client`, never the other way round; charging and `resume` do not need it.
 """
 
 from reconcile.job import run

@@ -41,6 +41,7 @@ class Facts:
     pending_too_long: tuple[Group, ...]  # by state
     keys_ending: Group | None  # `since` is when the first key's life ends
     reconciled_at: datetime | None  # when the last complete run ended
+    unfinished: Group | None  # runs begun and never completed; `what` names the oldest day, `since` when it ended
     critical: tuple[Group, ...]  # open findings, by code
 
 
@@ -65,12 +66,17 @@ class Alert:
         }
 
 
+def _charges(group: Group) -> str:
+    return f"{group.count} charge{'' if group.count == 1 else 's'}"
+
+
 def _pending_too_long(facts: Facts, limits: Limits) -> Iterator[Alert]:
     """What is pending for too long, by state."""
     for group in facts.pending_too_long:
         for_ = age(facts.now - group.since)
         message = (
-            f"{group.count} {group.what} for more than {age(limits.pending)}, the oldest {group.intent_id} for {for_}: "
+            f"{_charges(group)} {group.what} for more than {age(limits.pending)}, the oldest {group.intent_id} for "
+            f"{for_}: "
             "see `paycli pending`"
         )
         yield Alert(f"pending_{group.what}", group.count, group.since, group.intent_id, message)
@@ -81,7 +87,7 @@ def _key_ends_soon(facts: Facts, limits: Limits) -> Iterator[Alert]:
     group = facts.keys_ending
     if group is not None:
         message = (
-            f"{group.count} in doubt whose key's life ends soon, the first {group.intent_id} in "
+            f"{_charges(group)} in doubt whose key's life ends soon, the first {group.intent_id} in "
             f"{age(group.since - facts.now)}: run `paycli resume` before then"
         )
         yield Alert("key_ends_soon", group.count, group.since, group.intent_id, message)
@@ -99,6 +105,14 @@ def _not_reconciled(facts: Facts, limits: Limits) -> Iterator[Alert]:
             "run `paycli reconcile --date yesterday`, and see why it did not run"
         )
         yield Alert("not_reconciled", 1, last, None, message)
+
+
+def _left_unfinished(facts: Facts, limits: Limits) -> Iterator[Alert]:
+    """A day that was begun and not completed: the next night asks for another one."""
+    group = facts.unfinished
+    if group is not None:
+        message = f"{group.count} begun and never completed, the oldest first: run `paycli reconcile {group.what}`"
+        yield Alert("reconciliation_unfinished", group.count, group.since, None, message)
 
 
 def _critical_findings(facts: Facts, limits: Limits) -> Iterator[Alert]:
@@ -122,6 +136,7 @@ RULES: tuple[Callable[[Facts, Limits], Iterator[Alert]], ...] = (
     _pending_too_long,
     _key_ends_soon,
     _not_reconciled,
+    _left_unfinished,
     _critical_findings,
 )
 

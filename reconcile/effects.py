@@ -1,6 +1,7 @@
 """What the nightly story may ask of the store, beyond what charging asks: plain data, each one transaction.
 
-They are performed by `store/`; every one but the first also shows that this process still holds the run.
+`store/` performs them, and with every effect of a run makes sure that this process still holds it. `Progress` alone is
+the caller's.
 """
 
 from __future__ import annotations
@@ -120,14 +121,14 @@ class CloseOver(OfRun[int]):
 
 @dataclass(frozen=True)
 class ReadUnfinished(OfRun[tuple[Charge, ...]]):
-    """What is pending, of any age; a conflict that was matched in this run is for a person."""
+    """What is pending, of any age; but for conflicts whose numbers were seen to differ in this run."""
 
     after: AttemptKey | None
 
 
 @dataclass(frozen=True)
 class ReadUnseen(OfRun[tuple[Charge, ...]]):
-    """Successes of ours that the lists should hold, or that stand beside another success there, and do not hold."""
+    """Successes of ours whose charge was not listed: it should have been, or another success of the intent was."""
 
     after: AttemptKey | None
 

@@ -62,7 +62,8 @@ def reconcile_flow(setup: Setup, day: date, tz: str, holder: Holder) -> Flow[Ope
     run = yield from OpenRun(window_of(day, tz, now), holder, binding)
     why = yield from _read_provider(setup, run)
     yield from _match(setup, run)
-    # What follows rests on having read everything, and asks on: not with a provider that has stopped answering.
+    # What follows concludes from what was not listed, so everything must have been; and it asks on, which is of no use
+    # with a provider that has fallen silent.
     if why is None:
         why = yield from _finish_pending(setup, run)
         unseen = yield from _ask_for_unseen(setup, run)

@@ -1,6 +1,6 @@
 """One attempt of ours beside everything the provider has of it: what that proves, and what disagrees. Pure.
 
-Each check is a function of a tuple; adding one adds a line there. What a single object proves is the gateway's to say.
+The checks are one tuple of functions: adding one adds a line there. What a single object proves, the gateway says.
 """
 
 from __future__ import annotations

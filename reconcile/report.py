@@ -29,7 +29,7 @@ class RunResult:
     flagged: int  # open, found or found again by this run
     foreign: int  # not ours: counted, never touched
     open_findings: int  # of any run: a person must look
-    news: int  # of its findings: repaired by it, or not known before it
+    news: int  # findings repaired, first found, found open again, or found to be over by this run
     findings: tuple[Finding, ...]
 
     def as_json(self) -> dict[str, object]:

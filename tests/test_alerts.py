@@ -10,24 +10,28 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, event
 
 import reconcile.alerts
-from gateway_client import State, Stripe
-from gateway_client.db import Database
+from gateway_client import State
 from gateway_client.finding import CRITICAL, Code
 from gateway_client.state import PENDING
 from gateway_client.store import rows
 from reconcile.alerts import Alert, Facts, Group, Limits, alerts
-from reconcile.store.alerts import read_facts
 from tests.kit import START, Killed
 from tests.nightly import Night, night
+from tests.nightly_facts import (
+    HOUR,
+    KEY_LIFE,
+    LIMITS,
+    NEVER,
+    SECOND,
+    causes,
+    facts_of,
+    fired,
+    plant,
+    plant_finding,
+)
 
-HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
-LIMITS = Limits(24 * HOUR, 26 * HOUR)
-KEY_LIFE = Stripe.profile.key_life
-_NEVER = "no reconciliation was ever completed: run `paycli reconcile --date yesterday`, and every night"
-NEVER = Alert("not_reconciled", 1, None, None, _NEVER)
 FINAL = tuple(state for state in State if state.final)
 
 
@@ -35,55 +39,6 @@ FINAL = tuple(state for state in State if state.final)
 def world() -> Iterator[Night]:
     with night() as made:
         yield made
-
-
-def facts_of(world: Night, now: datetime | None = None, limits: Limits = LIMITS) -> tuple[Facts, int]:
-    """The facts at a time (None: now) as `paycli alerts` reads them, and how many statements that took."""
-    engine = create_engine(f"sqlite:///{world.path}")
-    asked: list[object] = []
-    event.listen(engine, "before_cursor_execute", lambda *call: asked.append(call))
-    try:
-        at = now or world.clock.now
-        facts = Database(engine).transact(lambda session: read_facts(session, at, limits, KEY_LIFE), write=False)
-    finally:
-        engine.dispose()
-    return facts, len(asked)
-
-
-def fired(world: Night, now: datetime | None = None, limits: Limits = LIMITS) -> dict[str, Alert]:
-    """What fires, by cause; each cause has one line."""
-    found = alerts(facts_of(world, now, limits)[0], limits)
-    by_cause = {alert.cause: alert for alert in found}
-    assert len(by_cause) == len(found)
-    return by_cause
-
-
-def causes(world: Night, now: datetime | None = None, limits: Limits = LIMITS) -> set[str]:
-    """The causes that fire, but for the reconciliation that never was."""
-    return set(fired(world, now, limits)) - {"not_reconciled"}
-
-
-def stored(moment: datetime) -> str:
-    """A time as SQLite keeps it."""
-    return f"{moment:%Y-%m-%d %H:%M:%S.%f}"
-
-
-def plant(world: Night, intent_id: str, state: State, created_at: datetime, **more: datetime | str | None) -> None:
-    """A row of attempt 1 as it may be found in a store."""
-    row: dict[str, Any] = dict.fromkeys("payment_method body body_sha256 api_version".split(), "")
-    row |= {"intent_id": intent_id, "attempt": 1, "state": state, "idempotency_key": f"key of {intent_id}"}
-    row |= {"amount": 2000, "currency": "usd", "created_at": created_at, **more}
-    values = [stored(value) if isinstance(value, datetime) else value for value in row.values()]
-    world.sql(f"INSERT INTO pending_charges ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", values)
-
-
-def plant_finding(world: Night, code: Code, intent_id: str, found_at: datetime) -> None:
-    """An open finding."""
-    world.open_finding(intent_id)
-    world.sql(
-        "UPDATE paycli_findings SET code = ?, id = ?, found_at = ? WHERE intent_id = ? AND code = 'status_mismatch'",
-        (code, f"{code}-{intent_id}", stored(found_at), intent_id),
-    )
 
 
 def test_an_empty_store_was_never_reconciled(world: Night) -> None:
@@ -134,8 +89,8 @@ def test_one_line_for_each_state(world: Night) -> None:
     rows = [(State.UNKNOWN, 30), (State.UNKNOWN, 50), (State.UNKNOWN, 50), (State.UNKNOWN, 23), (State.CONFLICT, 25)]
     for number, (state, hours) in enumerate(rows):
         plant(world, f"order_{number}", state, START - hours * HOUR)
-    conflict = "1 conflict for more than 1d 0h, the oldest order_4 for 1d 1h: see `paycli pending`"
-    unknown = "3 unknown for more than 1d 0h, the oldest order_1 for 2d 2h: see `paycli pending`"
+    conflict = "1 charge conflict for more than 1d 0h, the oldest order_4 for 1d 1h: see `paycli pending`"
+    unknown = "3 charges unknown for more than 1d 0h, the oldest order_1 for 2d 2h: see `paycli pending`"
     assert list(fired(world).values()) == [
         Alert("pending_conflict", 1, START - 25 * HOUR, "order_4", conflict),
         Alert("pending_unknown", 3, START - 50 * HOUR, "order_1", unknown),
@@ -168,7 +123,9 @@ def test_key_ends_soon(world: Night, after_first_send: timedelta, left: str | No
     """In the last two hours of its key's life a charge in doubt is named, with the time left; not before, not after."""
     world.doubt("order_1", "lost_request")
     found = fired(world, START + after_first_send, Limits(99 * HOUR, 99 * HOUR))
-    message = f"1 in doubt whose key's life ends soon, the first order_1 in {left}: run `paycli resume` before then"
+    message = (
+        f"1 charge in doubt whose key's life ends soon, the first order_1 in {left}: run `paycli resume` before then"
+    )
     expected = Alert("key_ends_soon", 1, START + KEY_LIFE, "order_1", message)
     assert found == {"not_reconciled": NEVER} | ({} if left is None else {"key_ends_soon": expected})
 
@@ -227,6 +184,23 @@ def test_only_a_complete_run_counts(world: Night, attempted: str) -> None:
     world.hooks.clear()
     assert world.run().complete
     assert fired(world) == {}
+
+
+def test_a_day_that_was_never_finished(world: Night) -> None:
+    """A day begun and left incomplete is named until it is completed: the next night reconciles another one (F128)."""
+    world.pay("order_1")
+    world.answer(503, on=("GET", "/v1/charges"), times=6)
+    assert not world.run(START.date()).complete
+    ended = START + SECOND  # the day was not over: its window ends where the run began
+    world.clock.advance(hours=24)
+    assert world.run(START.date() + timedelta(days=1)).complete
+    limits = Limits(99 * HOUR, 26 * HOUR)
+    message = "1 begun and never completed, the oldest first: run `paycli reconcile --date 2026-11-20 --tz UTC`"
+    expected = {"reconciliation_unfinished": Alert("reconciliation_unfinished", 1, ended, None, message)}
+    assert fired(world, ended + 26 * HOUR, limits) == {}
+    assert fired(world, ended + 26 * HOUR + SECOND, limits) == expected
+    assert world.run(START.date()).complete
+    assert fired(world, ended + 26 * HOUR + SECOND, limits) == {}
 
 
 @pytest.mark.parametrize("code", Code)
@@ -313,9 +287,9 @@ def test_our_clock_is_behind(world: Night) -> None:
         found = fired(world, START - back)
         assert {cause: (alert.count, alert.since) for cause, alert in found.items()} == {"duplicate_charge": (1, START)}
     group = Group("unknown", 1, START + HOUR, "order_1")
-    ahead = Facts(START, (group,), Group("in doubt", 1, START - HOUR, "order_1"), START + HOUR, (group,))
+    ahead = Facts(START, (group,), Group("in doubt", 1, START - HOUR, "order_1"), START + HOUR, group, (group,))
     messages = [alert.message for alert in alerts(ahead, Limits(-9 * HOUR, timedelta(0)))]
-    assert ["-" in message.replace("--date", "") for message in messages] == [False, False, False]
+    assert ["-" in message.replace("--date", "") for message in messages] == [False, False, False, False]
 
 
 @pytest.mark.parametrize("days", [1_000_000, 999_999_999])

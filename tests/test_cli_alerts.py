@@ -14,7 +14,7 @@ import stripe
 
 from tests.cli_world import world
 from tests.kit import START
-from tests.test_cli_findings import NO_KEY, NightShell, night_shell
+from tests.nightly_shell import NO_KEY, NightShell, night_shell
 from tests.test_webhook import http_server
 
 SECRET = "whsec_CanaryOfTheCoalMine4242"
@@ -44,10 +44,10 @@ def trouble(shell: NightShell) -> None:
 
 EVERY_CAUSE = ("--older-than", "20h", "--reconcile-older-than", "20h")
 LINES = [
-    ("pending_unknown", "1 unknown for more than 20h 0m, the oldest order_2 for 22h 0m: see `paycli pending`"),
+    ("pending_unknown", "1 charge unknown for more than 20h 0m, the oldest order_2 for 22h 0m: see `paycli pending`"),
     (
         "key_ends_soon",
-        "1 in doubt whose key's life ends soon, the first order_2 in 1h 0m: run `paycli resume` before then",
+        "1 charge in doubt whose key's life ends soon, the first order_2 in 1h 0m: run `paycli resume` before then",
     ),
     (
         "not_reconciled",

@@ -21,8 +21,8 @@ import pytest
 from gateway_client import Sandbox, db
 from gateway_client.sandbox.wire import Request
 from tests.cli_world import API_KEY, World, world
+from tests.nightly_shell import FINDING_FIELDS, NightShell, cells, night_shell
 from tests.sandbox_kit import create, in_process
-from tests.test_cli_findings import FINDING_FIELDS, NightShell, cells, night_shell
 from tests.test_hostile_cli import run_into
 
 FIELDS = (
@@ -105,7 +105,7 @@ def test_the_second_run_changes_nothing(shell: NightShell) -> None:
     events = shell.sql("SELECT * FROM paycli_events")
     again, words = shell.reconcile("--json"), shell.reconcile()
     assert (again.code, figures(again.objects[0]), again.objects[0]["findings"]) == (0, [2, 2, 2, 0, 0, 0, 0, 0], [])
-    nothing = "  nothing changed: no repair was needed, and whatever is flagged was known before"
+    nothing = "  nothing changed: no repair was needed, and nothing is flagged"
     assert (words.out.splitlines()[4:], shell.sql("SELECT * FROM paycli_events")) == ([nothing], events)
 
 

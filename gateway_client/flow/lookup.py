@@ -112,7 +112,7 @@ class _Reading:
 
 
 class Cycle:
-    """Whether cursors go round in a circle, in the memory of one (Brent)."""
+    """Whether cursors go round in a circle, remembering one of them (Brent's algorithm)."""
 
     def __init__(self) -> None:
         self._mark: str | None = None

@@ -12,7 +12,7 @@ from gateway_client.flow.lookup import EVER
 from gateway_client.state import PENDING, SENDABLE
 from gateway_client.store.rows import charges, findings, run, store
 from reconcile.alerts import KEY_ENDS_SOON, Facts, Group, Limits
-from reconcile.store.runs import last_complete_at
+from reconcile.store.runs import last_complete_at, runs
 
 
 def read_facts(session: Session, now: datetime, limits: Limits, key_life: timedelta) -> Facts:
@@ -23,6 +23,7 @@ def read_facts(session: Session, now: datetime, limits: Limits, key_life: timede
         pending_too_long=_pending_too_long(session, now - min(limits.pending, now - EVER)),
         keys_ending=_keys_ending(session, now, key_life),
         reconciled_at=last_complete_at(session),
+        unfinished=_unfinished(session, now - min(limits.reconciled, now - EVER)),
         critical=_critical(session),
     )
 
@@ -35,6 +36,16 @@ def _pending_too_long(session: Session, before: datetime) -> tuple[Group, ...]:
 def _critical(session: Session) -> tuple[Group, ...]:
     is_open = findings.c.closed_at.is_(None) & findings.c.code.in_(CRITICAL)
     return _groups(session, findings.c.code, findings.c.found_at, findings.c.intent_id, is_open)
+
+
+def _unfinished(session: Session, before: datetime) -> Group | None:
+    """Runs whose window has ended long ago, and which nobody has gone on with: the next night asks for another day."""
+    left = runs.c.ended_at.is_(None) & (runs.c.window_end < before)
+    found = run(session, select(runs).where(left).order_by(runs.c.window_end, runs.c.day)).mappings().all()
+    if not found:
+        return None
+    oldest = found[0]
+    return Group(f"--date {oldest['day']} --tz {oldest['tz']}", len(found), oldest["window_end"], "")
 
 
 def _keys_ending(session: Session, now: datetime, key_life: timedelta) -> Group | None:

@@ -26,7 +26,9 @@ from reconcile.window import Window
 
 runs, items = table(Run), table(RunItem)
 
-HOLD = timedelta(minutes=10)  # longer than one question with all its tries; every transaction of the run renews it
+# Longer than a few questions with all their tries, at the default timeout. Every transaction of the run renews it; one
+# that ends early costs the work of a run, never its safety.
+HOLD = timedelta(minutes=10)
 
 
 def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
@@ -179,6 +181,9 @@ def read_result(session: Session, run_id: str, *, dry_run: bool) -> RunResult:
     row = run(session, select(runs).where(runs.c.run_id == run_id)).mappings().one()
     found = findings_of(session, run_id)
     news = run(session, select(func.count()).where(run_findings.c.run_id == run_id, run_findings.c.news))
+    ended = run(
+        session, select(func.count()).where(findings.c.closed_by == run_id, findings.c.code == Code.STALE_PENDING)
+    )
     open_findings = run(session, select(func.count()).select_from(findings).where(findings.c.closed_at.is_(None)))
     return RunResult(
         run_id=row["run_id"],
@@ -197,7 +202,7 @@ def read_result(session: Session, run_id: str, *, dry_run: bool) -> RunResult:
         flagged=sum(one.action is Action.FLAGGED and one.open for one in found),
         foreign=row["foreign"],
         open_findings=int(open_findings.scalar_one()),
-        news=int(news.scalar_one()),
+        news=int(news.scalar_one()) + int(ended.scalar_one()),
         findings=tuple(replace(one, action=_WOULD.get(one.action, one.action)) if dry_run else one for one in found),
     )
 
