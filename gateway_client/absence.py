@@ -25,7 +25,8 @@ class Scan:
     could_not_ask: bool  # somebody did not answer: asking again may help
     read_back_to: datetime  # every list was read from the present back to here at least
     found: Mapping[str, Answer]  # what was seen, by idempotency key
-    strangers: frozenset[tuple[int | None, str | None]]  # (amount, currency) of money moved without metadata of ours
+    strangers: frozenset[tuple[int | None, str | None]]  # (amount, currency) of money moved without all of our metadata
+    claimed: frozenset[str] = frozenset()  # keys of attempts that an object names, under another key or none
 
 
 def quiet_at(charge: Charge, profile: Profile) -> datetime | None:
@@ -60,6 +61,8 @@ def why_not_absent(charge: Charge, profile: Profile, scan: Scan) -> str | None: 
         return "the provider has an intent of ours: it is not absent"
     if scan.why_incomplete is not None:
         return f"not proven: the provider's lists could not be read to the end ({scan.why_incomplete})"
+    if charge.idempotency_key in scan.claimed:
+        return "not found by its key, but the provider has an object that names this attempt: a person looks"
     quiet = quiet_at(charge, profile)
     if charge.first_sent_at is None or quiet is None:
         return "not found at the provider yet; the attempt is still open"

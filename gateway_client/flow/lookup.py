@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import count
 
 from gateway_client.absence import Scan
@@ -47,7 +48,7 @@ def read_lists(
     now = yield from Now()
     created_from = min(_looked_up_from(charge, setup.gateway.profile) for charge in charges)
     wanted = {charge.idempotency_key: charge for charge in charges}
-    reading = _Reading(setup.gateway.judge, wanted, created_from, now + LOOK_UP_AHEAD)
+    reading = _Reading(setup.gateway.judge, setup.namespace, wanted, created_from, now + LOOK_UP_AHEAD)
     for path in setup.gateway.lists:
         if not reading.all_found:
             yield from _read_list(setup, path, reading, pages_max, after_page)
@@ -69,11 +70,13 @@ class _Reading:
     """What is known so far while the lists are read."""
 
     judge: Callable[[Item, Charge], Outcome]
+    namespace: str
     wanted: dict[str, Charge]
     created_from: datetime
     created_to: datetime
     found: dict[str, Answer] = field(default_factory=dict)
     strangers: set[tuple[int | None, str | None]] = field(default_factory=set)
+    claimed: set[str] = field(default_factory=set)
     why_incomplete: str | None = None
     could_not_ask: bool = False
     read_back_to: datetime = EVER
@@ -90,8 +93,24 @@ class _Reading:
                 outcome = self.judge(item, charge)
                 if charge.idempotency_key not in self.found or isinstance(outcome, Succeeded):
                     self.found[charge.idempotency_key] = replace(page.answer, outcome=outcome)
-            elif item.moved and not item.named:
-                self.strangers.add((item.amount, item.currency))
+            else:
+                self._add_foreign(item)
+
+    def _add_foreign(self, item: Item) -> None:
+        """Metadata can be edited by hand: what names one of ours without its key, or lost a name, may be ours."""
+        if item.namespace not in (None, self.namespace):
+            return  # another service's
+        keys = self._by_intent.get(item.intent_id or "", {})
+        self.claimed.update(key for key, attempt in keys.items() if item.attempt in (None, attempt))
+        if item.moved and None in (item.namespace, item.intent_id, item.attempt, item.key):
+            self.strangers.add((item.amount, item.currency))
+
+    @cached_property
+    def _by_intent(self) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for charge in self.wanted.values():
+            found.setdefault(charge.intent_id, {})[charge.idempotency_key] = charge.attempt
+        return found
 
     def stopped(self, why: str, read_back_to: datetime | None, *, could_not_ask: bool) -> None:
         """A list was not read to its end, only back to some moment (None: not at all)."""
@@ -108,6 +127,7 @@ class _Reading:
             read_back_to=max(self.read_back_to, self.created_from),
             found=self.found,
             strangers=frozenset(self.strangers),
+            claimed=frozenset(self.claimed),
         )
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Executable, bindparam, func, insert, select, update
+from sqlalchemy import CursorResult, Executable, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
 from gateway_client.errors import NeedsPerson, UnknownIntent
-from gateway_client.finding import HARMLESS
+from gateway_client.finding import HARMLESS, Action, Code
 from gateway_client.outcome import IN_DOUBT, NAMES, Answer, NotExecuted
 from gateway_client.state import Event, State, next_state
 from gateway_client.tables import Event as EventRow
@@ -48,8 +48,14 @@ _EVENT = insert(events).values(
     # Counted under the row's lock, so that an attempt's history has no gaps and no order but its own.
     event_no=select(func.coalesce(func.max(events.c.event_no), 0) + 1).where(*_of_attempt(events)).scalar_subquery()
 )
-_OPEN_FINDING = select(findings).where(
-    findings.c.intent_id == bindparam("of_intent"), findings.c.closed_at.is_(None), findings.c.code.not_in(HARMLESS)
+# A charge that has no row here is a reason to send nothing until it has one, whatever a person has said of it.
+_HELD_BY = select(findings).where(
+    findings.c.intent_id == bindparam("of_intent"),
+    findings.c.code.not_in(HARMLESS),
+    or_(
+        findings.c.closed_at.is_(None),
+        and_(findings.c.code == Code.MISSING_LOCALLY, findings.c.action != Action.REPAIRED),
+    ),
 )
 
 
@@ -191,7 +197,12 @@ def append_event(
 
 def refuse_open_finding(session: Session, intent_id: str) -> None:
     """Raise NeedsPerson while somebody must look at the intent."""
-    finding = run(session, _OPEN_FINDING, {"of_intent": intent_id}).mappings().first()
+    finding = run(session, _HELD_BY, {"of_intent": intent_id}).mappings().first()
+    if finding is not None and finding["closed_at"] is not None:
+        raise NeedsPerson(
+            f"{intent_id}: the provider has {finding['provider_charge_id']}, an attempt without a row here (finding "
+            f"{finding['id']}). Nothing more was sent: cancel this attempt, then reconcile the day of that charge."
+        )
     if finding is not None:
         raise NeedsPerson(
             f"{intent_id} has an open finding {finding['id']} ({finding['code']}): {finding['detail']} "

@@ -98,6 +98,8 @@ def _successes(run_id: str) -> Any:
             charges.c.provider_charge_id.is_not(None),
             charges.c.provider_charge_id.not_in(missing),
             charges.c.provider_charge_id.not_in(failed),
+            # What was neither listed nor asked for (the run is incomplete) may not be there any more.
+            charges.c.provider_charge_id.in_(select(items.c.object_id).where(items.c.run_id == run_id)),
         )
     )
     return union(theirs, ours)
