@@ -15,7 +15,7 @@ from gateway_client.store.findings import record_finding, run_findings
 from gateway_client.store.rows import charges, findings, run, snapshots
 from reconcile import words
 from reconcile.effects import AttemptKey, CloseStale, Flag, FlagDuplicates, FlagStale
-from reconcile.store.runs import items
+from reconcile.store.runs import after_key, items
 
 PAGE_ROWS_MAX = 200
 
@@ -114,9 +114,7 @@ def flag_stale(session: Session, effect: FlagStale, now: datetime) -> AttemptKey
         .limit(PAGE_ROWS_MAX)
     )
     if effect.after is not None:
-        intent_id, attempt = effect.after
-        later = and_(charges.c.intent_id == intent_id, charges.c.attempt > attempt)
-        query = query.where(or_(charges.c.intent_id > intent_id, later))
+        query = query.where(after_key(charges, effect.after))
     found = snapshots(session, run(session, query).mappings())
     for charge in found:
         record_finding(session, words.stale(charge), Action.FLAGGED, now, effect.run.run_id)

@@ -18,7 +18,7 @@ from gateway_client.store.findings import run_findings
 from gateway_client.store.rows import Row, charges, findings, run, snapshots
 from reconcile.effects import Adopt, AttemptKey, KeepItem, ReadPairs, ReadUnfinished, ReadUnseen, SavePage
 from reconcile.match import Pair
-from reconcile.store.runs import items, of_window, runs
+from reconcile.store.runs import after_key, items, of_window, runs
 
 PAGE_ROWS_MAX = 200  # attempts in memory at once
 
@@ -113,7 +113,7 @@ def read_pairs(session: Session, effect: ReadPairs, now: datetime) -> tuple[Pair
     query = select(items.c.intent_id, items.c.attempt).distinct().where(items.c.run_id == run_id)
     query = query.where(items.c.intent_id.is_not(None)).order_by(items.c.intent_id, items.c.attempt)
     if effect.after is not None:
-        query = query.where(_after(items, effect.after))
+        query = query.where(after_key(items, effect.after))
     rows_of_keys = run(session, query.limit(PAGE_ROWS_MAX)).mappings()
     keys: list[AttemptKey] = [(row["intent_id"], row["attempt"]) for row in rows_of_keys]
     if not keys:
@@ -129,7 +129,7 @@ def read_pairs(session: Session, effect: ReadPairs, now: datetime) -> tuple[Pair
         or_(items.c.intent_id < last[0], items.c.attempt <= last[1]),
     )
     if effect.after is not None:
-        theirs = theirs.where(_after(items, effect.after))
+        theirs = theirs.where(after_key(items, effect.after))
     for row in run(session, theirs.order_by(items.c.object_id)).mappings():
         key = (row["intent_id"], row["attempt"])
         charge = rows.get(key)
@@ -179,7 +179,7 @@ def read_unfinished(session: Session, effect: ReadUnfinished, now: datetime) -> 
         .limit(PAGE_ROWS_MAX)
     )
     if effect.after is not None:
-        query = query.where(_after(charges, effect.after))
+        query = query.where(after_key(charges, effect.after))
     return snapshots(session, run(session, query).mappings())
 
 
@@ -204,12 +204,5 @@ def read_unseen(session: Session, effect: ReadUnseen, now: datetime) -> tuple[Ch
         .limit(PAGE_ROWS_MAX)
     )
     if effect.after is not None:
-        query = query.where(_after(charges, effect.after))
+        query = query.where(after_key(charges, effect.after))
     return snapshots(session, run(session, query).mappings())
-
-
-def _after(which: Any, key: AttemptKey) -> Any:
-    """Rows after a key, in the order of intent and attempt; the first condition is for the index."""
-    intent_id, attempt = key
-    later = or_(which.c.intent_id > intent_id, which.c.attempt > attempt)
-    return and_(which.c.intent_id >= intent_id, later)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, exists, func, insert, or_, select, union, update
 from sqlalchemy.orm import Session
@@ -20,7 +21,7 @@ from gateway_client.gateways.base import Kind
 from gateway_client.store.findings import OF_A_RUN, findings_of, run_findings
 from gateway_client.store.rows import Row, charges, findings, run, sends
 from gateway_client.tables import Run, RunItem, table
-from reconcile.effects import EndRun, OpenedRun, OpenRun
+from reconcile.effects import AttemptKey, EndRun, OpenedRun, OpenRun
 from reconcile.report import RunResult
 from reconcile.window import Window
 
@@ -213,3 +214,10 @@ def last_complete_at(session: Session) -> datetime | None:
     found = run(session, query).scalar()
     assert found is None or isinstance(found, datetime)
     return found
+
+
+def after_key(which: Any, key: AttemptKey) -> Any:
+    """Rows after a key, in the order of intent and attempt; the first condition is for the index."""
+    intent_id, attempt = key
+    later = or_(which.c.intent_id > intent_id, which.c.attempt > attempt)
+    return and_(which.c.intent_id >= intent_id, later)
