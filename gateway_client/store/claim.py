@@ -16,6 +16,8 @@ from gateway_client.gateways.base import Binding, Profile
 from gateway_client.intent import differences
 from gateway_client.state import State
 from gateway_client.store.rows import (
+    INSERT_ROW,
+    STORE_ROW,
     Record,
     Row,
     append_event,
@@ -27,6 +29,7 @@ from gateway_client.store.rows import (
     with_sends,
 )
 
+_INSERT_STORE = insert(store)
 _ATTEMPTS = (
     select(charges).where(charges.c.intent_id == bindparam("of_intent")).order_by(charges.c.attempt).with_for_update()
 )
@@ -34,7 +37,7 @@ _ATTEMPTS = (
 
 def read_binding(session: Session) -> Binding | None:
     """Whom the store belongs to."""
-    row = run(session, select(store)).mappings().first()
+    row = run(session, STORE_ROW).mappings().first()
     return None if row is None else Binding(row["provider"], row["mode"], row["account"], row["namespace"])
 
 
@@ -43,7 +46,7 @@ def bind(session: Session, binding: Binding, now: datetime) -> Binding:
     found = read_binding(session)
     if found is not None:
         return found
-    run(session, insert(store), {"id": 1, **asdict(binding), "created_at": now, "latest_seen_at": now})
+    run(session, _INSERT_STORE, {"id": 1, **asdict(binding), "created_at": now, "latest_seen_at": now})
     return binding
 
 
@@ -89,7 +92,7 @@ def _insert(session: Session, effect: Claim, attempt: int, now: datetime) -> Rec
         "api_version": draft.api_version,
         "created_at": now,
     }
-    run(session, insert(charges), row)
+    run(session, INSERT_ROW, row)
     append_event(session, row, now, None, "claimed", State.PREPARED)
     return Record(row, ())
 

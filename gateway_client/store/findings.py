@@ -3,20 +3,48 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import cast
+from functools import cache
+from typing import Any, cast
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Select, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from gateway_client.errors import UnknownFinding
 from gateway_client.finding import Action, Code, Finding, Found
 from gateway_client.state import State
-from gateway_client.store.rows import Row, append_event, charges, findings, run
+from gateway_client.store.rows import ROW_OF_ATTEMPT, Row, append_event, findings, key_of, run
 from gateway_client.tables import RunFinding, table
 
 run_findings = table(RunFinding)
 
 OF_A_RUN = "run_"  # how a run's id begins: a person's name never holds the place of one, for it has an @
+
+_FINDING = select(findings).where(findings.c.id == bindparam("of_finding"))
+_LOCKED_FINDING = _FINDING.with_for_update()
+_UPDATE = update(findings).where(findings.c.id == bindparam("of_finding"))
+_INSERT = insert(findings)
+_UPDATE_IN_RUN = update(run_findings).where(
+    run_findings.c.run_id == bindparam("of_run"), run_findings.c.finding_id == bindparam("of_finding")
+)
+_INSERT_IN_RUN = insert(run_findings)
+_OF_RUN = (
+    select(findings, run_findings.c.action.label("action_in_run"))
+    .join(run_findings, run_findings.c.finding_id == findings.c.id)
+    .where(run_findings.c.run_id == bindparam("of_run"))
+    .order_by(findings.c.code, findings.c.intent_id, findings.c.attempt, findings.c.provider_charge_id)
+)
+
+
+@cache
+def _oldest(*, closed: bool, after: bool) -> Select[Any]:
+    query = select(findings).order_by(findings.c.found_at, findings.c.id).limit(bindparam("rows_max"))
+    if not closed:
+        query = query.where(findings.c.closed_at.is_(None))
+    if not after:
+        return query
+    at: Any = bindparam("after_at")
+    tied = (findings.c.found_at == at) & (findings.c.id > bindparam("after_finding"))
+    return query.where((findings.c.found_at > at) | tied)
 
 
 def record_finding(session: Session, found: Found, action: Action, now: datetime, run_id: str | None = None) -> Action:
@@ -24,7 +52,7 @@ def record_finding(session: Session, found: Found, action: Action, now: datetime
 
     What a person has closed stays closed. What a run has closed, because it was no longer so, opens again.
     """
-    row = run(session, select(findings).where(findings.c.id == found.id)).mappings().first()
+    row = run(session, _FINDING, {"of_finding": found.id}).mappings().first()
     news = False
     if row is not None and action is Action.FLAGGED and row["closed_at"] is not None and not _closed_by_a_run(row):
         action = Action.RECORDED
@@ -49,7 +77,7 @@ def _write(session: Session, found: Found, action: Action, now: datetime, run_id
     if row is not None:
         if news:
             values["found_at"] = now
-        run(session, update(findings).where(findings.c.id == found.id), values)
+        run(session, _UPDATE, {"of_finding": found.id} | values)
     else:
         named = {
             "id": found.id,
@@ -59,25 +87,23 @@ def _write(session: Session, found: Found, action: Action, now: datetime, run_id
             "provider_charge_id": found.provider_charge_id,
             "found_at": now,
         }
-        run(session, insert(findings), named | values)
+        run(session, _INSERT, named | values)
     if news:
         _append_to_history(session, found, now)
     return news
 
 
 def _append_to_history(session: Session, found: Found, now: datetime) -> None:
-    query = select(charges).where(charges.c.intent_id == found.intent_id, charges.c.attempt == found.attempt)
-    row = run(session, query).mappings().first()
+    row = run(session, ROW_OF_ATTEMPT, {"of_intent": found.intent_id, "of_attempt": found.attempt}).mappings().first()
     if row is not None:
         state = State(row["state"])
         append_event(session, row, now, state, f"finding {found.id}", state, f"{found.code}: {found.detail}")
 
 
 def _note_in_run(session: Session, run_id: str, finding_id: str, action: Action, *, news: bool) -> None:
-    of = (run_findings.c.run_id == run_id, run_findings.c.finding_id == finding_id)
-    values = {"action": action}
-    if not run(session, update(run_findings).where(*of), values).rowcount:
-        run(session, insert(run_findings), {"run_id": run_id, "finding_id": finding_id, "news": news, **values})
+    if not run(session, _UPDATE_IN_RUN, {"of_run": run_id, "of_finding": finding_id, "action": action}).rowcount:
+        named = {"run_id": run_id, "finding_id": finding_id}
+        run(session, _INSERT_IN_RUN, {**named, "action": action, "news": news})
 
 
 def _closed_by_a_run(row: Row) -> bool:
@@ -89,19 +115,19 @@ def close_finding(session: Session, finding_id: str, who: str, because: str, now
 
     Raises UnknownFinding.
     """
-    query = select(findings).where(findings.c.id == finding_id).with_for_update()
-    row = run(session, query).mappings().first() if finding_id.isascii() else None  # what is no text no database takes
+    of = {"of_finding": finding_id}
+    # What is no text no database takes.
+    row = run(session, _LOCKED_FINDING, of).mappings().first() if finding_id.isascii() else None
     if row is None:
         raise UnknownFinding(f"there is no finding {finding_id} in this store; `paycli findings` lists them")
     if row["closed_at"] is not None:
         return _finding(row), False
     closing = {"closed_at": now, "closed_by": who, "because": because}
-    run(session, update(findings).where(findings.c.id == finding_id), closing)
-    charge = select(charges).where(charges.c.intent_id == row["intent_id"], charges.c.attempt == row["attempt"])
-    of = run(session, charge).mappings().first()
-    if of is not None:
-        state = State(of["state"])
-        append_event(session, of, now, state, f"finding {finding_id} closed by {who}", state, because)
+    run(session, _UPDATE, of | closing)
+    charge = run(session, ROW_OF_ATTEMPT, key_of(row)).mappings().first()
+    if charge is not None:
+        state = State(charge["state"])
+        append_event(session, charge, now, state, f"finding {finding_id} closed by {who}", state, because)
     return _finding({**row, **closing}), True
 
 
@@ -109,25 +135,17 @@ def read_findings(
     session: Session, *, closed: bool, after: tuple[datetime, str] | None, rows_max: int
 ) -> list[Finding]:
     """Findings, oldest first, page by page; with those already closed when `closed`."""
-    query = select(findings).order_by(findings.c.found_at, findings.c.id).limit(rows_max)
-    if not closed:
-        query = query.where(findings.c.closed_at.is_(None))
+    values: dict[str, object] = {"rows_max": rows_max}
     if after is not None:
-        at, finding_id = after
-        tied = (findings.c.found_at == at) & (findings.c.id > finding_id)
-        query = query.where((findings.c.found_at > at) | tied)
-    return [_finding(row) for row in run(session, query).mappings()]
+        values["after_at"], values["after_finding"] = after
+    query = _oldest(closed=closed, after=after is not None)
+    return [_finding(row) for row in run(session, query, values).mappings()]
 
 
 def findings_of(session: Session, run_id: str) -> list[Finding]:
     """What a run has found, with what it did about each; by code, intent and charge."""
-    query = (
-        select(findings, run_findings.c.action.label("action_in_run"))
-        .join(run_findings, run_findings.c.finding_id == findings.c.id)
-        .where(run_findings.c.run_id == run_id)
-        .order_by(findings.c.code, findings.c.intent_id, findings.c.attempt, findings.c.provider_charge_id)
-    )
-    return [_finding({**row, "action": row["action_in_run"]}) for row in run(session, query).mappings()]
+    rows = run(session, _OF_RUN, {"of_run": run_id}).mappings()
+    return [_finding({**row, "action": row["action_in_run"]}) for row in rows]
 
 
 def _finding(row: Row) -> Finding:

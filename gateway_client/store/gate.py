@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
 from gateway_client.errors import ClockRefused, ConfigurationError, NeedsPerson
 from gateway_client.flow.effects import BeginSend, Begun, Held, Next
 from gateway_client.gateways.base import Binding
 from gateway_client.state import SENDABLE, Event
-from gateway_client.store.rows import Record, Row, locked, move, refuse_open_finding, run, sends, sha256, store
+from gateway_client.store.rows import (
+    STORE_ROW,
+    Record,
+    Row,
+    locked,
+    move,
+    refuse_open_finding,
+    run,
+    sends,
+    sha256,
+    store,
+)
 
 CLOCK_BEHIND_MAX = timedelta(minutes=1)  # two hosts, each corrected by a Date of whole seconds, differ by a little
+
+_INSERT_SEND = insert(sends)
+_UPDATE_STORE = update(store)
 
 
 def begin_send(session: Session, effect: BeginSend, now: datetime) -> Begun | Held:
@@ -45,7 +59,7 @@ def begin_send(session: Session, effect: BeginSend, now: datetime) -> Begun | He
         "credential_id": effect.credential_id,
         "begun_at": now,
     }
-    run(session, insert(sends), send)
+    run(session, _INSERT_SEND, send)
     first = {"first_sent_at": now} if row["first_sent_at"] is None else {}
     after = move(session, Record(row, (*record.sends, send)), Event.SEND_BEGUN, now, first)
     return Begun(after.charge(), send_no, row["body"], row["api_version"])
@@ -53,7 +67,7 @@ def begin_send(session: Session, effect: BeginSend, now: datetime) -> Begun | He
 
 def _check_store(session: Session, effect: BeginSend, now: datetime) -> None:
     """The store is still whom we think, and time has not gone back behind what it has seen."""
-    row = run(session, select(store)).mappings().one()
+    row = run(session, STORE_ROW).mappings().one()
     if Binding(row["provider"], row["mode"], row["account"], row["namespace"]) != effect.binding:
         raise ConfigurationError("the store was bound anew under this process: restart it. Nothing more was sent.")
     latest = row["latest_seen_at"]
@@ -63,7 +77,7 @@ def _check_store(session: Session, effect: BeginSend, now: datetime) -> None:
             "a clock was set back. Nothing more was sent."
         )
     if now > latest + timedelta(seconds=1):  # a write for each second is enough, however many charges it has
-        run(session, update(store), {"latest_seen_at": now})
+        run(session, _UPDATE_STORE, {"latest_seen_at": now})
 
 
 def _close_if_over(session: Session, effect: BeginSend, record: Record, now: datetime) -> Record:

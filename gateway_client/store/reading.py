@@ -2,37 +2,52 @@
 
 from __future__ import annotations
 
-from sqlalchemy import or_, select
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Select, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
 from gateway_client.flow.effects import ReadPending
 from gateway_client.state import PENDING
-from gateway_client.store.rows import Row, charges, events, run, snapshots, with_sends
+from gateway_client.store.rows import Row, charges, constant, events, key_of, of_attempt, run, snapshots, with_sends
+
+_ATTEMPTS = select(charges).where(charges.c.intent_id == bindparam("of_intent")).order_by(charges.c.attempt)
+_HISTORY = select(events).where(*of_attempt(events)).order_by(events.c.event_no)
+
+
+@cache
+def _pending(*, after: bool) -> Select[Any]:
+    order = (charges.c.created_at, charges.c.intent_id, charges.c.attempt)
+    query = select(charges).where(charges.c.state.in_(constant(PENDING))).order_by(*order).limit(bindparam("rows_max"))
+    if not after:
+        return query
+    at: Any = bindparam("after_at")
+    intent_id: Any = bindparam("after_intent")
+    attempt: Any = bindparam("after_attempt")
+    later = charges.c.created_at > at
+    tied = (charges.c.created_at == at) & (
+        (charges.c.intent_id > intent_id) | ((charges.c.intent_id == intent_id) & (charges.c.attempt > attempt))
+    )
+    return query.where(or_(later, tied))
 
 
 def read_pending(session: Session, effect: ReadPending) -> tuple[Charge, ...]:
     """Pending charges, oldest first."""
-    order = (charges.c.created_at, charges.c.intent_id, charges.c.attempt)
-    query = select(charges).where(charges.c.state.in_(PENDING)).order_by(*order).limit(effect.rows_max)
+    values: dict[str, object] = {"rows_max": effect.rows_max}
     if effect.after is not None:
         at, intent_id, attempt = effect.after
-        later = charges.c.created_at > at
-        tied = (charges.c.created_at == at) & (
-            (charges.c.intent_id > intent_id) | ((charges.c.intent_id == intent_id) & (charges.c.attempt > attempt))
-        )
-        query = query.where(or_(later, tied))
-    return snapshots(session, run(session, query).mappings())
+        values |= {"after_at": at, "after_intent": intent_id, "after_attempt": attempt}
+    return snapshots(session, run(session, _pending(after=effect.after is not None), values).mappings())
 
 
 def read_attempts(session: Session, intent_id: str) -> tuple[Charge, ...]:
     """All attempts of an intent, in their order."""
-    query = select(charges).where(charges.c.intent_id == intent_id).order_by(charges.c.attempt)
-    return snapshots(session, run(session, query).mappings())
+    return snapshots(session, run(session, _ATTEMPTS, {"of_intent": intent_id}).mappings())
 
 
 def read_history(session: Session, charge: Charge) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     """The sends and the events of one attempt, in their order."""
     of = {"intent_id": charge.intent_id, "attempt": charge.attempt}
-    query = select(events).filter_by(**of).order_by(events.c.event_no)
-    return with_sends(session, of).sends, tuple(run(session, query).mappings())
+    return with_sends(session, of).sends, tuple(run(session, _HISTORY, key_of(of)).mappings())

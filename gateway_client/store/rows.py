@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Executable, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Executable,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
@@ -33,25 +45,38 @@ RECORDS = "charge_once_records"  # in `Session.info`: what is told once the tran
 Row = Mapping[Any, Any]  # a row of the database, or one that was just written
 Values = Mapping[str, Any]
 
-# Statements of every charge are built once: building one costs more than running it.
-_BY_KEY: dict[str, Any] = {"of_intent": bindparam("of_intent"), "of_attempt": bindparam("of_attempt")}
+# Statements are built once: building one costs more than running it. A parameter is never named as a column is, for an
+# UPDATE takes the columns that it sets from the names of its parameters.
 
 
-def _of_attempt(which: Any) -> tuple[Any, Any]:
-    return which.c.intent_id == _BY_KEY["of_intent"], which.c.attempt == _BY_KEY["of_attempt"]
+def of_attempt(which: Any) -> tuple[Any, Any]:
+    """The rows of one attempt: of the parameters that `key_of` gives."""
+    return which.c.intent_id == bindparam("of_intent"), which.c.attempt == bindparam("of_attempt")
 
 
-_ROW = select(charges).where(*_of_attempt(charges)).with_for_update()
-_SENDS = select(sends).where(*_of_attempt(sends)).order_by(sends.c.send_no)
-_UPDATE = update(charges).where(*_of_attempt(charges))
+def constant(words: Iterable[str]) -> list[ColumnElement[str]]:
+    """A list that never changes, for IN: written out once, where a plain one would be at each call."""
+    return [literal(str(word)) for word in words]
+
+
+STORE_ROW = select(store)  # its one row
+ROW_OF_ATTEMPT = select(charges).where(*of_attempt(charges))
+INSERT_ROW = insert(charges)
+_LOCKED_ROW = ROW_OF_ATTEMPT.with_for_update()
+_SENDS = select(sends).where(*of_attempt(sends)).order_by(sends.c.send_no)
+# By the intents alone: SQLite looks a pair up in no index, and reads the whole table.
+_SENDS_OF_INTENTS = (
+    select(sends).where(sends.c.intent_id.in_(bindparam("of_intents", expanding=True))).order_by(sends.c.send_no)
+)
+_UPDATE = update(charges).where(*of_attempt(charges))
 _EVENT = insert(events).values(
     # Counted under the row's lock, so that an attempt's history has no gaps and no order but its own.
-    event_no=select(func.coalesce(func.max(events.c.event_no), 0) + 1).where(*_of_attempt(events)).scalar_subquery()
+    event_no=select(func.coalesce(func.max(events.c.event_no), 0) + 1).where(*of_attempt(events)).scalar_subquery()
 )
 # A charge that has no row here is a reason to send nothing until it has one, whatever a person has said of it.
 _HELD_BY = select(findings).where(
     findings.c.intent_id == bindparam("of_intent"),
-    findings.c.code.not_in(HARMLESS),
+    findings.c.code.not_in(constant(HARMLESS)),
     or_(
         findings.c.closed_at.is_(None),
         and_(findings.c.code == Code.MISSING_LOCALLY, findings.c.action != Action.REPAIRED),
@@ -117,7 +142,7 @@ class Record:
 
 def locked(session: Session, intent_id: str, attempt: int) -> Record:
     """The row of an attempt, locked, with its sends."""
-    row = run(session, _ROW, {"of_intent": intent_id, "of_attempt": attempt}).mappings().first()
+    row = run(session, _LOCKED_ROW, {"of_intent": intent_id, "of_attempt": attempt}).mappings().first()
     if row is None:
         raise UnknownIntent(f"{intent_id} attempt {attempt} is not in this store. Nothing was sent.")
     return with_sends(session, row)
@@ -136,9 +161,8 @@ def snapshots(session: Session, rows: Iterable[Row]) -> tuple[Charge, ...]:
     """Many rows with their sends, in two statements."""
     rows = tuple(rows)
     by_key: dict[tuple[str, int], list[Row]] = {(row["intent_id"], row["attempt"]): [] for row in rows}
-    # By the intents alone: SQLite looks a pair up in no index, and reads the whole table.
-    query = select(sends).where(sends.c.intent_id.in_({intent_id for intent_id, _ in by_key}))
-    for send in run(session, query.order_by(sends.c.send_no)).mappings() if rows else ():
+    of = {"of_intents": list({intent_id for intent_id, _ in by_key})}
+    for send in run(session, _SENDS_OF_INTENTS, of).mappings() if rows else ():
         by_key.get((send["intent_id"], send["attempt"]), []).append(send)
     return tuple(Record(row, tuple(by_key[row["intent_id"], row["attempt"]])).charge() for row in rows)
 

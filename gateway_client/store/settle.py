@@ -21,21 +21,29 @@ from gateway_client.store.rows import (
     Row,
     append_event,
     charges,
+    constant,
     findings,
     key_of,
     locked,
     move,
+    of_attempt,
     run,
     sends,
     with_sends,
 )
 
 _END_SEND = update(sends).where(
-    sends.c.intent_id == bindparam("of_intent"),
-    sends.c.attempt == bindparam("of_attempt"),
+    *of_attempt(sends),
     sends.c.send_no == bindparam("of_send"),
     sends.c.ended_at.is_(None),
 )
+_NUMBERS_DIFFER = select(findings.c.id).where(
+    *of_attempt(findings),
+    findings.c.code.in_(constant((Code.AMOUNT_MISMATCH, Code.CURRENCY_MISMATCH))),
+    findings.c.closed_at.is_(None),
+)
+_NEWEST = select(func.max(charges.c.attempt)).where(charges.c.intent_id == bindparam("of_intent"))
+_UPDATE_BY_KEY = update(charges).where(charges.c.idempotency_key == bindparam("of_key"))
 
 
 def settle(session: Session, effect: Settle, now: datetime) -> Charge:
@@ -69,13 +77,7 @@ def _numbers_differ(session: Session, record: Record) -> bool:
     """A person must first say what a conflict comes to, when the provider has told two stories of its numbers."""
     if record.state is not State.CONFLICT:
         return False
-    query = select(findings.c.id).where(
-        findings.c.intent_id == record.row["intent_id"],
-        findings.c.attempt == record.row["attempt"],
-        findings.c.code.in_((Code.AMOUNT_MISMATCH, Code.CURRENCY_MISMATCH)),
-        findings.c.closed_at.is_(None),
-    )
-    return run(session, query).first() is not None
+    return run(session, _NUMBERS_DIFFER, key_of(record.row)).first() is not None
 
 
 def _end_send(session: Session, record: Record, send_no: int, answer: Answer, now: datetime) -> Record:
@@ -130,8 +132,7 @@ def _find(session: Session, record: Record, code: Code, answer: Answer, now: dat
 
 def give_up(session: Session, effect: GiveUp, now: datetime) -> Charge:
     """Cancel what was never sent, close what may have been; a provider's intent is cancelled by the flow."""
-    query = select(func.max(charges.c.attempt)).where(charges.c.intent_id == effect.intent_id)
-    newest = run(session, query).scalar()
+    newest = run(session, _NEWEST, {"of_intent": effect.intent_id}).scalar()
     if newest is None:
         raise UnknownIntent(f"{effect.intent_id} is not in this store. Nothing was sent.")
     record = locked(session, effect.intent_id, newest)
@@ -159,5 +160,5 @@ def prove_absent(session: Session, effect: ProveAbsent, now: datetime) -> Charge
     if why_not is None:
         reason = "proven: a complete list of the provider does not have it"
         return move(session, record, Event.PROVEN_ABSENT, now, {"reason": reason}).charge()
-    run(session, update(charges).where(charges.c.idempotency_key == record.row["idempotency_key"]), {"reason": why_not})
+    run(session, _UPDATE_BY_KEY, {"of_key": record.row["idempotency_key"], "reason": why_not})
     return replace(record.charge(), reason=why_not)

@@ -4,44 +4,80 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Executable, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from gateway_client.finding import CRITICAL
 from gateway_client.flow.lookup import EVER
 from gateway_client.state import PENDING, SENDABLE
-from gateway_client.store.rows import charges, findings, run, store
+from gateway_client.store.rows import Values, charges, constant, findings, run, store
 from reconcile.alerts import KEY_ENDS_SOON, Facts, Group, Limits
 from reconcile.store.runs import last_complete_at, runs
+
+_LATEST_SEEN_AT = select(store.c.latest_seen_at)
+_UNFINISHED = (
+    select(runs)
+    .where(runs.c.ended_at.is_(None), runs.c.window_end < bindparam("before"))
+    .order_by(runs.c.window_end, runs.c.day)
+)
+_KEY_ENDS_SOON = (
+    charges.c.state.in_(constant(SENDABLE))
+    & charges.c.closed_at.is_(None)
+    & charges.c.provider_intent_id.is_(None)
+    & (charges.c.first_sent_at > bindparam("sent_after"))
+    & (charges.c.first_sent_at <= bindparam("sent_until"))
+)
+_KEYS_ENDING = select(func.count(), func.min(charges.c.first_sent_at)).where(_KEY_ENDS_SOON)
+_OLDEST_KEY = (
+    select(charges.c.intent_id, charges.c.first_sent_at)
+    .where(_KEY_ENDS_SOON)
+    .order_by(charges.c.first_sent_at, charges.c.intent_id)
+    .limit(1)
+)
+
+
+def _grouped(
+    by: ColumnElement[str],
+    since: ColumnElement[datetime],
+    intent_id: ColumnElement[str],
+    condition: ColumnElement[bool],
+) -> tuple[Executable, Executable]:
+    """How many rows there are of each kind, and the oldest row of one kind."""
+    counted = select(by.label("what"), func.count().label("rows")).where(condition).group_by(by).order_by(by)
+    first = select(since.label("since"), intent_id.label("intent_id")).where(condition, by == bindparam("of_kind"))
+    return counted, first.order_by(since, intent_id).limit(1)
+
+
+_PENDING = _grouped(
+    charges.c.state,
+    charges.c.created_at,
+    charges.c.intent_id,
+    charges.c.state.in_(constant(PENDING)) & (charges.c.created_at < bindparam("before")),
+)
+_CRITICAL = _grouped(
+    findings.c.code,
+    findings.c.found_at,
+    findings.c.intent_id,
+    findings.c.closed_at.is_(None) & findings.c.code.in_(constant(CRITICAL)),
+)
 
 
 def read_facts(session: Session, now: datetime, limits: Limits, key_life: timedelta) -> Facts:
     """What the rules look at, as it is now; a clock that is behind what the store has seen is not believed."""
-    now = max(now, run(session, select(store.c.latest_seen_at)).scalar() or now)
+    now = max(now, run(session, _LATEST_SEEN_AT).scalar() or now)
     return Facts(
         now=now,
-        pending_too_long=_pending_too_long(session, now - min(limits.pending, now - EVER)),
+        pending_too_long=_groups(session, _PENDING, {"before": now - min(limits.pending, now - EVER)}),
         keys_ending=_keys_ending(session, now, key_life),
         reconciled_at=last_complete_at(session),
         unfinished=_unfinished(session, now - min(limits.reconciled, now - EVER)),
-        critical=_critical(session),
+        critical=_groups(session, _CRITICAL, {}),
     )
-
-
-def _pending_too_long(session: Session, before: datetime) -> tuple[Group, ...]:
-    old = charges.c.state.in_(PENDING) & (charges.c.created_at < before)
-    return _groups(session, charges.c.state, charges.c.created_at, charges.c.intent_id, old)
-
-
-def _critical(session: Session) -> tuple[Group, ...]:
-    is_open = findings.c.closed_at.is_(None) & findings.c.code.in_(CRITICAL)
-    return _groups(session, findings.c.code, findings.c.found_at, findings.c.intent_id, is_open)
 
 
 def _unfinished(session: Session, before: datetime) -> Group | None:
     """Runs whose window has ended long ago, and which nobody has gone on with: the next night asks for another day."""
-    left = runs.c.ended_at.is_(None) & (runs.c.window_end < before)
-    found = run(session, select(runs).where(left).order_by(runs.c.window_end, runs.c.day)).mappings().all()
+    found = run(session, _UNFINISHED, {"before": before}).mappings().all()
     if not found:
         return None
     oldest = found[0]
@@ -50,33 +86,18 @@ def _unfinished(session: Session, before: datetime) -> Group | None:
 
 def _keys_ending(session: Session, now: datetime, key_life: timedelta) -> Group | None:
     """Attempts that could still be sent again, but not for long."""
-    first = charges.c.first_sent_at
-    soon = (
-        charges.c.state.in_(SENDABLE)
-        & charges.c.closed_at.is_(None)
-        & charges.c.provider_intent_id.is_(None)
-        & (first > now - key_life)
-        & (first <= now - key_life + KEY_ENDS_SOON)
-    )
-    row = run(session, select(func.count(), func.min(first)).where(soon)).one()
+    soon = {"sent_after": now - key_life, "sent_until": now - key_life + KEY_ENDS_SOON}
+    row = run(session, _KEYS_ENDING, soon).one()
     if not row[0]:
         return None
-    query = select(charges.c.intent_id, first).where(soon).order_by(first, charges.c.intent_id).limit(1)
-    oldest = run(session, query).mappings().one()
+    oldest = run(session, _OLDEST_KEY, soon).mappings().one()
     return Group("in doubt", row[0], oldest["first_sent_at"] + key_life, oldest["intent_id"])
 
 
-def _groups(
-    session: Session,
-    by: ColumnElement[str],
-    since: ColumnElement[datetime],
-    intent_id: ColumnElement[str],
-    condition: ColumnElement[bool],
-) -> tuple[Group, ...]:
-    counted = select(by.label("what"), func.count().label("rows")).where(condition).group_by(by).order_by(by)
+def _groups(session: Session, of: tuple[Executable, Executable], values: Values) -> tuple[Group, ...]:
+    counted, oldest_of_kind = of
     groups = []
-    for row in run(session, counted).mappings().all():
-        first = select(since.label("since"), intent_id.label("intent_id")).where(condition, by == row["what"])
-        oldest = run(session, first.order_by(since, intent_id).limit(1)).mappings().one()
+    for row in run(session, counted, values).mappings().all():
+        oldest = run(session, oldest_of_kind, {**values, "of_kind": row["what"]}).mappings().one()
         groups.append(Group(row["what"], row["rows"], oldest["since"], oldest["intent_id"]))
     return tuple(groups)

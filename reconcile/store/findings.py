@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import and_, func, literal, or_, select, union, update
+from sqlalchemy import Select, bindparam, func, literal, or_, select, union, update
 from sqlalchemy.orm import Session
 
 from gateway_client.finding import Action, Code
 from gateway_client.gateways.base import Kind
 from gateway_client.state import PENDING, REFUSED
 from gateway_client.store.findings import record_finding, run_findings
-from gateway_client.store.rows import charges, findings, run, snapshots
+from gateway_client.store.rows import charges, constant, findings, run, snapshots
 from reconcile import words
 from reconcile.effects import AttemptKey, CloseStale, Flag, FlagDuplicates, FlagStale
-from reconcile.store.runs import after_key, items
+from reconcile.store.runs import after_key, cursor, items
 
 PAGE_ROWS_MAX = 200
 
@@ -26,38 +27,9 @@ def flag(session: Session, effect: Flag, now: datetime) -> None:
         record_finding(session, found, Action.FLAGGED, now, effect.run.run_id)
 
 
-def flag_duplicates(session: Session, effect: FlagDuplicates, now: datetime) -> str | None:
-    """Every success of an intent but the first: ours if we have one, else the oldest."""
-    run_id = effect.run.run_id
-    successes = _successes(run_id).subquery()
-    query = (
-        select(successes.c.intent_id)
-        .group_by(successes.c.intent_id)
-        .having(func.count(successes.c.charge_id.distinct()) > 1)
-        .order_by(successes.c.intent_id)
-        .limit(PAGE_ROWS_MAX)
-    )
-    if effect.after is not None:
-        query = query.where(successes.c.intent_id > effect.after)
-    several = list(run(session, query).scalars())
-    each = select(successes).where(successes.c.intent_id.in_(several))
-    # One charge may be named by its intent, by itself and by our row: ours says most, then the oldest.
-    rows = list(run(session, each).mappings()) if several else []
-    rows.sort(key=lambda row: (not row["mine"], str(row["created_at"]), row["charge_id"]))
-    by_intent: dict[str, dict[str, Any]] = {intent_id: {} for intent_id in several}
-    for row in rows:
-        by_intent[row["intent_id"]].setdefault(row["charge_id"], row)
-    for intent_id, charges_of in by_intent.items():
-        first, *others = charges_of.values()
-        for other in others:
-            mine = bool(first["mine"])
-            found = words.duplicate(intent_id, other["attempt"], other["charge_id"], first["charge_id"], mine)
-            record_finding(session, found, Action.FLAGGED, now, run_id)
-    return several[-1] if several else None
-
-
-def _successes(run_id: str) -> Any:
-    """Every success that the run has seen, and those of ours that it has not found missing."""
+def _union_of_successes() -> Any:
+    """Every success that a run has seen, and those of ours that it has not found missing."""
+    run_id: Any = bindparam("of_run")
     failed = select(items.c.object_id).where(
         items.c.run_id == run_id,
         items.c.kind == Kind.CHARGE,
@@ -94,7 +66,7 @@ def _successes(run_id: str) -> Any:
         .where(
             items.c.run_id == run_id,
             # Succeeded: asked so that no index by state looks better than the intents that the run has listed.
-            charges.c.state.not_in((*PENDING, *REFUSED)),
+            charges.c.state.not_in(constant((*PENDING, *REFUSED))),
             charges.c.provider_charge_id.is_not(None),
             charges.c.provider_charge_id.not_in(missing),
             charges.c.provider_charge_id.not_in(failed),
@@ -105,29 +77,75 @@ def _successes(run_id: str) -> Any:
     return union(theirs, ours)
 
 
-def flag_stale(session: Session, effect: FlagStale, now: datetime) -> AttemptKey | None:
-    """What is pending since before the threshold, of any age."""
+_SUCCESSES = _union_of_successes().subquery()
+_SUCCESSES_OF_INTENTS = select(_SUCCESSES).where(_SUCCESSES.c.intent_id.in_(bindparam("of_intents", expanding=True)))
+
+
+@cache
+def _with_several(*, after: bool) -> Select[Any]:
+    """Intents with more than one success."""
+    query = (
+        select(_SUCCESSES.c.intent_id)
+        .group_by(_SUCCESSES.c.intent_id)
+        .having(func.count(_SUCCESSES.c.charge_id.distinct()) > 1)
+        .order_by(_SUCCESSES.c.intent_id)
+        .limit(bindparam("rows_max"))
+    )
+    return query.where(_SUCCESSES.c.intent_id > bindparam("after_intent")) if after else query
+
+
+def flag_duplicates(session: Session, effect: FlagDuplicates, now: datetime) -> str | None:
+    """Every success of an intent but the first: ours if we have one, else the oldest."""
+    run_id = effect.run.run_id
+    page = {"of_run": run_id, "rows_max": PAGE_ROWS_MAX, "after_intent": effect.after}
+    several = list(run(session, _with_several(after=effect.after is not None), page).scalars())
+    each = {"of_run": run_id, "of_intents": several}
+    # One charge may be named by its intent, by itself and by our row: ours says most, then the oldest.
+    rows = list(run(session, _SUCCESSES_OF_INTENTS, each).mappings()) if several else []
+    rows.sort(key=lambda row: (not row["mine"], str(row["created_at"]), row["charge_id"]))
+    by_intent: dict[str, dict[str, Any]] = {intent_id: {} for intent_id in several}
+    for row in rows:
+        by_intent[row["intent_id"]].setdefault(row["charge_id"], row)
+    for intent_id, charges_of in by_intent.items():
+        first, *others = charges_of.values()
+        for other in others:
+            mine = bool(first["mine"])
+            found = words.duplicate(intent_id, other["attempt"], other["charge_id"], first["charge_id"], mine)
+            record_finding(session, found, Action.FLAGGED, now, run_id)
+    return several[-1] if several else None
+
+
+@cache
+def _pending_since(*, after: bool) -> Select[Any]:
     query = (
         select(charges)
-        .where(charges.c.state.in_(PENDING), charges.c.created_at <= effect.created_before)
+        .where(charges.c.state.in_(constant(PENDING)), charges.c.created_at <= bindparam("created_before"))
         .order_by(charges.c.intent_id, charges.c.attempt)
-        .limit(PAGE_ROWS_MAX)
+        .limit(bindparam("rows_max"))
     )
-    if effect.after is not None:
-        query = query.where(after_key(charges, effect.after))
-    found = snapshots(session, run(session, query).mappings())
+    return query.where(after_key(charges)) if after else query
+
+
+def flag_stale(session: Session, effect: FlagStale, now: datetime) -> AttemptKey | None:
+    """What is pending since before the threshold, of any age."""
+    page = {"created_before": effect.created_before, "rows_max": PAGE_ROWS_MAX, **cursor(effect.after)}
+    found = snapshots(session, run(session, _pending_since(after=effect.after is not None), page).mappings())
     for charge in found:
         record_finding(session, words.stale(charge), Action.FLAGGED, now, effect.run.run_id)
     return (found[-1].intent_id, found[-1].attempt) if found else None
 
 
+_PENDING = select(charges.c.attempt).where(
+    charges.c.intent_id == findings.c.intent_id,
+    charges.c.attempt == findings.c.attempt,
+    charges.c.state.in_(constant(PENDING)),
+)
+_UPDATE_STALE_NO_MORE = update(findings).where(
+    findings.c.code == Code.STALE_PENDING, findings.c.closed_at.is_(None), ~_PENDING.exists()
+)
+
+
 def close_stale(session: Session, effect: CloseStale, now: datetime) -> None:
     """What is pending no more is no finding any more."""
-    pending = select(charges.c.attempt).where(
-        charges.c.intent_id == findings.c.intent_id,
-        charges.c.attempt == findings.c.attempt,
-        charges.c.state.in_(PENDING),
-    )
-    over = and_(findings.c.code == Code.STALE_PENDING, findings.c.closed_at.is_(None), ~pending.exists())
     closing = {"closed_at": now, "closed_by": effect.run.run_id, "because": "it is no longer pending"}
-    run(session, update(findings).where(over), closing)
+    run(session, _UPDATE_STALE_NO_MORE, closing)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
@@ -19,7 +19,17 @@ from gateway_client.outcome import Processing, Succeeded
 from gateway_client.state import PENDING, State, event_of, next_state
 from gateway_client.store.findings import record_finding
 from gateway_client.store.gate import close
-from gateway_client.store.rows import append_event, charges, locked, run, sha256, with_sends
+from gateway_client.store.rows import (
+    INSERT_ROW,
+    ROW_OF_ATTEMPT,
+    append_event,
+    charges,
+    constant,
+    locked,
+    run,
+    sha256,
+    with_sends,
+)
 from gateway_client.store.settle import prove_absent, settle
 from reconcile import words
 from reconcile.effects import CloseOver, Import, Repair
@@ -28,6 +38,17 @@ CLOSED_AT_ONCE_MAX = 500
 
 _NO_RESULT = (State.UNKNOWN, State.CONFLICT)
 """What a pending charge may become without anything being known of it."""
+
+_STATES_OF_INTENT = select(charges.c.state).where(charges.c.intent_id == bindparam("of_intent"))
+_OVER = (
+    select(charges)
+    .where(
+        charges.c.state.in_(constant(PENDING)),
+        charges.c.closed_at.is_(None),
+        charges.c.first_sent_at <= bindparam("sent_before"),
+    )
+    .limit(bindparam("rows_max"))
+)
 
 
 def repair(session: Session, effect: Repair, now: datetime) -> Charge:
@@ -49,8 +70,8 @@ def repair(session: Session, effect: Repair, now: datetime) -> Charge:
 def import_charge(session: Session, effect: Import, now: datetime) -> Charge | None:
     """Write the row that is missing, in the state that the provider's evidence gives it (never sent from here)."""
     found, item = effect.importable, effect.importable.item
-    mine = select(charges).where(charges.c.intent_id == effect.intent_id, charges.c.attempt == effect.attempt)
-    written = run(session, mine).mappings().first()
+    mine = {"of_intent": effect.intent_id, "of_attempt": effect.attempt}
+    written = run(session, ROW_OF_ATTEMPT, mine).mappings().first()
     if written is not None:
         return with_sends(session, written).charge()  # by its own process, since the pair was read
     state = next_state(State.PREPARED, event_of(found.outcome, in_doubt=False, saves_declines=True))
@@ -84,7 +105,7 @@ def import_charge(session: Session, effect: Import, now: datetime) -> Charge | N
         "settled_at": now if state.final else None,
         "closed_at": now,  # it has no body to send
     }
-    run(session, insert(charges), row)
+    run(session, INSERT_ROW, row)
     append_event(session, row, now, None, "imported from the provider", state, f"by {effect.run.run_id}")
     record_finding(session, seen, Action.REPAIRED, now, effect.run.run_id)
     return with_sends(session, row).charge()
@@ -104,22 +125,14 @@ def _why_not(session: Session, effect: Import, state: State) -> str | None:
 
 def _states(session: Session, effect: Import) -> list[State]:
     """The states of the other attempts of the intent."""
-    query = select(charges.c.state).where(charges.c.intent_id == effect.intent_id)
-    return [State(state) for state in run(session, query).scalars()]
+    states = run(session, _STATES_OF_INTENT, {"of_intent": effect.intent_id})
+    return [State(state) for state in states.scalars()]
 
 
 def close_over(session: Session, effect: CloseOver, now: datetime) -> int:
     """Close attempts whose key's life is over, as the gate would: after that the same key could be a new request."""
-    query = (
-        select(charges)
-        .where(
-            charges.c.state.in_(PENDING),
-            charges.c.closed_at.is_(None),
-            charges.c.first_sent_at <= now - effect.profile.key_life,
-        )
-        .limit(CLOSED_AT_ONCE_MAX)
-    )
-    rows = run(session, query).mappings().all()
+    page = {"sent_before": now - effect.profile.key_life, "rows_max": CLOSED_AT_ONCE_MAX}
+    rows = run(session, _OVER, page).mappings().all()
     for row in rows:
         close(session, with_sends(session, row), now)
     return len(rows)

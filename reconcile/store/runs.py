@@ -11,7 +11,20 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, insert, or_, select, union, update
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    union,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import iso
@@ -19,8 +32,8 @@ from gateway_client.errors import RunHeld
 from gateway_client.finding import Action, Code
 from gateway_client.gateways.base import Kind
 from gateway_client.store.findings import OF_A_RUN, findings_of, run_findings
-from gateway_client.store.rows import Row, charges, findings, run, sends
-from gateway_client.tables import Run, RunItem, table
+from gateway_client.store.rows import Row, Values, charges, findings, run, sends
+from gateway_client.tables import Run, RunItem, UtcDateTime, table
 from reconcile.effects import AttemptKey, EndRun, OpenedRun, OpenRun
 from reconcile.report import RunResult
 from reconcile.window import Window
@@ -31,21 +44,35 @@ runs, items = table(Run), table(RunItem)
 # that ends early costs the work of a run, never its safety.
 HOLD = timedelta(minutes=10)
 
+UPDATE_RUN = update(runs).where(runs.c.run_id == bindparam("of_run"))
+_INSERT_RUN = insert(runs)
+_RUN = select(runs).where(runs.c.run_id == bindparam("of_run"))
+_UNFINISHED = (
+    select(runs)
+    .where(runs.c.day == bindparam("of_day"), runs.c.tz == bindparam("of_tz"), runs.c.ended_at.is_(None))
+    .with_for_update()
+)
+_UPDATE_HELD = update(runs).where(
+    runs.c.run_id == bindparam("of_run"), runs.c.holder == bindparam("of_holder"), runs.c.ended_at.is_(None)
+)
+_END_UNFINISHED = update(runs).where(runs.c.ended_at.is_(None)).values(ended_at=runs.c.held_until)
+_LAST_COMPLETE_AT = select(runs.c.ended_at).where(runs.c.complete).order_by(runs.c.ended_at.desc()).limit(1)
+
 
 def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
     """Begin a run of the window, or take up the one that was left unfinished, with its bounds."""
     window = effect.window
-    query = select(runs).where(runs.c.day == window.day.isoformat(), runs.c.tz == window.tz, runs.c.ended_at.is_(None))
-    for row in run(session, query.with_for_update()).mappings().all():
+    day = {"of_day": window.day.isoformat(), "of_tz": window.tz}
+    for row in run(session, _UNFINISHED, day).mappings().all():
         if row["held_until"] > now and not effect.holder.is_dead(row["holder"]):
             raise _held(row)
         if _same(row, window):
             held = {"holder": effect.holder.name, "held_until": now + HOLD}
-            run(session, update(runs).where(runs.c.run_id == row["run_id"]), held)
+            run(session, UPDATE_RUN, {"of_run": row["run_id"], **held})
             return _opened({**row, **held}, effect)
         # It was of a part of the day, and now the whole is asked for.
         ended = {"ended_at": now, "why_incomplete": "given up for a run of the whole day"}
-        run(session, update(runs).where(runs.c.run_id == row["run_id"]), ended)
+        run(session, UPDATE_RUN, {"of_run": row["run_id"], **ended})
     new: dict[str, object] = dict.fromkeys(runs.c.keys())
     new |= {
         "run_id": _run_id(window, effect.holder.name, now),
@@ -57,13 +84,13 @@ def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
         "holder": effect.holder.name,
         "held_until": now + HOLD,
         "lists_read": 0,
-        "local_charges": _count_local(session, window),
+        "local_charges": _number(session, _LOCAL_CHARGES, bounds(window)),
         "provider_charges": 0,
         "matched": 0,
         "foreign": 0,
         "complete": False,
     }
-    run(session, insert(runs), new)
+    run(session, _INSERT_RUN, new)
     return _opened(new, effect)
 
 
@@ -100,8 +127,7 @@ def _opened(row: Row, effect: OpenRun) -> OpenedRun:
 
 def hold(session: Session, opened: OpenedRun, now: datetime) -> None:
     """Renew our hold, in the transaction of what we are about to do; a stale holder does nothing any more."""
-    ours = (runs.c.run_id == opened.run_id, runs.c.holder == opened.holder, runs.c.ended_at.is_(None))
-    if not run(session, update(runs).where(*ours), {"held_until": now + HOLD}).rowcount:
+    if not run(session, _UPDATE_HELD, {**_held_by(opened), "held_until": now + HOLD}).rowcount:
         raise RunHeld(
             f"{opened.run_id}: another process has taken this run over. What this one did is on disk; nothing is lost."
         )
@@ -109,83 +135,100 @@ def hold(session: Session, opened: OpenedRun, now: datetime) -> None:
 
 def release(session: Session, opened: OpenedRun, now: datetime) -> None:
     """Let go of a run that we could not finish, so that the next call need not wait."""
-    ours = (runs.c.run_id == opened.run_id, runs.c.holder == opened.holder, runs.c.ended_at.is_(None))
-    run(session, update(runs).where(*ours), {"held_until": now})
+    run(session, _UPDATE_HELD, {**_held_by(opened), "held_until": now})
+
+
+def _held_by(opened: OpenedRun) -> Values:
+    return {"of_run": opened.run_id, "of_holder": opened.holder}
 
 
 def forget_unfinished(session: Session) -> None:
     """In a copy of the store: the runs that others have begun are not ours to go on with."""
-    run(session, update(runs).where(runs.c.ended_at.is_(None)).values(ended_at=runs.c.held_until))
+    run(session, _END_UNFINISHED)
+
+
+# This run has a finding about the very charge, or about its attempt as a whole.
+_HAS_FINDING = exists().where(
+    run_findings.c.run_id == bindparam("of_run"),
+    run_findings.c.finding_id == findings.c.id,
+    findings.c.code != Code.STALE_PENDING,
+    findings.c.intent_id == items.c.intent_id,
+    findings.c.attempt == items.c.attempt,
+    or_(
+        findings.c.provider_charge_id.is_(None),
+        findings.c.provider_charge_id == items.c.provider_charge_id,
+    ),
+)
+
+
+def _count_listed(*conditions: ColumnElement[bool]) -> Select[int]:
+    listed = (items.c.run_id == bindparam("of_run"), items.c.in_window, items.c.kind == Kind.CHARGE)
+    return select(func.count()).select_from(items).where(*listed, *conditions)
+
+
+_PROVIDER_CHARGES = _count_listed()
+_FOREIGN = _count_listed(items.c.intent_id.is_(None))
+_MATCHED = _count_listed(items.c.intent_id.is_not(None), ~_HAS_FINDING)
 
 
 def end_run(session: Session, effect: EndRun, now: datetime) -> None:
     """Count, and end the run; when something could not be read it stays unfinished, for the next call."""
-    run_id, complete = effect.run.run_id, effect.why_incomplete is None
-    listed = and_(items.c.run_id == run_id, items.c.in_window, items.c.kind == Kind.CHARGE)
-    ours = and_(listed, items.c.intent_id.is_not(None))
+    of, complete = {"of_run": effect.run.run_id}, effect.why_incomplete is None
     values = {
-        "provider_charges": _count(session, listed),
-        "foreign": _count(session, and_(listed, items.c.intent_id.is_(None))),
-        "matched": _count(session, and_(ours, ~_has_finding(run_id))),
+        "provider_charges": _number(session, _PROVIDER_CHARGES, of),
+        "foreign": _number(session, _FOREIGN, of),
+        "matched": _number(session, _MATCHED, of),
         "complete": complete,
         "why_incomplete": effect.why_incomplete,
         "ended_at": now if complete else None,
         "held_until": now,
     }
-    run(session, update(runs).where(runs.c.run_id == run_id), values)
+    run(session, UPDATE_RUN, of | values)
 
 
-def _count(session: Session, condition: ColumnElement[bool]) -> int:
-    return int(run(session, select(func.count()).select_from(items).where(condition)).scalar_one())
+def _number(session: Session, statement: Executable, values: Values | None = None) -> int:
+    return int(run(session, statement, values).scalar_one())
 
 
-def _has_finding(run_id: str) -> ColumnElement[bool]:
-    """This run has a finding about the very charge, or about its attempt as a whole."""
-    return exists().where(
-        run_findings.c.run_id == run_id,
-        run_findings.c.finding_id == findings.c.id,
-        findings.c.code != Code.STALE_PENDING,
-        findings.c.intent_id == items.c.intent_id,
-        findings.c.attempt == items.c.attempt,
-        or_(
-            findings.c.provider_charge_id.is_(None),
-            findings.c.provider_charge_id == items.c.provider_charge_id,
-        ),
-    )
-
-
-def of_window(window: Window) -> tuple[Select[str], ...]:
+def _of_window() -> tuple[Select[str], ...]:
     """Keys of the rows that a window is about: first sent before its end, and sent or settled since its start.
 
     Three ranges of three indexes: a store that is years old must not be read from its beginning.
     """
     key, first = charges.c.idempotency_key, charges.c.first_sent_at
-    before = func.coalesce(first, window.start) < window.start  # no index must look good for this half of the range
+    start, end = bindparam("window_from", type_=UtcDateTime()), bindparam("window_to", type_=UtcDateTime())
+    before = func.coalesce(first, start) < start  # no index must look good for this half of the range
     sent = and_(sends.c.intent_id == charges.c.intent_id, sends.c.attempt == charges.c.attempt)
-    later = sends.c.begun_at >= window.start
+    later = sends.c.begun_at >= start
     return (
-        select(key).where(first >= window.start, first < window.end),
-        select(key).where(charges.c.settled_at >= window.start, before),
+        select(key).where(first >= start, first < end),
+        select(key).where(charges.c.settled_at >= start, before),
         select(key).select_from(sends.join(charges, sent)).where(later, before),
     )
 
 
-def _count_local(session: Session, window: Window) -> int:
-    return int(run(session, select(func.count()).select_from(union(*of_window(window)).subquery())).scalar_one())
+OF_WINDOW = _of_window()
+_LOCAL_CHARGES = select(func.count()).select_from(union(*OF_WINDOW).subquery())
 
 
+def bounds(window: Window) -> Values:
+    """The parameters that name a window in a statement."""
+    return {"window_from": window.start, "window_to": window.end}
+
+
+_NEWS = select(func.count()).where(run_findings.c.run_id == bindparam("of_run"), run_findings.c.news)
+_STALE_NO_MORE = select(func.count()).where(
+    findings.c.closed_by == bindparam("of_run"), findings.c.code == Code.STALE_PENDING
+)
+_OPEN_FINDINGS = select(func.count()).select_from(findings).where(findings.c.closed_at.is_(None))
 _WOULD = {Action.REPAIRED: Action.WOULD_REPAIR}
 
 
 def read_result(session: Session, run_id: str, *, dry_run: bool) -> RunResult:
     """A run as it ended, or as far as it came."""
-    row = run(session, select(runs).where(runs.c.run_id == run_id)).mappings().one()
+    of = {"of_run": run_id}
+    row = run(session, _RUN, of).mappings().one()
     found = findings_of(session, run_id)
-    news = run(session, select(func.count()).where(run_findings.c.run_id == run_id, run_findings.c.news))
-    ended = run(
-        session, select(func.count()).where(findings.c.closed_by == run_id, findings.c.code == Code.STALE_PENDING)
-    )
-    open_findings = run(session, select(func.count()).select_from(findings).where(findings.c.closed_at.is_(None)))
     return RunResult(
         run_id=row["run_id"],
         day=row["day"],
@@ -202,22 +245,27 @@ def read_result(session: Session, run_id: str, *, dry_run: bool) -> RunResult:
         repaired=sum(one.action is Action.REPAIRED for one in found),
         flagged=sum(one.action is Action.FLAGGED and one.open for one in found),
         foreign=row["foreign"],
-        open_findings=int(open_findings.scalar_one()),
-        news=int(news.scalar_one()) + int(ended.scalar_one()),
+        open_findings=_number(session, _OPEN_FINDINGS),
+        news=_number(session, _NEWS, of) + _number(session, _STALE_NO_MORE, of),
         findings=tuple(replace(one, action=_WOULD.get(one.action, one.action)) if dry_run else one for one in found),
     )
 
 
 def last_complete_at(session: Session) -> datetime | None:
     """When a run was last completed; None when none ever was."""
-    query = select(runs.c.ended_at).where(runs.c.complete).order_by(runs.c.ended_at.desc()).limit(1)
-    found = run(session, query).scalar()
+    found = run(session, _LAST_COMPLETE_AT).scalar()
     assert found is None or isinstance(found, datetime)
     return found
 
 
-def after_key(which: Any, key: AttemptKey) -> Any:
-    """Rows after a key, in the order of intent and attempt; the first condition is for the index."""
-    intent_id, attempt = key
+def after_key(which: Any) -> Any:
+    """Rows after the key of `cursor`, in the order of intent and attempt; the first condition is for the index."""
+    intent_id: Any = bindparam("after_intent")
+    attempt: Any = bindparam("after_attempt")
     later = or_(which.c.intent_id > intent_id, which.c.attempt > attempt)
     return and_(which.c.intent_id >= intent_id, later)
+
+
+def cursor(key: AttemptKey | None) -> Values:
+    """The parameters of `after_key`; none for the first page."""
+    return {} if key is None else {"after_intent": key[0], "after_attempt": key[1]}
