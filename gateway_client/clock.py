@@ -103,7 +103,10 @@ class ProviderTime:
     def check(self) -> None:
         """Raise ClockRefused when sending would be guessing: no recent Date, or one far from our clock."""
         if not self.fresh:
-            raise ClockRefused("the provider's answers carry no Date: its time is unknown, so nothing is sent")
+            raise ClockRefused(
+                "the provider's time is not known: its answers carry no Date, or this machine slept or its clock was "
+                "set since the last one. Nothing more was sent; trying again is safe"
+            )
         if not self.trusted:
             way = "behind" if self._offset > timedelta(0) else "ahead of"
             raise ClockRefused(

@@ -20,7 +20,7 @@ from gateway_client.clock import Clock, ProviderTime, Stopwatch, SystemClock
 from gateway_client.db import explained
 from gateway_client.errors import AttemptRefused, InvalidInput, OutcomeNotRecorded, StoreUnavailable, UsageError
 from gateway_client.flow import Setup
-from gateway_client.flow.effects import Begun, ClearFirst, DatabaseEffect, ReadBinding, Settle, Wait
+from gateway_client.flow.effects import BeginSend, Begun, ClearFirst, DatabaseEffect, ReadBinding, Settle, Wait
 from gateway_client.gateways.base import Account, Binding, Gateway, NoReply, Reply
 from gateway_client.intent import PaymentIntent, check_attempt, check_namespace
 from gateway_client.outcome import CouldNotAsk
@@ -95,6 +95,8 @@ class Driver:
         """One database effect as one transaction's work; `records` is what to tell once it is committed."""
 
         def work(session: Session) -> T:
+            if isinstance(effect, BeginSend):
+                self._time.check()  # again: since the account was met we may have slept, or our clock was set
             watch = Stopwatch(self._clock)  # before the gate reads the time: a pause in the commit counts, too
             result = store.perform(session, effect, self._time.now())
             if isinstance(result, Begun):

@@ -1,0 +1,203 @@
+"""One call of a process, effect by effect: each effect is a moment at which something may go wrong.
+
+A database effect is one step. A request is two: it arrives at the provider, and its answer arrives here; in between
+anything else may happen. Time goes by at every step, so that calls that run at once take turns.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from gateway_client.errors import ChargeOnceError
+from gateway_client.flow.effects import Ask, DatabaseEffect, Effect, MeetProvider, Now, Send, Tell, Wait
+from gateway_client.gateways.base import NoReply, Reply, Request
+from gateway_client.sandbox.wire import Lost
+from gateway_client.wire import unaged
+from reconcile.effects import Progress, RunEffect
+from tests.sim import provider
+from tests.sim.ghost import Sent
+from tests.sim.hosts import Host, Process
+from tests.sim.safety import Broken
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+COMMIT_S, REQUEST_S = 0.002, 0.1
+EFFECTS_MAX = 3000  # L4: no call goes on for ever
+
+Perform = Callable[[Effect[Any]], Any]
+
+
+class Call:
+    """One call under way."""
+
+    def __init__(
+        self,
+        world: World,
+        host: Host,
+        process: Process,
+        name: str,
+        verb: str,
+        flow: Generator[Any, Any, Any],
+        perform: Perform,
+        on_end: Callable[[Any], None],
+    ) -> None:
+        self.world, self.host, self.process, self.name, self.verb = world, host, process, name, verb
+        self._flow, self._perform, self._on_end = flow, perform, on_end
+        self._counts: Counter[str] = Counter()
+        self._over = False
+        world.running[name] = self
+
+    @property
+    def alive(self) -> bool:
+        return not self._over and self.process.alive
+
+    def start(self) -> None:
+        """Go to the first effect."""
+        self._go(self._flow.send, None)
+
+    def stop(self) -> None:
+        """The task is cancelled, or its process has died: nothing of it runs any more."""
+        self._over = True
+        self.world.running.pop(self.name, None)
+        self._flow.close()
+
+    def _go(self, step: Callable[[Any], Any], value: object) -> None:
+        if not self.alive:
+            return
+        try:
+            effect = step(value)
+        except StopIteration as end:
+            self._end(end.value)
+        except ChargeOnceError as error:
+            self._end(error)
+        else:
+            self._meet(effect)
+
+    def _end(self, result: object) -> None:
+        self._over = True
+        self.world.running.pop(self.name, None)
+        self.world.trace(f"{self.name} ends: {type(result).__name__ if isinstance(result, Exception) else 'done'}")
+        if isinstance(result, ChargeOnceError):
+            self.world.ghost.ended(result)
+        self._on_end(result)
+
+    # --- one effect
+
+    def _meet(self, effect: Effect[Any]) -> None:
+        if sum(self._counts.values()) > EFFECTS_MAX:
+            raise Broken("L4", f"{self.name} does not end")
+        match effect:
+            case Now():
+                self._go(self._flow.send, self.process.perform(effect))
+            case MeetProvider() if not self.process.must_meet():
+                self._go(self._flow.send, self.process.perform(effect))
+            case Tell() | Progress():
+                self._go(self._flow.send, None)
+            case Wait():
+                seconds = self.process._draw(effect)
+                self.world.after(seconds, lambda: self._go(self._flow.send, seconds))
+            case _:
+                self._decide(effect, self._request(effect))
+
+    def _decide(self, effect: Effect[Any], request: Request | None) -> None:
+        kind = type(effect).__name__
+        self._counts[kind] += 1
+        moment = f"{self.name} {kind} {self._counts[kind]}"
+        if request is None:
+            decided, seconds = _paused(self.world.decide(moment, "commit"))
+            self.world.after(COMMIT_S + seconds, lambda: self._commit(effect, decided))
+        else:
+            decided, seconds = _paused(self.world.decide(moment, "post" if request.method == "POST" else "get"))
+            self.world.after(REQUEST_S / 2 + seconds, lambda: self._depart(effect, request, decided))
+
+    def _request(self, effect: Effect[Any]) -> Request | None:
+        match effect:
+            case Send() | Ask():
+                return effect.request
+            case MeetProvider():
+                return self.process.gateway.account_request()
+        return None
+
+    def _commit(self, effect: Effect[Any], decided: str | None) -> None:
+        if not self.alive:
+            return
+        if decided == "die before":
+            self.world.kill(self, f"before {type(effect).__name__}")
+        elif decided == "cancel":
+            self.stop()
+        else:
+            if decided in ("commit fails", "commit fails late") and isinstance(effect, DatabaseEffect | RunEffect):
+                self.world.store.trouble = decided
+            self._perform_it(effect, dies=decided == "die after")
+
+    def _perform_it(self, effect: Effect[Any], *, dies: bool = False) -> None:
+        """Perform an effect, whose request (if any) is answered by now, and go on."""
+        step: Callable[[Any], Any]
+        try:
+            result, step = self._perform(effect), self._flow.send
+        except ChargeOnceError as error:
+            result, step = error, self._flow.throw
+        self.world.store.trouble = None
+        self.world.witness.observe(self, effect, result)
+        if dies:
+            self.world.kill(self, f"after {type(effect).__name__}")
+        else:
+            self._go(step, result)
+
+    # --- one request
+
+    def _depart(self, effect: Effect[Any], request: Request, decided: str | None) -> None:
+        if not self.alive:
+            return
+        paused = provider.too_old(effect.begun.age_s if isinstance(effect, Send) else unaged)
+        if decided == "die before":
+            self.world.kill(self, f"before {type(effect).__name__}")
+        elif paused is not None:
+            self.world.ghost.seen["paused before the first byte"] += 1
+            self._answered(effect, paused, None)
+        else:
+            self._arrive(effect, request, decided)
+
+    def _arrive(self, effect: Effect[Any], request: Request, decided: str | None) -> None:
+        """The request is at the provider; what comes of it, and when."""
+        world = self.world
+        accident = decided in ("die in flight", "cancel in flight")
+        sent = world.witness.leave(self, effect, request)
+        sandbox, exchange = world.provider.begin(self.process.gateway, request, None if accident else decided)
+        if sent is not None:
+            sent.may_execute = exchange.answer != Lost(refused=True)
+        elapsed_s = exchange.wait_s + REQUEST_S / 2
+
+        def arrive() -> None:
+            answer = world.witness.finish(sandbox, exchange)
+            self._answered(effect, provider.reply_of(answer, elapsed_s), sent)
+
+        if accident or elapsed_s > provider.TIMEOUT_S:  # nobody waits for the answer, and it is executed all the same
+            world.after(exchange.wait_s, lambda: world.witness.finish(sandbox, exchange))
+        if decided == "die in flight":
+            world.kill(self, f"in {type(effect).__name__}")
+        elif decided == "cancel in flight":
+            self.stop()
+        elif elapsed_s > provider.TIMEOUT_S:
+            late = provider.reply_of(Lost(), elapsed_s)
+            world.after(provider.TIMEOUT_S, lambda: self._answered(effect, late, sent))
+        else:
+            world.after(elapsed_s, arrive)
+
+    def _answered(self, effect: Effect[Any], reply: Reply | NoReply, sent: Sent | None) -> None:
+        if not self.alive:
+            return
+        self.world.witness.answered(self, effect, reply, sent)
+        self.process.fetched.reply = reply
+        self._perform_it(effect)
+        self.process.fetched.reply = None
+
+
+def _paused(decided: str | None) -> tuple[str | None, float]:
+    """A pause is only time that goes by."""
+    if decided is not None and decided.startswith("pause "):
+        return None, float(decided.removeprefix("pause "))
+    return decided, 0.0

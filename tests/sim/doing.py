@@ -1,0 +1,115 @@
+"""Doing what happens: a happening becomes a call, a wrong clock, a restored backup, or a hand on somebody's ledger."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from gateway_client import PaymentIntent
+from gateway_client.charge import Charge
+from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
+from gateway_client.sandbox.wire import Request
+from tests.sim.happenings import Happening, intent_of
+from tests.sim.hosts import KEYS, Host, Process
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+STRANGER = (
+    "amount=2000&currency=usd&confirm=true&payment_method=pm_card_visa&automatic_payment_methods[enabled]=true"
+    "&automatic_payment_methods[allow_redirects]=never"
+)
+
+
+def do(world: World, one: Happening) -> None:
+    """One happening."""
+    world.trace(f"{one.name} {one.host} {one.verb} {' '.join(one.words)}")
+    host = world.hosts[one.host]
+    world.back_up()
+    match one.verb, one.words:
+        case (("charge" | "prepare"), (order, method, attempt, credential)):
+            _charge(world, one, host, intent_of(int(order), method), int(attempt), credential)
+        case "cancel", (order, credential):
+            name = f"order_{order}"
+            world.call(one.name, "cancel", host, credential, lambda by: cancel_flow(by.setup, name, "asked to"))
+        case "resume", (credential,):
+            world.call(one.name, "resume", host, credential, resume)
+        case "reconcile", (days_ago, credential):
+            day = (datetime.fromtimestamp(world.now, UTC) - timedelta(days=int(days_ago))).date()
+            world.reconcile(one.name, host, day, credential)
+        case "clock", (seconds,):
+            host.clock.wrong_s = float(seconds)
+        case "restore", (happenings_ago,):
+            world.restore(int(happenings_ago))
+        case "hand", (what, order):
+            _hand(world, what, f"order_{order}")
+        case "poison", (order,):
+            _poison(world, f"order_{order}")
+        case "stranger", _:
+            world.ghost.strangers += 1
+            _post(world, "/v1/payment_intents", STRANGER)
+
+
+def resume(process: Process) -> Any:
+    """What `paycli resume` does."""
+    return resume_flow(process.setup, None, lambda charge: None)
+
+
+def _charge(world: World, one: Happening, host: Host, intent: PaymentIntent, attempt: int, credential: str) -> None:
+    def flow(process: Process) -> Any:
+        if one.verb == "prepare":
+            return _prepare(process, intent)
+        return charge_flow(process.setup, intent, None if attempt == 1 else attempt)
+
+    def end(result: object) -> None:
+        if isinstance(result, Charge):
+            world.ghost.acknowledged.add(result.intent_id)
+
+    world.call(one.name, f"{one.verb} {intent.intent_id}", host, credential, flow, on_end=end)
+
+
+def _prepare(process: Process, intent: PaymentIntent) -> Any:
+    claim = yield from prepare_flow(process.setup, intent, None)
+    return (yield claim)
+
+
+def _hand(world: World, what: str, intent_id: str) -> None:
+    """Somebody at the provider's dashboard, or the provider itself, does what no request of ours could."""
+    found = [one for one in world.provider.intents() if one["metadata"].get("paycli_intent") == intent_id]
+    if not found or (what == "strip" and intent_id in world.ghost.excused):
+        return  # a second charge that nobody made, without a name: nothing on earth tells whose it is
+    ledger, intent, charge_id = world.provider.ours, found[0]["id"], found[0]["latest_charge"]
+    path = f"/v1/payment_intents/{intent}"
+    world.ghost.handled.add(intent_id)
+    world.ghost.seen[f"hand: {what}"] += 1
+    match what:
+        case "confirm":
+            _post(world, f"{path}/confirm", "payment_method=pm_card_visa")
+        case "authenticate":
+            _post(world, f"{path}/confirm", "payment_method=pm_card_authenticationRequired")
+        case "cancel":
+            _post(world, f"{path}/cancel", "")
+        case "twice":
+            world.ghost.excused.add(intent_id)
+            for (body,) in world.store.read("SELECT body FROM pending_charges WHERE intent_id = ? LIMIT 1", intent_id):
+                _post(world, "/v1/payment_intents", body)
+        case "remove" if charge_id in world.provider.ids():
+            ledger.remove(charge_id)
+        case "strip" | "amount" | "currency":
+            field, value = {"strip": ("metadata", {}), "amount": ("amount", 1), "currency": ("currency", "eur")}[what]
+            for object_id in sorted({intent, charge_id} & world.provider.ids()):
+                ledger.change(object_id, **{field: value})
+
+
+def _poison(world: World, intent_id: str) -> None:
+    """A row is changed by hand: it is not what was frozen any more."""
+    world.ghost.handled.add(intent_id)
+    world.store.write("UPDATE pending_charges SET body = body || '&x=y' WHERE intent_id = ?", intent_id)
+    world.witness.look_at_rows(None)
+
+
+def _post(world: World, path: str, body: str) -> None:
+    """A request in our account that is not one of ours."""
+    headers = {"authorization": f"Bearer {KEYS['ours']}", "content-type": "application/x-www-form-urlencoded"}
+    ledger = world.provider.ours
+    world.witness.finish(ledger, ledger.begin(Request("POST", path, headers, body.encode())))

@@ -1,0 +1,157 @@
+"""The ghost ledger: what truly happened, written down beside the schedule. The code under test never sees it.
+
+It believes only the wire, the provider's ledger and the rows on disk; what must hold of it is in `safety.py` and
+`liveness.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+from gateway_client.gateways.base import Request
+
+TIMEOUT = 0
+"""What stands for the status of an answer that did not come in time."""
+
+KEY_RETENTION_S = 24 * 3600.0
+
+Key = tuple[str, int]
+"""An intent id and an attempt."""
+
+ROWS = (
+    "SELECT intent_id, attempt, state, idempotency_key, amount, currency, body_sha256, api_version, "
+    "provider_intent_id, provider_charge_id, first_sent_at, closed_at FROM pending_charges ORDER BY intent_id, attempt"
+)
+
+
+class Row(NamedTuple):
+    """A row of `pending_charges` as it is on disk."""
+
+    intent_id: str
+    attempt: int
+    state: str
+    key: str
+    amount: int
+    currency: str
+    body_sha256: str
+    api_version: str
+    provider_intent_id: str | None
+    provider_charge_id: str | None
+    first_sent_at: str | None
+    closed_at: str | None
+
+
+@dataclass(slots=True)
+class Sent:
+    """One send of an attempt, as it went over the wire."""
+
+    at: float
+    attempt: Key
+    key: str
+    body_sha256: str
+    api_version: str
+    credential: str
+    call: str
+    may_execute: bool = True  # False: the connection was refused, or the answer came from before the key is looked at
+    status: int | None = None
+    failed_at: float | None = None  # when a 5xx answer was written down: one that was not, nobody can wait for
+
+
+@dataclass(slots=True)
+class Reading:
+    """How far one call has read the provider's lists, without a gap, since it began to."""
+
+    begun_at: float
+    created_from: int
+    done: set[str] = field(default_factory=set)
+    pages: int = 0
+    made: int = 0  # charges that the provider had when the last page came
+
+
+@dataclass
+class Ghost:
+    """One schedule's ledger."""
+
+    sends: list[Sent] = field(default_factory=list)
+    rows: dict[Key, Row] = field(default_factory=dict)
+    charges: dict[str, Key | None] = field(default_factory=dict)  # provider charge → whose it was when it was made
+    readings: dict[str, Reading] = field(default_factory=dict)
+    seen: Counter[str] = field(default_factory=Counter)  # situations, see `sometimes.py`
+    acknowledged: set[str] = field(default_factory=set)  # intents that a caller was told of
+    excused: set[str] = field(default_factory=set)  # what the provider or a person did outside the promise
+    restored_at: float | None = None
+    doubled_after_restore: bool = False
+    strangers: int = 0  # charges in our account that nobody here has made
+    handled: set[str] = field(default_factory=set)  # intents on which somebody laid a hand
+
+    def sent(self, at: float, request: Request, credential: str, call: str) -> Sent:
+        """A send leaves."""
+        body = request.body or ""
+        fields = dict(parse_qsl(body))
+        attempt = (fields["metadata[paycli_intent]"], int(fields["metadata[paycli_attempt]"]))
+        one = Sent(
+            at=at,
+            attempt=attempt,
+            key=request.idempotency_key or "",
+            body_sha256=hashlib.sha256(body.encode()).hexdigest(),
+            api_version=request.api_version or "",
+            credential=credential,
+            call=call,
+        )
+        self.sends.append(one)
+        return one
+
+    def moves(self, before: Row | None, row: Row, now: float) -> None:
+        """A row is new, or in another state."""
+        self.seen[f"{before.state if before else 'new'} → {row.state}"] += 1
+        attempt = (row.intent_id, row.attempt)
+        first = self.first(attempt)
+        if first is not None and now - first > KEY_RETENTION_S:
+            self.seen["ended after its key was pruned"] += 1
+        if row.state == "succeeded":
+            answers = {sent.status for sent in self.sends if sent.attempt == attempt}
+            self.seen["timeout, and the charge succeeded"] += TIMEOUT in answers
+            self.seen["500, and the charge succeeded"] += 500 in answers
+            self.seen["attempt 2 succeeded"] += row.attempt == 2
+
+    def ended(self, error: Exception) -> None:
+        """A call ended with an exception of the library's."""
+        name = type(error).__name__
+        if name == "RunHeld":
+            self.seen["a run was taken over" if "taken this run over" in str(error) else "a run is held"] += 1
+        elif name == "ClockRefused":
+            self.seen["clock refused"] += 1
+        elif name == "OutcomeNotRecorded":
+            self.seen[name] += 1
+        else:
+            self.seen[f"refused: {name}"] += 1
+
+    def settled(self, call: str, at: float) -> None:
+        """A call has written down what its last send was answered."""
+        sent = next((sent for sent in reversed(self.sends) if sent.call == call), None)
+        if sent is not None and sent.status is not None and sent.status >= 500:
+            sent.failed_at = at
+
+    def of_attempt(self, attempt: Key) -> list[Sent]:
+        """The sends of an attempt that may have been executed."""
+        return [sent for sent in self.sends if sent.attempt == attempt and sent.may_execute]
+
+    def first(self, attempt: Key) -> float | None:
+        """When an attempt may first have been executed."""
+        return min((sent.at for sent in self.of_attempt(attempt)), default=None)
+
+    def look_at(self, charge: dict[str, Any]) -> None:
+        """A charge of the provider, whose metadata somebody may change later."""
+        if charge["id"] not in self.charges:
+            of = charge["metadata"]
+            ours = "paycli_intent" in of and of.get("paycli_namespace") == "default"
+            self.charges[charge["id"]] = (of["paycli_intent"], int(of["paycli_attempt"])) if ours else None
+
+
+def moved(charge: dict[str, Any]) -> bool:
+    """The money moved, and did not come back."""
+    return bool(charge["status"] == "succeeded" and not charge["refunded"])

@@ -1,0 +1,113 @@
+"""Happenings: the calls of a schedule, and what people and machines do to it from outside; `doing.py` does them.
+
+A happening is one line of words, `AT HOST WHAT …`, so that a failing schedule can be read, shortened and kept.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from gateway_client import Money, PaymentIntent
+from tests.sim.decisions import Decisions, Dice
+from tests.sim.weather import Weather
+
+HOSTS = ("east", "west", "night")
+METHODS = (
+    *("pm_card_visa",) * 6,
+    *("pm_card_chargeDeclined",) * 3,
+    "pm_card_authenticationRequired",
+    "pm_usBankAccount_success",
+    "pm_usBankAccount_noAccount",
+    "pm_card_visa_chargeDeclinedInsufficientFunds",
+    "pm_none",
+)
+HANDS = ("strip", "strip", "remove", "amount", "twice", "currency", "authenticate", "authenticate", "confirm", "cancel")
+AMOUNTS = {1: 2000, 2: 2000, 3: 1999, 4: 2000}
+"""Equal amounts on purpose: what is not ours may look like ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """What happens at a moment; `words` are what follows the verb."""
+
+    name: str
+    at_s: float
+    host: str
+    verb: str
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.at_s:.3f} {self.host} {' '.join((self.verb, *self.words))}"
+
+
+def read(name: str, line: str) -> Happening:
+    """A happening from its line."""
+    at, host, verb, *words = line.split()
+    return Happening(name, float(at), host, verb, tuple(words))
+
+
+def draw_all(decisions: Decisions, weather: Weather) -> list[Happening]:
+    """The happenings of a schedule, in the order of time."""
+    found: list[Happening] = []
+    at_s = 0.0
+    first: dict[int, str] = {}
+    for number in range(1, 13):
+
+        def draw(dice: Dice, number: int = number, at_s: float = at_s) -> str | None:
+            if number > weather.calls_max:
+                return None
+            gap_s = -math.log(1.0 - dice.random()) * weather.tempo_s * (0.05 if dice.hits(0.3) else 1.0)
+            return f"{at_s + gap_s:.3f} {_what(dice, weather, number, first)}"
+
+        name = f"h{number}"
+        line = decisions.take(name, draw)
+        if line is not None:
+            found.append(read(name, line))
+            at_s = max(at_s, found[-1].at_s)
+    return sorted(found, key=lambda one: one.at_s)
+
+
+def _what(dice: Dice, weather: Weather, number: int, first: dict[int, str]) -> str:
+    host = HOSTS[dice.below(2)]
+    key = dice.one_of(("rotated", "rotated", "restricted", "other", "live", "revoked"))
+    credential = key if "credential" in weather.trouble and dice.hits(0.25) else "ours"
+    order = 1 + dice.below(weather.orders)
+    special = tuple(name for name in ("clock", "restore", "hands", "poison", "foreign") if name in weather.trouble)
+    if number > 1 and special and dice.hits(0.35):
+        return f"{host} {_special(dice, dice.one_of(special), order)}"
+    kind = dice.random()
+    if order not in first:
+        first[order] = METHODS[dice.below(len(METHODS))]
+        verb = "prepare" if kind < 0.08 else "charge"
+        return f"{host} {verb} {order} {first[order]} 1 {credential}"
+    attempt, on = 2 + dice.below(2) * dice.below(2), "night" if dice.hits(0.8) else host
+    return next(
+        line
+        for most, line in (
+            (0.3, f"{host} charge {order} {first[order]} 1 {credential}"),
+            (0.45, f"{host} charge {order} pm_card_visa {attempt} {credential}"),
+            (0.52, f"{host} cancel {order} {credential}"),
+            (0.8, f"{host} resume {credential}"),
+            (1.0, f"{on} reconcile {dice.below(2)} {credential}"),
+        )
+        if kind < most
+    )
+
+
+def _special(dice: Dice, kind: str, order: int) -> str:
+    match kind:
+        case "clock":
+            return f"clock {dice.one_of(('-3600', '-400', '-200', '-30', '0', '30', '200', '400', '3600', '90000'))}"
+        case "restore":
+            return f"restore {1 + dice.below(3)}"
+        case "hands":
+            return f"hand {dice.one_of(HANDS)} {order}"
+        case "poison":
+            return f"poison {order}"
+    return "stranger"
+
+
+def intent_of(order: int, method: str) -> PaymentIntent:
+    """The payment intent of an order."""
+    return PaymentIntent(f"order_{order}", Money(AMOUNTS[order], "usd"), method)

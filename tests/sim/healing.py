@@ -1,0 +1,95 @@
+"""Healing: the faults have stopped, and the world must come to rest by the ordinary means: resume and nightly runs.
+
+At once; when every key is over; when every 500 is beyond its roll-forward; then a run for each day. What must hold then
+is `liveness.py`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from gateway_client.state import PENDING
+from tests.sim import doing, liveness, safety
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+HOUR_S = 3600.0
+RESUMES = {1: 25 * HOUR_S, 2: 50 * HOUR_S, 3: HOUR_S}  # number → the time until what comes next
+TABLES = ("pending_charges", "paycli_sends", "paycli_events", "paycli_findings", "paycli_run_items")
+
+
+def begin(world: World) -> None:
+    """The faults stop, the clocks are set right; whoever still runs goes on."""
+    world.healing = True
+    world.trace("healing")
+    for host in world.hosts.values():
+        host.clock.wrong_s = 0.0
+    world.after(60.0, lambda: _when_calls_have_ended(world))
+
+
+def _when_calls_have_ended(world: World) -> None:
+    """Who was paused for a day goes on first."""
+    if world.running:
+        world.after(HOUR_S / 2, lambda: _when_calls_have_ended(world))
+    else:
+        _resume(world, 1)
+
+
+def _resume(world: World, number: int) -> None:
+    ghost, begun_at = world.ghost, world.now
+    pending = [row for row in ghost.rows.values() if row.state in PENDING]
+    if not pending:
+        world.after(HOUR_S, lambda: _night(world, _days(world), 1))
+        return
+
+    def end(result: Any) -> None:
+        world.witness.hold(liveness.after_resume, number, pending, result, world.now - begun_at)
+        if number == 2:
+            world.witness.hold(liveness.l1_in_a_day, ghost)
+        if number < len(RESUMES):
+            world.after(RESUMES[number], lambda: _resume(world, number + 1))
+        else:
+            world.after(RESUMES[number], lambda: _night(world, _days(world), 1))
+
+    world.call(f"resume{number}", "resume", world.hosts["healer"], "ours", doing.resume, on_end=end)
+
+
+def _days(world: World) -> list[date]:
+    """Every day in which anything was made here or there, and today while anything is pending."""
+    created = {one["created"] for one in itertools.chain(world.provider.charges(), world.provider.intents())}
+    created |= {int(sent.at) for sent in world.ghost.sends}
+    if any(row.state in PENDING for row in world.ghost.rows.values()):
+        created.add(int(world.now))
+    return sorted({datetime.fromtimestamp(at, UTC).date() for at in created})
+
+
+def _night(world: World, days: list[date], night: int) -> None:
+    """A run for each day; a second round when the first has left something, and never a third."""
+    if not days:
+        world.provider.catch_up()
+        if night == 1 and liveness.unexplained(world.ghost, world.provider, world.store) is not None:
+            world.ghost.seen["a second night"] += 1
+            world.after(24 * HOUR_S, lambda: _night(world, _days(world), 2))
+        return
+
+    def end(result: Any) -> None:
+        world.witness.hold(liveness.after_run, days[0], result, world.store)
+        _night(world, days[1:], night)
+
+    world.reconcile(f"night{night}-{days[0]}", world.hosts["healer"], days[0], "ours", on_end=end)
+
+
+def judge(world: World) -> None:
+    """Everything has come to rest."""
+    witness, ghost = world.witness, world.ghost
+    witness.check_money()
+    witness.hold(safety.s22_amplification, ghost)
+    for check in liveness.AT_THE_END:
+        witness.hold(check, ghost, world.provider, world.store)
+    for code, action in world.store.read("SELECT code, action FROM paycli_findings"):
+        ghost.seen[f"finding {code} {action}"] += 1
+    for table in TABLES:
+        world.trace(repr(world.store.read(f"SELECT * FROM {table} ORDER BY 1, 2, 3")))

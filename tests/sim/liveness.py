@@ -1,0 +1,88 @@
+"""The liveness checks L1, L2, L4–L7 of FAULTS §2: judged only after the faults have stopped."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from gateway_client.charge import Charge
+from gateway_client.state import PENDING
+from reconcile.effects import OpenedRun
+from tests.sim.ghost import Ghost, Row, moved
+from tests.sim.provider import Provider
+from tests.sim.safety import Broken
+
+SECONDS_OF_A_CHARGE_MAX = 45.0  # a call waits at most half a minute for another one's request, and asks four times
+
+
+def after_resume(number: int, pending: list[Row], result: Any, elapsed_s: float) -> None:
+    """The first resume after the faults looks at every pending row, whatever the others come to, and ends in time."""
+    if isinstance(result, Exception):
+        raise Broken("L5", f"resume {number} after the faults ends with {type(result).__name__}: {result}")
+    looked_at = {(charge.intent_id, charge.attempt) for charge in result if isinstance(charge, Charge)}
+    left_out = sorted({(row.intent_id, row.attempt) for row in pending} - looked_at)
+    if left_out:
+        raise Broken("L6", f"resume {number} after the faults did not look at {left_out}")
+    if elapsed_s > len(pending) * SECONDS_OF_A_CHARGE_MAX + 60:
+        raise Broken("L7", f"resume {number} of {len(pending)} rows took {elapsed_s:.0f} s")
+
+
+def l1_in_a_day(ghost: Ghost) -> None:
+    """A day after the faults nothing is in doubt any more, but for what was answered with a 5xx."""
+    for key, row in ghost.rows.items():
+        failed = any((sent.status or 0) >= 500 for sent in ghost.of_attempt(key))
+        doubt = row.state in ("sending", "unknown") and row.provider_intent_id is None
+        if doubt and not failed and not ghost.strangers and key[0] not in ghost.handled:
+            raise Broken("L1", f"{key} is still {row.state} a day after the faults")
+
+
+def after_run(day: date, result: Any, store: Any) -> None:
+    """A nightly run after the faults is complete."""
+    if not isinstance(result, OpenedRun):
+        raise Broken("L4", f"the run of {day} ends with {type(result).__name__}: {result}")
+    (complete, why), *_ = store.read("SELECT complete, why_incomplete FROM paycli_runs WHERE run_id = ?", result.run_id)
+    if not complete:
+        raise Broken("L4", f"the run of {day} is incomplete: {why}")
+
+
+def unexplained(ghost: Ghost, provider: Provider, store: Any) -> str | None:
+    """The first disagreement between the provider and the store that no finding tells of, or None."""
+    told = {row[0] for row in store.read("SELECT intent_id FROM paycli_findings WHERE action <> 'repaired'")}
+    charges = {charge["id"]: charge for charge in provider.charges()}
+    for charge in charges.values():
+        ghost.look_at(charge)
+        whose = ghost.charges[charge["id"]]
+        if whose is None or not moved(charge) or whose[0] in told:
+            continue
+        row = ghost.rows.get(whose)
+        if row is None or row.state != "succeeded" or row.provider_charge_id != charge["id"]:
+            return f"{charge['id']} of {whose} succeeded, and the row is {row.state if row else 'missing'}"
+    for key, row in ghost.rows.items():
+        if row.state == "succeeded" and key[0] not in told:
+            found = charges.get(row.provider_charge_id or "")
+            if found is None or not moved(found):
+                return f"{key} is succeeded, and {row.provider_charge_id} is not there"
+            if (found["amount"], found["currency"]) != (row.amount, row.currency):
+                return f"{key} is {row.amount} {row.currency}, and {found['amount']} {found['currency']} there"
+    return None
+
+
+def l1_all_ended(ghost: Ghost, provider: Provider, store: Any) -> None:
+    """Every row is final, or a finding tells of it; and no intent that a caller was told of is lost."""
+    told = {row[0] for row in store.read("SELECT intent_id FROM paycli_findings WHERE closed_at IS NULL")}
+    for (intent_id, attempt), row in ghost.rows.items():
+        if row.state in PENDING and intent_id not in told:
+            raise Broken("L1", f"{intent_id} attempt {attempt} is still {row.state}, and nothing tells of it")
+    lost = sorted(ghost.acknowledged - {intent_id for intent_id, _ in ghost.rows})
+    if lost:
+        raise Broken("L1", f"{', '.join(lost)}: a caller was told of it, and it has no row")
+
+
+def l2_all_explained(ghost: Ghost, provider: Provider, store: Any) -> None:
+    """After two complete runs nothing disagrees that is not told."""
+    why = unexplained(ghost, provider, store)
+    if why is not None:
+        raise Broken("L2", why)
+
+
+AT_THE_END = (l1_all_ended, l2_all_explained)

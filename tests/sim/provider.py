@@ -1,0 +1,106 @@
+"""The provider of a schedule: the sandbox model, with short pages, and lists that show an object late.
+
+It also turns the sandbox's answers into what the client's wire would make of them, through the wire's own functions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+
+from gateway_client import Sandbox, wire
+from gateway_client.gateways.base import Gateway, NoReply, Reply, Request
+from gateway_client.sandbox import wire as sandbox_wire
+from gateway_client.sandbox.model import Exchange
+
+ACCOUNT, OTHER_ACCOUNT = "acct_1Ours", "acct_1Theirs"
+TIMEOUT_S = 30.0
+_LIMIT, _LATEST = re.compile(r"limit=\d+"), re.compile(r"created%5Blte%5D=(\d+)")
+
+
+class Provider:
+    """Two accounts of one provider: ours, and one that a wrong key leads to."""
+
+    def __init__(self, time: Callable[[], float]) -> None:
+        self._time = time
+        self.ours = Sandbox(time=time, account=ACCOUNT)
+        self._other: Sandbox | None = None
+        self.page_rows = 100
+        self.lag_s = 0.0
+
+    def account_of(self, headers: dict[str, str]) -> Sandbox:
+        """The account that a request's credential is of."""
+        if "sk_test_other" not in headers["authorization"]:
+            return self.ours
+        if self._other is None:
+            self._other = Sandbox(time=self._time, account=OTHER_ACCOUNT, seed=1)
+        return self._other
+
+    def begin(self, gateway: Gateway, request: Request, fault: str | None) -> tuple[Sandbox, Exchange]:
+        """A request arrives, and meets this fault."""
+        headers = {name.lower(): value for name, value in gateway.headers(request).items()}
+        sandbox = self.account_of(headers)
+        path = self._limited(request.path) if request.method == "GET" else request.path
+        if fault is not None:
+            sandbox.fault(fault, on="*")
+        body = b"" if request.body is None else request.body.encode("ascii")
+        return sandbox, sandbox.begin(sandbox_wire.Request(request.method, path, headers, body))
+
+    def _limited(self, path: str) -> str:
+        """Short pages, and nothing younger than the list's lag."""
+        if "limit=" not in path:
+            return path
+        latest = int(self._time() - self.lag_s)
+        path = _LATEST.sub(lambda found: f"created%5Blte%5D={min(int(found[1]), latest)}", path)
+        return _LIMIT.sub(f"limit={self.page_rows}", path)
+
+    # --- the truth, for the ghost only: looked at where it lies, because copies cost
+
+    def catch_up(self) -> None:
+        """Let what is due have happened."""
+        self.ours.clock.advance(0)
+
+    def charges(self) -> Iterator[dict[str, Any]]:
+        """Every charge of our account, newest first."""
+        return iter(self.ours._model.ledger.charges)
+
+    def ids(self) -> set[str]:
+        """What our ledger holds."""
+        return {one["id"] for one in (*self.charges(), *self.intents())}
+
+    def intents(self) -> Iterator[dict[str, Any]]:
+        """Every payment intent of our account, newest first."""
+        return iter(self.ours._model.ledger.intents)
+
+
+def reply_of(answer: sandbox_wire.Answer, elapsed_s: float) -> Reply | NoReply:
+    """What the client's wire makes of an answer, or of none."""
+    elapsed_ms = int(elapsed_s * 1000)
+    if elapsed_s > TIMEOUT_S:
+        return no_reply(httpx.ReadTimeout("The read operation timed out"), elapsed_ms)
+    match answer:
+        case sandbox_wire.Reply():
+            headers = {name.lower(): value for name, value in answer.headers}
+            return Reply(answer.status, headers, answer.body, elapsed_ms)
+        case sandbox_wire.Cut():
+            return no_reply(httpx.RemoteProtocolError("peer closed connection"), elapsed_ms)
+        case sandbox_wire.Lost(refused=True):
+            return no_reply(httpx.ConnectError("[Errno 111] Connection refused"), elapsed_ms)
+    return no_reply(httpx.ReadError("[Errno 104] Connection reset by peer"), elapsed_ms)
+
+
+def no_reply(error: Exception, elapsed_ms: int = 0) -> NoReply:
+    """Why there is no answer, in the wire's own words."""
+    return wire._no_reply(error, wire._Trail(wire.unaged), elapsed_ms, TIMEOUT_S)
+
+
+def too_old(age_s: Callable[[], float]) -> NoReply | None:
+    """What the wire says instead of sending, when a send was begun too long ago."""
+    try:
+        wire._Trail(age_s).check_age()
+    except wire._Paused as paused:
+        return no_reply(paused)
+    return None

@@ -1,0 +1,171 @@
+"""The safety checks S1–S8, S11, S15, S16, S22 and S23 of FAULTS §2, each a function on the ghost ledger.
+
+Each raises `Broken` with its own name. S12 is every check over schedules without leases; S25 is the trace's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from gateway_client.state import REFUSED
+from tests.sim.ghost import Ghost, Key, Reading, Row, Sent, moved
+
+KEY_LIFE_S = 23 * 3600.0
+SLACK_S = 15.0  # ten seconds from "begun" to the first byte, and two clocks that are corrected in whole seconds
+QUIET_S, QUIET_AFTER_5XX_S, BEFORE_FIRST_S = 3600.0, 72 * 3600.0, 15 * 60.0
+SENDS_OF_A_CALL_MAX = 4
+OUR_CREDENTIALS = ("ours", "rotated", "restricted", "revoked")
+
+
+class Broken(AssertionError):
+    """A check does not hold."""
+
+    def __init__(self, check: str, why: str) -> None:
+        super().__init__(f"{check}: {why}")
+        self.check = check
+        self.why = why
+
+
+# At each step of the provider ----------------------------------------------------------------------------------------
+
+
+def s1_no_double(ghost: Ghost, charges: Iterable[dict[str, Any]]) -> None:
+    """At most one charge of an intent has moved money."""
+    count: Counter[str] = Counter()
+    for charge in charges:
+        ghost.look_at(charge)
+        whose = ghost.charges[charge["id"]]
+        if whose is not None and moved(charge):
+            count[whose[0]] += 1
+    for intent_id, times in count.items():
+        if times > 1 and intent_id not in ghost.excused:
+            raise Broken("S1", f"{intent_id} was charged {times} times")
+
+
+# At each send --------------------------------------------------------------------------------------------------------
+
+
+def s2_write_ahead(ghost: Ghost, sent: Sent) -> None:
+    """A row with the same key and body, and the time of its first send, is on disk before the send."""
+    row = ghost.rows.get(sent.attempt)
+    if row is None:
+        raise Broken("S2", f"{sent.attempt} is sent and has no row")
+    told = (row.key, row.body_sha256, row.api_version)
+    if told != (sent.key, sent.body_sha256, sent.api_version):
+        raise Broken("S2", f"{sent.attempt} is sent otherwise than its row says")
+    if row.first_sent_at is None:
+        raise Broken("S2", f"{sent.attempt} is sent, and its first send has no time on disk")
+
+
+def s3_key_stability(ghost: Ghost, sent: Sent) -> None:
+    """Every send of an attempt repeats key, body and API version."""
+    for other in ghost.sends:
+        if other.attempt == sent.attempt and (other.key, other.body_sha256, other.api_version) != (
+            sent.key,
+            sent.body_sha256,
+            sent.api_version,
+        ):
+            raise Broken("S3", f"two sends of {sent.attempt} differ")
+
+
+def s4_key_injectivity(ghost: Ghost, sent: Sent) -> None:
+    """No two attempts share a key."""
+    for other in ghost.sends:
+        if other.key == sent.key and other.attempt != sent.attempt:
+            raise Broken("S4", f"{sent.attempt} and {other.attempt} share a key")
+
+
+def s5_window(ghost: Ghost, sent: Sent) -> None:
+    """Nothing is sent when the key's life is over, counted from the true first send."""
+    first = ghost.first(sent.attempt)
+    if first is not None and sent.at - first >= KEY_LIFE_S + SLACK_S:
+        raise Broken("S5", f"{sent.attempt} is sent {(sent.at - first) / 3600:.2f} h after its first send")
+
+
+def s6_attempt_advance(ghost: Ghost, sent: Sent, intents: Iterable[dict[str, Any]]) -> None:
+    """Attempt n+1 is sent only when n is refused by proof, and nothing of it is left open at the provider."""
+    intent_id, attempt = sent.attempt
+    for number in range(1, attempt):
+        row = ghost.rows.get((intent_id, number))
+        if row is None or row.state not in REFUSED:
+            raise Broken("S6", f"{sent.attempt} is sent while attempt {number} is {row.state if row else 'missing'}")
+    for intent in intents:
+        of = intent["metadata"]
+        earlier = of.get("paycli_intent") == intent_id and int(of["paycli_attempt"]) < attempt
+        if earlier and intent["status"] != "canceled":
+            raise Broken("S6", f"{sent.attempt} is sent while {of['paycli_attempt']} is {intent['status']} there")
+
+
+def s11_isolation(ghost: Ghost, sent: Sent) -> None:
+    """Nothing is sent with a credential of another mode or account."""
+    if sent.credential not in OUR_CREDENTIALS:
+        raise Broken("S11", f"{sent.attempt} is sent with the credential {sent.credential!r}")
+
+
+ON_SEND = (s2_write_ahead, s3_key_stability, s4_key_injectivity, s5_window, s11_isolation)
+
+
+# At each commit ------------------------------------------------------------------------------------------------------
+
+
+def s7_no_false_success(row: Row, charges: Iterable[dict[str, Any]]) -> None:
+    """`succeeded` names a charge that is there, of this amount."""
+    for charge in charges:
+        same = (charge["id"], charge["amount"], charge["currency"])
+        if same == (row.provider_charge_id, row.amount, row.currency) and moved(charge):
+            return
+    raise Broken("S7", f"{row.intent_id} attempt {row.attempt} is succeeded, and {row.provider_charge_id} is not there")
+
+
+def s8_no_false_failure(ghost: Ghost, row: Row, charges: Iterable[dict[str, Any]]) -> None:
+    """When an attempt ends without money, its money has not moved."""
+    for charge in charges:
+        if ghost.charges.get(charge["id"]) == (row.intent_id, row.attempt) and moved(charge):
+            raise Broken("S8", f"{row.intent_id} attempt {row.attempt} is {row.state}, and {charge['id']} succeeded")
+
+
+def s16_absence_evidence(ghost: Ghost, row: Row, before: Row | None, reading: Reading | None, now: float) -> None:
+    """`absent` has all four conditions: closed, quiet, and a complete list that was begun when it was quiet."""
+    attempt = (row.intent_id, row.attempt)
+    name = f"{row.intent_id} attempt {row.attempt} is absent"
+    if before is None or before.closed_at is None:
+        raise Broken("S16", f"{name}, and was not closed")
+    if reading is None or reading.done != {"/v1/payment_intents", "/v1/charges"}:
+        raise Broken("S16", f"{name} without a complete list")
+    left = ghost.of_attempt(attempt)
+    quiet = max([sent.at + QUIET_S for sent in left], default=0.0)
+    failed = [sent.failed_at for sent in left if sent.failed_at is not None]
+    quiet = max([quiet, *(at + QUIET_AFTER_5XX_S for at in failed)])
+    if reading.begun_at < quiet - SLACK_S:
+        raise Broken("S16", f"{name} by a list that was begun {quiet - reading.begun_at:.0f} s too early")
+    first = ghost.first(attempt)
+    if first is not None and reading.created_from > first - BEFORE_FIRST_S + SLACK_S:
+        raise Broken("S16", f"{name} by a list that does not reach back to its first send")
+
+
+def s15_scan_completeness(run_id: str, listed: set[str], there: set[str]) -> None:
+    """A complete run has listed every object of its window that could be seen when its reading began."""
+    missed = sorted(there - listed)
+    if missed:
+        raise Broken("S15", f"{run_id} is complete and has not listed {', '.join(missed)}")
+
+
+# At the end ----------------------------------------------------------------------------------------------------------
+
+
+def s22_amplification(ghost: Ghost) -> None:
+    """A call sends an attempt at most four times, so that in any minute sends are bounded by calls."""
+    count: Counter[tuple[str, Key]] = Counter()
+    for sent in ghost.sends:
+        count[sent.call, sent.attempt] += sent.status != 409  # "being executed now" is waited out, and not counted
+    for (call, attempt), times in count.items():
+        if times > SENDS_OF_A_CALL_MAX:
+            raise Broken("S22", f"{call} sent {attempt} {times} times")
+
+
+def s23_no_network_in_a_transaction(asked: bool) -> None:
+    """Nothing is asked while a transaction is open."""
+    if asked:
+        raise Broken("S23", "a request was made inside a database transaction")

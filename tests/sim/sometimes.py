@@ -1,0 +1,73 @@
+"""Situations that a campaign must have reached: a check that never saw trouble proves nothing.
+
+The ghost writes down what it sees; here is what must be among it. A large enough campaign that has missed one fails.
+"""
+
+from __future__ import annotations
+
+from gateway_client.finding import Action, Code
+from gateway_client.state import TRANSITIONS
+from tests.sim.weather import AT_A_COMMIT, AT_A_REQUEST, PROVIDER_FAULTS
+
+SCHEDULES_MIN = 50_000
+"""The rarest situation is seen in about one schedule of some thousands."""
+
+# Edges of the table in `state.py` that no sequence of a provider's true answers can draw.
+NEVER: frozenset[str] = frozenset()
+
+EDGES = frozenset(
+    f"{state} → {after}"
+    for state, exits in TRANSITIONS.items()
+    for after in {to for to in exits.values() if to is not state}
+)
+
+KILLED = frozenset(
+    f"killed {when}"
+    for when in (
+        *("before Claim", "after Claim", "before BeginSend", "after BeginSend"),  # p1, p2, p3
+        *("before Send", "in Send", "before Settle", "after Settle"),  # p3 to p7
+        *("after OpenRun", "after SavePage", "before SavePage", "after Repair", "before Repair", "before EndRun"),
+        *("in Ask", "after ProveAbsent", "before ProveAbsent", "after GiveUp"),
+    )
+)
+
+FINDINGS = frozenset(
+    {f"finding {code} {Action.FLAGGED}" for code in Code if code is not Code.OUTCOME_RECOVERED}
+    | {f"finding {code} {Action.REPAIRED}" for code in (Code.OUTCOME_RECOVERED, Code.MISSING_LOCALLY)}
+)
+
+MOMENTS = frozenset(
+    {
+        "status 409",
+        "status 500",
+        "timeout",
+        "timeout, and the charge succeeded",
+        "500, and the charge succeeded",
+        "ended after its key was pruned",
+        "attempt 2 succeeded",
+        "paused before the first byte",
+        "made between two pages",
+        "a run is held",
+        "a run was taken over",
+        "reconcile and resume at once",
+        "one order charged at once",
+        "a second night",
+        "restored",
+        "restored with a call under way",
+        "clock refused",
+        "refused: ConfigurationError",
+        "refused: AttemptRefused",
+        "refused: IntentConflict",
+        "refused: NeedsPerson",
+        "OutcomeNotRecorded",
+    }
+)
+
+MUST = (
+    frozenset(f"commit: {what}" for what in AT_A_COMMIT)
+    | frozenset(f"post: {what}" for what in (*AT_A_REQUEST, *PROVIDER_FAULTS))
+    | KILLED
+    | (EDGES - NEVER)
+    | FINDINGS
+    | MOMENTS
+)

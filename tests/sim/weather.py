@@ -1,0 +1,102 @@
+"""Weather: what a seed makes likely. Each class of trouble is on or off; some seeds have none, some are long and quiet.
+
+Only rates and lengths: what happens when is decided moment by moment (`decisions.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.sim.decisions import Dice
+
+DAY_S = 24 * 3600.0
+
+# What may become of one effect, by the kind of effect, and how likely its class is at all. A pause is longer than each
+# limit in turn: a short overlap, the ten seconds of a send begun, the ten minutes of a run's hold, the life of a key.
+PAUSES = ("pause 0.3", "pause 2", "pause 15", "pause 700", "pause 90000")
+PROVIDER_FAULTS = (
+    "refused",
+    "lost_request",
+    "lost_reply",
+    "error_500",
+    "error_500_charged",
+    "error_500_later",
+    "unavailable_503",
+    "in_use_409",
+    "rate_limited_429",
+    "slow",
+    "cut_body",
+    "html_body",
+    "duplicate",
+    "late",
+    "wrong_amount",
+    "redirect_302",
+)
+AT_A_COMMIT = ("die before", "die after", "cancel", "commit fails", "commit fails late", *PAUSES)
+AT_A_REQUEST = ("die before", "die in flight", "cancel in flight", *PAUSES)
+UNMOVED = ("error_500_later", "late", "wrong_amount", "duplicate", "error_500_charged")  # nothing that a GET could do
+
+Table = tuple[tuple[float, str], ...]  # (cumulated rate, what)
+
+
+@dataclass
+class Weather:
+    """The rates of one seed, and the lengths that its provider has."""
+
+    tempo_s: float = 1.0  # the mean time from one call to the next
+    calls_max: int = 8
+    orders: int = 1
+    trouble: frozenset[str] = frozenset()  # classes of happenings that are possible at all (`happenings.py`)
+    commit: Table = ()
+    post: Table = ()
+    get: Table = ()
+    lengths: dict[str, float] = field(default_factory=dict)
+
+
+TEMPOS_S = (0.05, 1.0, 20.0, 600.0, 5 * 3600.0, 20 * 3600.0)
+CLASSES = ("clock", "restore", "hands", "credential", "no_leases", "lag", "poison", "foreign")
+OFTEN = {"clock": 0.25, "restore": 0.05, "hands": 0.12, "credential": 0.15, "no_leases": 0.2, "lag": 0.3}
+OFTEN |= {"poison": 0.05, "foreign": 0.15}
+
+
+def draw(dice: Dice) -> Weather:
+    """The weather of a seed."""
+    kind = dice.random()
+    calm, quiet = kind < 0.04, 0.04 <= kind < 0.12
+    weather = Weather(
+        tempo_s=TEMPOS_S[-1] if quiet else TEMPOS_S[dice.below(len(TEMPOS_S))],
+        calls_max=2 + dice.below(3 if quiet else 6),
+        orders=1 + dice.below(2) + dice.below(2) * dice.below(2),
+    )
+    weather.trouble = frozenset(name for name in CLASSES if dice.hits(OFTEN[name]) and not calm)
+    if calm:
+        return weather
+    scale = 0.15 if quiet else 1.0
+    weather.commit = _table(dice, AT_A_COMMIT, 0.3, 0.01 * scale, 0.06 * scale)
+    faults = _table(dice, PROVIDER_FAULTS, 0.35, 0.03 * scale, 0.4 * scale)
+    accidents = _table(dice, AT_A_REQUEST, 0.3, 0.01 * scale, 0.1 * scale)
+    weather.post = _joined(accidents, faults)
+    weather.get = _joined(accidents, tuple((rate / 3, what) for rate, what in faults if what not in UNMOVED))
+    return weather
+
+
+def _table(dice: Dice, options: tuple[str, ...], on: float, least: float, most: float) -> Table:
+    total, made = 0.0, []
+    for what in options:
+        if dice.hits(on):
+            total += dice.between(least, most)
+            made.append((total, what))
+    return tuple(made)
+
+
+def _joined(first: Table, then: Table) -> Table:
+    shift = first[-1][0] if first else 0.0
+    return first + tuple((rate + shift, what) for rate, what in then)
+
+
+def pick(dice: Dice, table: Table) -> str | None:
+    """One of a table's entries, or none of them."""
+    if not table:
+        return None
+    at = dice.random()
+    return next((what for rate, what in table if at < rate), None)

@@ -1,0 +1,174 @@
+"""The witness: looks at everything that leaves a host, comes back or is committed, writes it down and has it checked.
+
+It stands between the world and the ghost ledger; the checks themselves are `safety.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from gateway_client.charge import Charge
+from gateway_client.flow.effects import Ask, BeginSend, Claim, Effect, GiveUp, ProveAbsent, Send, Settle
+from gateway_client.gateways.base import NoReply, Reply, Request
+from gateway_client.sandbox import Sandbox
+from gateway_client.sandbox.model import Exchange
+from gateway_client.sandbox.wire import Answer
+from gateway_client.state import REFUSED
+from reconcile.effects import CloseOver, EndRun, Import, Repair
+from tests.sim import safety
+from tests.sim.ghost import ROWS, TIMEOUT, Ghost, Reading, Row, Sent
+from tests.sim.provider import Provider
+from tests.sim.safety import Broken
+
+if TYPE_CHECKING:
+    from tests.sim.call import Call
+    from tests.sim.on_disk import Store
+
+
+MOVING = (Claim, BeginSend, Settle, GiveUp, ProveAbsent, Import, Repair, CloseOver)
+"""Effects that may change a row of `pending_charges`; the others are not worth a look."""
+
+
+class Witness:
+    """Sees one schedule."""
+
+    def __init__(
+        self, provider: Provider, store: Store, now: Callable[[], float], trace: Callable[[str], None]
+    ) -> None:
+        self.ghost = Ghost()
+        self._provider, self._store, self._now, self._trace = provider, store, now, trace
+        self._seen_changes = store.changes
+
+    def leave(self, call: Call, effect: Effect[Any], request: Request) -> Sent | None:
+        """A request leaves a host."""
+        safety.s23_no_network_in_a_transaction(self._store.in_transaction)
+        path, _, query = request.path.partition("?")
+        if isinstance(effect, Ask) and query:
+            fields = dict(parse_qsl(query))
+            if path == "/v1/payment_intents" and "starting_after" not in fields:
+                self.ghost.readings[call.name] = Reading(self._now(), int(fields["created[gte]"]))
+        if not isinstance(effect, Send):
+            return None
+        credential = next(name for name, one in call.host.processes.items() if one is call.process)
+        sent = self.ghost.sent(self._now(), request, credential, call.name)
+        self.hold(self._check_send, sent)
+        return sent
+
+    def _check_send(self, sent: Sent) -> None:
+        for check in safety.ON_SEND:
+            check(self.ghost, sent)
+        self._provider.catch_up()
+        safety.s6_attempt_advance(self.ghost, sent, self._provider.intents())
+
+    def finish(self, sandbox: Sandbox, exchange: Exchange) -> Answer:
+        """The provider answers."""
+        answer = sandbox.finish(exchange)
+        self.check_money()
+        return answer
+
+    def answered(self, call: Call, effect: Effect[Any], reply: Reply | NoReply, sent: Sent | None) -> None:
+        """An answer, or the lack of one, comes to a host."""
+        status = reply.status if isinstance(reply, Reply) else None
+        if sent is not None and status is not None:
+            sent.status = status
+            sent.may_execute = status not in (401, 403, 429)
+            self.ghost.seen[f"status {status}"] += 1
+        if sent is not None and isinstance(reply, NoReply) and "no whole answer" in reply.reason:
+            self.ghost.seen["timeout"] += 1
+            sent.status = TIMEOUT
+        if status == 200 and isinstance(effect, Ask) and isinstance(reply, Reply) and "?" in effect.request.path:
+            self._page(call, effect.request, more=b'"has_more": true' in reply.body)
+
+    def _page(self, call: Call, request: Request, *, more: bool) -> None:
+        """A page of a list has come."""
+        reading = self.ghost.readings.get(call.name)
+        if reading is None:
+            return
+        made = sum(1 for _ in self._provider.charges())
+        if reading.pages and made > reading.made:
+            self.ghost.seen["made between two pages"] += 1
+        reading.pages, reading.made = reading.pages + 1, made
+        if not more:
+            reading.done.add(request.path.partition("?")[0])
+
+    def observe(self, call: Call | None, effect: Effect[Any] | None, result: object) -> None:
+        """An effect was performed: look at what it left on disk."""
+        if effect is not None and call is not None:
+            safety.s23_no_network_in_a_transaction(call.process.fetched.asked_in_transaction)
+            self._trace(f"{call.name} {type(effect).__name__} → {_short(result)}")
+            if isinstance(effect, Settle) and effect.send_no is not None and not isinstance(result, Exception):
+                self.ghost.settled(call.name, self._now())
+        if (effect is None or isinstance(effect, MOVING)) and self._store.changes != self._seen_changes:
+            self.look_at_rows(call)
+        if isinstance(effect, EndRun) and effect.why_incomplete is None and not isinstance(result, Exception):
+            self.hold(self._check_run, effect.run.run_id)
+
+    def look_at_rows(self, call: Call | None) -> None:
+        """The rows have changed: what they say now must be so."""
+        self._seen_changes = self._store.changes
+        ghost = self.ghost
+        before_all = ghost.rows
+        ghost.rows = {(row[0], row[1]): Row(*row) for row in self._store.read(ROWS)}
+        for key, row in ghost.rows.items():
+            before = before_all.get(key)
+            if before is None or before.state != row.state:
+                ghost.moves(before, row, self._now())
+                self.hold(self._check_row, row, before, call)
+
+    def _check_row(self, row: Row, before: Row | None, call: Call | None) -> None:
+        if row.intent_id in self.ghost.handled or call is None:
+            return
+        if row.state == "succeeded":
+            self._provider.catch_up()
+            safety.s7_no_false_success(row, self._provider.charges())
+        elif row.state in REFUSED:
+            self.check_money()
+            safety.s8_no_false_failure(self.ghost, row, self._provider.charges())
+        if row.state == "absent":
+            safety.s16_absence_evidence(self.ghost, row, before, self.ghost.readings.get(call.name), self._now())
+
+    def _check_run(self, run_id: str) -> None:
+        started, start, end = self._store.read(
+            "SELECT started_at, window_start, window_end FROM paycli_runs WHERE run_id = ?", run_id
+        )[0]
+        begun_at, first, beyond = (
+            datetime.fromisoformat(text + "+00:00").timestamp() for text in (started, start, end)
+        )
+        latest = begun_at - self._provider.lag_s - 2.0
+        objects = itertools.chain(self._provider.charges(), self._provider.intents())
+        there = {one["id"] for one in objects if first <= one["created"] < beyond and one["created"] <= latest}
+        listed = self._store.read("SELECT object_id FROM paycli_run_items WHERE run_id = ? AND in_window", run_id)
+        safety.s15_scan_completeness(run_id, {row[0] for row in listed}, there)
+
+    def check_money(self) -> None:
+        """Whatever is due at the provider has happened, and no intent was charged twice."""
+        self._provider.catch_up()
+        self.hold(safety.s1_no_double, self.ghost, self._provider.charges())
+
+    def hold(self, check: Callable[..., None], *arguments: Any) -> None:
+        """A restored database is outside the promise until a fence is built: what happens then is counted apart."""
+        try:
+            check(*arguments)
+        except Broken as broken:
+            if self.ghost.restored_at is None:
+                raise
+            self.ghost.doubled_after_restore |= broken.check == "S1"
+
+
+def _short(result: object) -> str:
+    """A result in a word or two, for the trace."""
+    match result:
+        case Charge():
+            return f"{result.intent_id}/{result.attempt} {result.state}"
+        case Reply():
+            return f"{result.status} {hashlib.sha256(result.body).hexdigest()[:8]}"
+        case NoReply():
+            return result.reason
+        case Exception():
+            return f"{type(result).__name__}: {result}"
+    return type(result).__name__

@@ -1,0 +1,247 @@
+"""The world of one schedule: the true time, hosts, a provider, a store, and whatever is due next.
+
+Its outcome is a function of the decisions alone. What happens in it is `doing.py`, how it comes to rest `healing.py`,
+and who looks on `witness.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import itertools
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from functools import partial
+from typing import Any
+
+from gateway_client.errors import ChargeOnceError
+from gateway_client.flow.effects import Effect
+from gateway_client.gateways.base import Binding
+from gateway_client.store.claim import bind
+from reconcile.effects import Holder
+from reconcile.flow import reconcile_flow
+from reconcile.job import _Job, ignore
+from tests.sim import doing, happenings, healing
+from tests.sim.call import Call
+from tests.sim.decisions import Decisions, Dice
+from tests.sim.ghost import Ghost
+from tests.sim.hosts import KEYS, Host, Process
+from tests.sim.memory import Saved
+from tests.sim.on_disk import Store
+from tests.sim.provider import ACCOUNT, Provider
+from tests.sim.weather import Weather, draw, pick
+from tests.sim.witness import Witness
+
+START_S = datetime(2026, 11, 20, 12, 0, tzinfo=UTC).timestamp()
+BINDING = Binding("stripe", "test", ACCOUNT, "default")
+
+# Lengths of a world, in seconds but for one, and what they may be: all within the published fault model (DESIGN §1).
+LENGTHS = {
+    "start": ("0", "43190", "43198", "43199.5", "36000"),  # after noon: often just before midnight
+    "page_rows": ("1", "2", "3"),
+    "lag_s": ("2", "60", "500"),
+    "slow_s": ("0.2", "8", "25", "40", "120"),
+    "late_s": ("5", "50", "600", "3000"),
+    "roll_forward_s": ("10", "3000", "80000", "90000", "250000"),
+    "settles_after_s": ("0.5", "4000", "200000"),
+}
+USUAL = {"start": 0.0, "page_rows": 100.0, "lag_s": 0.0, "slow_s": 1.0, "late_s": 600.0, "roll_forward_s": 172800.0}
+USUAL |= {"settles_after_s": 20.0}
+
+
+class World:
+    """One schedule, from its decisions."""
+
+    def __init__(self, decisions: Decisions, weather: Weather, store: Store, *, verbose: bool = False) -> None:
+        self.decisions, self.weather, self.store = decisions, weather, store
+        self.healing = False
+        self.running: dict[str, Call] = {}
+        self.told: list[str] | None = [] if verbose else None
+        self._digest = hashlib.sha256()
+        self._due: list[tuple[float, int, Callable[[], object]]] = []
+        self._order = itertools.count()
+        length = {name: self._length(name) for name in LENGTHS}
+        self.now = START_S + length["start"]
+        self.leases = not self._troubled("no_leases")
+        self._backups: list[Saved] | None = [] if self._troubled("restore") else None
+        self.provider = Provider(lambda: self.now)
+        self.provider.page_rows, self.provider.lag_s = int(length["page_rows"]), length["lag_s"]
+        ours = self.provider.ours
+        ours.slow_s, ours.late_s = length["slow_s"], length["late_s"]
+        ours.roll_forward_s, ours.settles_after_s = length["roll_forward_s"], length["settles_after_s"]
+        ours.revoke(KEYS["revoked"])
+        self.hosts = {name: Host(name, lambda: self.now) for name in (*happenings.HOSTS, "healer")}
+        self.witness = Witness(self.provider, store, lambda: self.now, self.trace)
+
+    @property
+    def ghost(self) -> Ghost:
+        """What truly happened."""
+        return self.witness.ghost
+
+    def _length(self, name: str) -> float:
+        usual = self.weather.commit == () or (name == "lag_s" and "lag" not in self.weather.trouble)
+
+        def drawn(dice: Dice) -> str | None:
+            return dice.one_of(LENGTHS[name]) if not usual and dice.hits(0.4) else None
+
+        decided = self.decisions.take(name, drawn)
+        return USUAL[name] if decided is None else float(decided)
+
+    def _troubled(self, name: str) -> bool:
+        on = name in self.weather.trouble
+        return self.decisions.take(name, lambda dice: "yes" if on else None) is not None
+
+    # --- time
+
+    def after(self, seconds: float, work: Callable[[], object]) -> None:
+        """`work` is due in so many seconds."""
+        heapq.heappush(self._due, (self.now + seconds, next(self._order), work))
+
+    def trace(self, line: str) -> None:
+        """What happened, in an order that only the decisions fix."""
+        line = f"{self.now - START_S:.3f} {line}"
+        self._digest.update(line.encode())
+        if self.told is not None:
+            self.told.append(line)
+
+    @property
+    def digest(self) -> str:
+        """The trace in 16 digits."""
+        return self._digest.hexdigest()[:16]
+
+    def decide(self, moment: str, kind: str) -> str | None:
+        """What goes otherwise than usual at a moment; nothing does once the world heals."""
+        if self.healing:
+            return None
+        table = getattr(self.weather, kind)
+        decided = self.decisions.take(moment, lambda dice: pick(dice, table))
+        if decided is not None:
+            self.ghost.seen[f"{kind}: {decided}"] += 1
+            self.trace(f"{moment}: {decided}")
+        return decided
+
+    def run(self) -> None:
+        """The whole schedule. Raises Broken when a check does not hold."""
+        planned = happenings.draw_all(self.decisions, self.weather)
+        for one in planned:
+            self.after(one.at_s, partial(doing.do, self, one))
+        last_s = max((one.at_s for one in planned), default=0.0)
+        self.after(last_s + 5.0, lambda: healing.begin(self))
+        while self._due:
+            at, _, work = heapq.heappop(self._due)
+            self.now = max(self.now, at)
+            work()
+        healing.judge(self)
+
+    # --- backups
+
+    def back_up(self) -> None:
+        """Before each happening, where a backup may be wanted."""
+        if self._backups is not None:
+            self._backups.append(self.store.save())
+
+    def restore(self, happenings_ago: int) -> None:
+        """The database as it was before an earlier happening."""
+        if self._backups is None or len(self._backups) <= happenings_ago:
+            return
+        self.ghost.restored_at = self.now
+        self.ghost.seen["restored"] += 1
+        if self.running:
+            self.ghost.seen["restored with a call under way"] += 1
+        self.store.restore(self._backups[-1 - happenings_ago])
+        self.witness.look_at_rows(None)
+
+    # --- calls
+
+    def process(self, host: Host, credential: str) -> Process:
+        """The living process of a host with a credential."""
+        found = host.processes.get(credential)
+        if found is None or not found.alive:
+            host.started += 1
+            name = f"{host.name}:{host.started}"
+            found = Process(name, credential, host.clock, self.store.database, lambda: self.store.in_transaction)
+            host.processes[credential] = found
+        return found
+
+    def call(
+        self,
+        name: str,
+        verb: str,
+        host: Host,
+        credential: str,
+        flow: Callable[[Process], Any],
+        *,
+        perform: Callable[[Effect[Any]], Any] | None = None,
+        on_end: Callable[[Any], None] = lambda result: None,
+    ) -> None:
+        """Start a call."""
+        process = self.process(host, credential)
+        others = {other.verb for other in self.running.values()}
+        call = Call(self, host, process, name, verb, flow(process), perform or process.perform, on_end)
+        if {"reconcile", "resume"} <= others | {verb}:
+            self.ghost.seen["reconcile and resume at once"] += 1
+        if verb in others and verb.startswith("charge"):
+            self.ghost.seen["one order charged at once"] += 1
+        call.start()
+
+    def reconcile(
+        self, name: str, host: Host, day: date, credential: str, on_end: Callable[[Any], None] = lambda result: None
+    ) -> None:
+        """Start a nightly run."""
+        process = self.process(host, credential)
+        job = _Job(process, None, ignore)
+        holder = f"{process.name}:0:{name}"
+
+        def is_dead(other: str) -> bool:
+            return not self.leases or other in host.dead
+
+        def end(result: object) -> None:
+            host.dead.add(holder)
+            if isinstance(result, ChargeOnceError):
+                job._let_go()
+                self.witness.observe(None, None, None)
+            on_end(result)
+
+        flow = reconcile_flow(process.setup, day, "UTC", Holder(holder, is_dead))
+        self.call(name, "reconcile", host, credential, lambda _: flow, perform=job._perform, on_end=end)
+
+    def kill(self, call: Call, where: str) -> None:
+        """The process of a call dies, and every call in it."""
+        self.ghost.seen[f"killed {where}"] += 1
+        process = call.process
+        process.alive = False
+        for other in [one for one in self.running.values() if one.process is process]:
+            call.host.dead.add(f"{process.name}:0:{other.name}")
+            other.stop()
+
+
+# --- a whole schedule
+
+
+def prepared(decisions: Decisions, weather: Weather, store: Store, *, verbose: bool = False) -> World:
+    """A world before its first moment, on an empty store that is bound to our account."""
+    store.empty()
+    store.database.transact(lambda session: bind(session, BINDING, datetime.fromtimestamp(START_S, UTC)))
+    return World(decisions, weather, store, verbose=verbose)
+
+
+def run(decisions: Decisions, weather: Weather, store: Store, *, verbose: bool = False) -> World:
+    """Run one schedule; the world as it ended. Raises Broken."""
+    world = prepared(decisions, weather, store, verbose=verbose)
+    world.run()
+    return world
+
+
+def decisions_of(seed: int) -> Decisions:
+    """The decisions of a seed, drawn as they come."""
+    return Decisions(seed=seed + 1_000_000_007)
+
+
+def of_seed(seed: int, store: Store, *, verbose: bool = False) -> World:
+    """The schedule of a seed."""
+    return run(decisions_of(seed), draw(Dice(seed)), store, verbose=verbose)
+
+
+def again(taken: dict[str, str], store: Store, *, verbose: bool = False) -> World:
+    """The schedule of written decisions."""
+    return run(Decisions(given=taken), Weather(), store, verbose=verbose)
