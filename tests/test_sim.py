@@ -1,4 +1,4 @@
-"""The simulator itself: its schedules hold, repeat, run the same on a file, and a planted bug is found and made short."""
+"""The simulator itself: its schedules hold, repeat, run the same on a file; a planted bug is found and made short."""
 
 from __future__ import annotations
 

@@ -22,6 +22,9 @@ METHODS = (
     "pm_card_visa_chargeDeclinedInsufficientFunds",
     "pm_none",
 )
+OPEN = ("pm_card_chargeDeclined", "pm_card_authenticationRequired", "pm_usBankAccount_processing")
+"""Methods that leave an intent behind, with which somebody may go on."""
+
 HANDS = ("strip", "strip", "remove", "amount", "twice", "currency", "authenticate", "authenticate", "confirm", "cancel")
 AMOUNTS = {1: 2000, 2: 2000, 3: 1999, 4: 2000}
 """Equal amounts on purpose: what is not ours may look like ours."""
@@ -74,11 +77,14 @@ def _what(dice: Dice, weather: Weather, number: int, first: dict[int, str]) -> s
     credential = key if "credential" in weather.trouble and dice.hits(0.25) else "ours"
     order = 1 + dice.below(weather.orders)
     special = tuple(name for name in ("clock", "restore", "hands", "poison", "foreign") if name in weather.trouble)
+    if number > 1 and "dashboard" in weather.trouble and dice.hits(0.5):
+        return f"{host} hand {dice.one_of(('authenticate', 'authenticate', 'confirm', 'cancel', 'amount'))} {order}"
     if number > 1 and special and dice.hits(0.35):
         return f"{host} {_special(dice, dice.one_of(special), order)}"
     kind = dice.random()
     if order not in first:
-        first[order] = METHODS[dice.below(len(METHODS))]
+        methods = OPEN if "dashboard" in weather.trouble else METHODS
+        first[order] = methods[dice.below(len(methods))]
         verb = "prepare" if kind < 0.08 else "charge"
         return f"{host} {verb} {order} {first[order]} 1 {credential}"
     attempt, on = 2 + dice.below(2) * dice.below(2), "night" if dice.hits(0.8) else host

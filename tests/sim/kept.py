@@ -1,4 +1,4 @@
-"""Schedules that once failed, each in its shortest form: name → decisions. `tests/FOUND.md` tells what each had found."""
+"""Schedules that once failed, each in its shortest form: name → decisions. `tests/FOUND.md` tells what each found."""
 
 from __future__ import annotations
 

@@ -87,6 +87,8 @@ def s5_window(ghost: Ghost, sent: Sent) -> None:
 def s6_attempt_advance(ghost: Ghost, sent: Sent, intents: Iterable[dict[str, Any]]) -> None:
     """Attempt n+1 is sent only when n is refused by proof, and nothing of it is left open at the provider."""
     intent_id, attempt = sent.attempt
+    if intent_id in ghost.excused:
+        return  # the provider made a second intent of an attempt: nobody here knows of it before the next run
     for number in range(1, attempt):
         row = ghost.rows.get((intent_id, number))
         if row is None or row.state not in REFUSED:

@@ -32,7 +32,7 @@ KILLED = frozenset(
 )
 
 FINDINGS = frozenset(
-    {f"finding {code} {Action.FLAGGED}" for code in Code if code is not Code.OUTCOME_RECOVERED}
+    {f"finding {code} {Action.FLAGGED}" for code in Code if code not in (Code.OUTCOME_RECOVERED, Code.MISSING_LOCALLY)}
     | {f"finding {code} {Action.REPAIRED}" for code in (Code.OUTCOME_RECOVERED, Code.MISSING_LOCALLY)}
 )
 
@@ -52,6 +52,7 @@ MOMENTS = frozenset(
         "reconcile and resume at once",
         "one order charged at once",
         "a second night",
+        "without leases",
         "restored",
         "restored with a call under way",
         "clock refused",

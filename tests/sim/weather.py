@@ -55,6 +55,7 @@ class Weather:
 
 TEMPOS_S = (0.05, 1.0, 20.0, 600.0, 5 * 3600.0, 20 * 3600.0)
 CLASSES = ("clock", "restore", "hands", "credential", "no_leases", "lag", "poison", "foreign")
+DASHBOARD = 0.03  # seeds in which a person works on open intents at the provider while we are in doubt of them
 OFTEN = {"clock": 0.25, "restore": 0.05, "hands": 0.12, "credential": 0.15, "no_leases": 0.2, "lag": 0.3}
 OFTEN |= {"poison": 0.05, "foreign": 0.15}
 
@@ -70,6 +71,10 @@ def draw(dice: Dice) -> Weather:
     )
     weather.trouble = frozenset(name for name in CLASSES if dice.hits(OFTEN[name]) and not calm)
     if calm:
+        return weather
+    if dice.hits(DASHBOARD):
+        weather.orders, weather.trouble = 1, weather.trouble | {"hands", "dashboard"}
+        weather.post = ((0.6, "lost_reply"),)
         return weather
     scale = 0.15 if quiet else 1.0
     weather.commit = _table(dice, AT_A_COMMIT, 0.3, 0.01 * scale, 0.06 * scale)

@@ -72,6 +72,7 @@ class World:
         ours.revoke(KEYS["revoked"])
         self.hosts = {name: Host(name, lambda: self.now) for name in (*happenings.HOSTS, "healer")}
         self.witness = Witness(self.provider, store, lambda: self.now, self.trace)
+        self.ghost.seen["without leases"] += not self.leases
 
     @property
     def ghost(self) -> Ghost:
