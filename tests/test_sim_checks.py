@@ -83,7 +83,7 @@ BROKEN: dict[str, Callable[[], None]] = {
     "S3: another key": lambda: safety.s3_key_stability(ghost(SENT), replace(SENT, key="other")),
     "S3: another body": lambda: safety.s3_key_stability(ghost(SENT), replace(SENT, body_sha256="other")),
     "S4: one key for two attempts": lambda: safety.s4_key_injectivity(ghost(SENT), replace(SECOND, key="key_1")),
-    "S5: a day later": lambda: safety.s5_window(ghost(SENT), replace(SENT, at=23 * HOUR_S + 20)),
+    "S5: a day later": lambda: safety.s5_window(ghost(SENT), replace(SENT, at=23 * HOUR_S + 80)),
     "S6: before proof": lambda: safety.s6_attempt_advance(ghost(row=ROW), SECOND, []),
     "S6: beside an open intent": lambda: safety.s6_attempt_advance(
         ghost(row=ROW._replace(state="declined")), SECOND, [OPEN_INTENT]
@@ -100,7 +100,7 @@ BROKEN: dict[str, Callable[[], None]] = {
         ghost(SENT), ABSENT, CLOSED, reading(2 * HOUR_S, done={"/v1/charges"}), 2 * HOUR_S
     ),
     "S16: not quiet": lambda: safety.s16_absence_evidence(
-        ghost(SENT), ABSENT, CLOSED, reading(HOUR_S - 60), 2 * HOUR_S
+        ghost(SENT), ABSENT, CLOSED, reading(HOUR_S - 80), 2 * HOUR_S
     ),
     "S16: after a 5xx": lambda: safety.s16_absence_evidence(
         ghost(FAILED), ABSENT, CLOSED, reading(71 * HOUR_S), 72 * HOUR_S

@@ -2,4 +2,13 @@
 
 from __future__ import annotations
 
-KEPT: dict[str, dict[str, str]] = {}
+KEPT: dict[str, dict[str, str]] = {
+    "a clock set between the account and the gate": {
+        "h1": "0.000 west charge 2 pm_usBankAccount_noAccount 1 ours",
+        "h2": "0.006 east clock -200",
+        "h3": "0.184 east charge 1 pm_card_visa 1 ours",
+        "h3 Send 1": "lost_request",
+        "h3 Send 2": "in_use_409",
+        "h3 BeginSend 3": "pause 90000",
+    },
+}
