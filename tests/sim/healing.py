@@ -42,7 +42,8 @@ def _resume(world: World, number: int) -> None:
     ghost, begun_at = world.ghost, world.now
     pending = [row for row in ghost.rows.values() if row.state in PENDING]
     if not pending:
-        world.after(HOUR_S, lambda: _night(world, _days(world), 1))
+        if not (world.ends_early and _explained(world)):
+            world.after(HOUR_S, lambda: _night(world, _days(world), 1))
         return
 
     def end(result: Any) -> None:
@@ -57,6 +58,12 @@ def _resume(world: World, number: int) -> None:
     world.call(f"resume{number}", "resume", world.hosts["healer"], "ours", doing.resume, on_end=end)
 
 
+def _explained(world: World) -> bool:
+    """Nothing disagrees that no finding tells of."""
+    world.provider.catch_up()
+    return liveness.unexplained(world.ghost, world.provider, world.store) is None
+
+
 def _days(world: World) -> list[date]:
     """Every day in which anything was made here or there, and today while anything is pending."""
     created = {one["created"] for one in itertools.chain(world.provider.charges(), world.provider.intents())}
@@ -69,8 +76,7 @@ def _days(world: World) -> list[date]:
 def _night(world: World, days: list[date], night: int) -> None:
     """A run for each day; a second round when the first has left something, and never a third."""
     if not days:
-        world.provider.catch_up()
-        if night == 1 and liveness.unexplained(world.ghost, world.provider, world.store) is not None:
+        if night == 1 and not _explained(world):
             world.ghost.seen["a second night"] += 1
             world.after(24 * HOUR_S, lambda: _night(world, _days(world), 2))
         return

@@ -45,6 +45,9 @@ LENGTHS = {
     "roll_forward_s": ("10", "3000", "80000", "90000", "250000"),
     "settles_after_s": ("0.5", "4000", "200000"),
 }
+ENDS_EARLY = 0.6
+"""Schedules that are over when all is final and explained; the others look at a clean night as well."""
+
 USUAL = {"start": 0.0, "page_rows": 100.0, "lag_s": 0.0, "slow_s": 1.0, "late_s": 600.0, "roll_forward_s": 172800.0}
 USUAL |= {"settles_after_s": 20.0}
 
@@ -63,6 +66,9 @@ class World:
         length = {name: self._length(name) for name in LENGTHS}
         self.now = START_S + length["start"]
         self.leases = not self._troubled("no_leases")
+        self.ends_early = (
+            decisions.take("ends early", lambda dice: "yes" if dice.hits(ENDS_EARLY) else None) is not None
+        )
         self._backups: list[Saved] | None = [] if self._troubled("restore") else None
         self.provider = Provider(lambda: self.now)
         self.provider.page_rows, self.provider.lag_s = int(length["page_rows"]), length["lag_s"]
