@@ -77,6 +77,8 @@ class World:
         ours.roll_forward_s, ours.settles_after_s = length["roll_forward_s"], length["settles_after_s"]
         ours.revoke(KEYS["revoked"])
         self.hosts = {name: Host(name, lambda: self.now) for name in (*happenings.HOSTS, "healer")}
+        for name in happenings.HOSTS:
+            self.hosts[name].clock.wrong_s = self._skew(name)
         self.witness = Witness(self.provider, store, lambda: self.now, self.trace)
         self.ghost.seen["without leases"] += not self.leases
 
@@ -93,6 +95,15 @@ class World:
 
         decided = self.decisions.take(name, drawn)
         return USUAL[name] if decided is None else float(decided)
+
+    def _skew(self, host: str) -> float:
+        """How wrong a host's clock is from the beginning."""
+        wrong = "clock" in self.weather.trouble
+        skews = ("-240", "-20", "3", "60", "240", "400")
+        decided = self.decisions.take(
+            f"{host} skew", lambda dice: dice.one_of(skews) if wrong and dice.hits(0.5) else None
+        )
+        return 0.0 if decided is None else float(decided)
 
     def _troubled(self, name: str) -> bool:
         on = name in self.weather.trouble
