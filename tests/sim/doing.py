@@ -76,8 +76,8 @@ def _prepare(process: Process, intent: PaymentIntent) -> Any:
 def _hand(world: World, what: str, intent_id: str) -> None:
     """Somebody at the provider's dashboard, or the provider itself, does what no request of ours could."""
     found = [one for one in world.provider.intents() if one["metadata"].get("paycli_intent") == intent_id]
-    if not found or (what == "strip" and intent_id in world.ghost.excused):
-        return  # a second charge that nobody made, without a name: nothing on earth tells whose it is
+    if not found or (what in ("strip", "amount", "currency") and intent_id in world.ghost.handled):
+        return  # a charge without a name that is of another amount, too: nothing on earth tells whose it is
     ledger, intent, charge_id = world.provider.ours, found[0]["id"], found[0]["latest_charge"]
     path = f"/v1/payment_intents/{intent}"
     world.ghost.handled.add(intent_id)
