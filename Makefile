@@ -10,7 +10,7 @@ INSTALL := $(PIP) install --quiet --no-compile -c constraints.txt
 # Compiling every package costs a cold run a third of its time; only what is imported is compiled, and kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint types unit clean
+.PHONY: help demo test lint types unit sim exhaust mutants kill determinism syscalls powercut clean
 
 help: ## this list
 	@echo 'usage: make TARGET [PYTHON=python3.12]'
@@ -30,6 +30,32 @@ types: $(VENV)/dev.stamp ## mypy --strict only
 
 unit: $(VENV)/dev.stamp ## pytest only
 	$(BIN)/python -m pytest -n auto
+
+# The proofs. Each prints its figures; the first five are part of .ci/run.
+N ?= 100000
+SEED ?= 0
+
+sim: $(VENV)/dev.stamp ## N seeded schedules of trouble (100000), from SEED on (0); N=1 tells the story of one
+	@$(BIN)/python -m tests.sim $(N) --seed $(SEED)
+
+exhaust: $(VENV)/dev.stamp ## every interleaving of two workers and the nightly run on one intent, with up to two faults
+	@$(BIN)/python -m tests.exhaust
+
+mutants: $(VENV)/dev.stamp ## the protocol's mistakes, one line each: all must be seen by the simulator
+	@$(BIN)/python -m tests.mutants
+
+kill: N = 2000
+kill: $(VENV)/dev.stamp ## N real processes (2000) ended by SIGKILL, at named points and at random
+	@$(BIN)/python -m tests.kills $(N) --seed $(SEED)
+
+determinism: $(VENV)/dev.stamp ## the same schedules on every Python 3.11 to 3.13 that is present, with several hash seeds
+	@$(BIN)/python -m tests.sim.determinism
+
+syscalls: $(VENV)/dev.stamp ## (needs strace) kill, EIO, ENOSPC and EINTR at each system call of a charge and a run
+	@$(BIN)/python -m tests.syscalls
+
+powercut: $(VENV)/dev.stamp ## (needs a C compiler) unsynced writes are lost at every moment of a charge and a run
+	@$(BIN)/python -m tests.powercut
 
 clean: ## remove .venv and everything that was generated
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov

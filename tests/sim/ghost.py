@@ -133,7 +133,7 @@ class Ghost:
     def settled(self, call: str, at: float) -> None:
         """A call has written down what its last send was answered."""
         sent = next((sent for sent in reversed(self.sends) if sent.call == call), None)
-        if sent is not None and sent.status is not None and sent.status >= 500:
+        if sent is not None and (sent.status or 0) >= 500 and sent.failed_at is None:
             sent.failed_at = at
 
     def of_attempt(self, attempt: Key) -> list[Sent]:
