@@ -2,7 +2,7 @@
 
     decisions.py    whatever goes otherwise than smoothly, by the name of its moment: drawn from a seed, or given
     weather.py      what a seed makes likely
-    happenings.py   the calls of a schedule, and what people and machines do to it
+    happenings.py   the calls of a schedule, and what people and machines do to it; plots.py: openings to the edges
     hosts.py        machines with clocks of their own; a process is a real client
     provider.py     the sandbox model, with short pages and late lists
     memory.py       a real SQLite in memory, past SQLAlchemy's layers; on_disk.py: the library's own, in a file

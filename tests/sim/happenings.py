@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from gateway_client import Money, PaymentIntent
+from tests.sim import plots
 from tests.sim.decisions import Decisions, Dice
 from tests.sim.weather import Weather
 
@@ -58,6 +59,8 @@ def draw_all(decisions: Decisions, weather: Weather) -> list[Happening]:
     for number in range(1, 13):
 
         def draw(dice: Dice, number: int = number, at_s: float = at_s) -> str | None:
+            if weather.plot is not None:
+                return _of_plot(dice, weather, number, at_s)
             if number > weather.calls_max:
                 return None
             gap_s = -math.log(1.0 - dice.random()) * weather.tempo_s * (0.05 if dice.hits(0.3) else 1.0)
@@ -71,10 +74,24 @@ def draw_all(decisions: Decisions, weather: Weather) -> list[Happening]:
     return sorted(found, key=lambda one: one.at_s)
 
 
+def _of_plot(dice: Dice, weather: Weather, number: int, at_s: float) -> str | None:
+    step = plots.line(dice, weather.plot or "", number)
+    if step is None:
+        return None
+    gap_s, words = step
+    host = "night" if words.startswith("reconcile") and dice.hits(0.7) else HOSTS[dice.below(2)]
+    credential = "" if words.startswith("hand") else f" {_credential(dice, weather)}"
+    return f"{at_s + gap_s:.3f} {host} {words}{credential}"
+
+
+def _credential(dice: Dice, weather: Weather) -> str:
+    key = dice.one_of(("rotated", "rotated", "restricted", "other", "live", "revoked"))
+    return key if "credential" in weather.trouble and dice.hits(0.25) else "ours"
+
+
 def _what(dice: Dice, weather: Weather, number: int, first: dict[int, str]) -> str:
     host = HOSTS[dice.below(2)]
-    key = dice.one_of(("rotated", "rotated", "restricted", "other", "live", "revoked"))
-    credential = key if "credential" in weather.trouble and dice.hits(0.25) else "ours"
+    credential = _credential(dice, weather)
     order = 1 + dice.below(weather.orders)
     special = tuple(name for name in ("clock", "restore", "hands", "poison", "foreign") if name in weather.trouble)
     if number > 1 and "dashboard" in weather.trouble and dice.hits(0.5):

@@ -5,9 +5,10 @@ Only rates and lengths: what happens when is decided moment by moment (`decision
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tests.sim.decisions import Dice
+from tests.sim.plots import FAULTS, PLOTS
 
 DAY_S = 24 * 3600.0
 
@@ -50,11 +51,12 @@ class Weather:
     commit: Table = ()
     post: Table = ()
     get: Table = ()
-    lengths: dict[str, float] = field(default_factory=dict)
+    plot: str | None = None
 
 
 TEMPOS_S = (0.05, 1.0, 20.0, 600.0, 5 * 3600.0, 20 * 3600.0)
 CLASSES = ("clock", "restore", "hands", "credential", "no_leases", "lag", "poison", "foreign")
+PLOTTED = 0.4  # seeds that begin with a plot (`plots.py`)
 DASHBOARD = 0.03  # seeds in which a person works on open intents at the provider while we are in doubt of them
 OFTEN = {"clock": 0.25, "restore": 0.05, "hands": 0.12, "credential": 0.15, "no_leases": 0.2, "lag": 0.3}
 OFTEN |= {"poison": 0.05, "foreign": 0.15}
@@ -77,10 +79,11 @@ def draw(dice: Dice) -> Weather:
         weather.post = ((0.6, "lost_reply"),)
         return weather
     scale = 0.15 if quiet else 1.0
+    weather.plot = tuple(PLOTS)[dice.below(len(PLOTS))] if dice.hits(PLOTTED) else None
     weather.commit = _table(dice, AT_A_COMMIT, 0.3, 0.01 * scale, 0.06 * scale)
     faults = _table(dice, PROVIDER_FAULTS, 0.35, 0.03 * scale, 0.4 * scale)
     accidents = _table(dice, AT_A_REQUEST, 0.3, 0.01 * scale, 0.1 * scale)
-    weather.post = _joined(accidents, faults)
+    weather.post = _joined(accidents, faults if weather.plot is None else FAULTS[weather.plot])
     weather.get = _joined(accidents, tuple((rate / 3, what) for rate, what in faults if what not in UNMOVED))
     return weather
 
