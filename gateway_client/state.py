@@ -82,6 +82,8 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         Event.SEND_BEGUN: State.SENDING,
         Event.NOT_EXECUTED: State.PREPARED,
         Event.UNCLEAR: State.UNKNOWN,
+        # The send is not on disk: the store has gone back, and other sends may be missing, too.
+        Event.REJECTED: State.UNKNOWN,
     },
     State.SENDING: _EVIDENCE
     | {

@@ -11,4 +11,11 @@ KEPT: dict[str, dict[str, str]] = {
         "h3 Send 2": "in_use_409",
         "h3 BeginSend 3": "pause 90000",
     },
+    "an answer to a send that a restored database does not know": {
+        "restore": "yes",
+        "h1": "1.082 west charge 2 pm_none 1 ours",
+        "h2": "1.115 west resume ours",
+        "h3": "1.148 east prepare 1 pm_card_visa 1 ours",
+        "h4": "1.254 west restore 2",
+    },
 }
