@@ -39,8 +39,9 @@ def json_line(fields: Mapping[str, Any]) -> None:
 
 
 def say(text: str) -> None:
-    """One line of talk, for stderr."""
-    print(harmless(text), file=sys.stderr, flush=True)  # noqa: T201
+    """One line of talk, for stderr; where nobody can read it, the exit code still speaks."""
+    with suppress(OSError):
+        print(harmless(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def error(message: str) -> None:

@@ -53,8 +53,8 @@ T = TypeVar("T")
 class Client(Driver):
     """Charges through a gateway, exactly once for each attempt. Safe to share between threads; reopens after a fork.
 
-    `database` is a URL or an Engine; `timeout_s` bounds one send from connecting to the last byte. Nothing is opened or
-    asked before the first call. See `errors.py` for what may be raised.
+    `database` is a URL or an Engine; `timeout_s` bounds one send from connecting to the last byte. Nobody is asked and
+    no database is opened before the first call. See `errors.py` for what may be raised.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 LOCK_TIMEOUT_S = 5  # how long a transaction waits for another one before it gives up
 SWITCH_TRIES_MAX, SWITCH_PAUSE_S = 100, 0.02  # only while a store is new
-FULL = 2  # PRAGMA synchronous: every commit is synced
+OFF, FULL = 0, 2  # PRAGMA synchronous: nothing, or every commit, is synced
 _DURABLE = ("wal", FULL)
 _QUIET: dict[str, Any] = {"hide_parameters": True}  # keys and bodies stay out of SQLAlchemy's log and messages
 
@@ -218,7 +218,10 @@ def begin_joined(session: Session, path: str | None) -> None:
 
 def check_durable(connection: Connection) -> None:
     """Set what makes a commit durable, and read it back: unread, a PRAGMA hides its error."""
-    if _durability(connection) != _DURABLE:
+    found = _durability(connection)
+    if found[1] == OFF:  # what was written before may not have reached the disk, the head of the file for one
+        require_durable(connection)
+    if found != _DURABLE:
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_TIMEOUT_S * 1000}")
         _switch_to_wal(connection)
         connection.exec_driver_sql("PRAGMA synchronous = FULL")

@@ -18,7 +18,7 @@ import certifi
 import httpcore
 import httpx
 
-from gateway_client.errors import InvalidInput
+from gateway_client.errors import ConfigurationError, InvalidInput
 from gateway_client.gateways.base import Gateway, NoReply, Reply, Request
 
 TIMEOUT_S_MAX = 600.0
@@ -137,7 +137,12 @@ def _timeout(timeout_s: float) -> httpx.Timeout:
 
 
 def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=certifi.where())
+    try:
+        return ssl.create_default_context(cafile=certifi.where())
+    except OSError as error:
+        raise ConfigurationError(
+            f"the certificates at {certifi.where()} cannot be read: {error.strerror}. Nothing was sent."
+        ) from None
 
 
 def _build(

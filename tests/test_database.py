@@ -66,6 +66,9 @@ def weak(folder: Path) -> dict[str, Callable[[str], Any]]:
         "synchronous stays NORMAL": rewriting(engine_of(url), "synchronous = FULL", "synchronous = NORMAL"),
         "synchronous stays OFF": rewriting(engine_of(url), "synchronous = FULL", "synchronous = OFF"),
         "no WAL": rewriting(engine_of(url), "journal_mode = WAL", "journal_mode = DELETE"),
+        # What such a connection has written may be nowhere but in memory, and it may have made the file itself.
+        "synchronous was OFF": engine_of(url, "synchronous = OFF"),
+        "synchronous was OFF, and WAL": engine_of(url, "synchronous = OFF", "journal_mode = WAL"),
         "in memory": engine_of("sqlite://"),
         "a file system without WAL": engine_of(f"sqlite:///file:{folder / 'none.db'}?vfs=unix-none&uri=true"),
     }

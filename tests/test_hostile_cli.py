@@ -75,3 +75,14 @@ def test_full_disk(shell: World, options: tuple[str, ...]) -> None:
     assert "paycli show" in err
     assert "Exception ignored" not in err
     assert shell.sandbox.succeeded() == {"order_42": 1}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_full_disk_for_both(shell: World) -> None:
+    """Data and talk on the same full disk: nothing can be read, and the exit code is still 3."""
+    _, env = shell.command()
+    command = [sys.executable, "-m", "cli.main", "charge", "order_42", *CARD]
+    with Path("/dev/full").open("wb") as full:
+        run = subprocess.run(command, env=env, stdout=full, stderr=full, timeout=60, check=False)
+    assert run.returncode == 3
+    assert shell.sandbox.succeeded() == {"order_42": 1}

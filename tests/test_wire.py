@@ -225,3 +225,11 @@ def test_a_senseless_timeout_is_refused(timeout_s: Any) -> None:
 def test_sensible_timeouts_are_taken() -> None:
     """The limits themselves are allowed."""
     assert (wire.checked_timeout(600), wire.checked_timeout(0.1)) == (600.0, 0.1)
+
+
+@pytest.mark.parametrize("kind", [Wire, AsyncWire])
+def test_certificates_that_cannot_be_read(kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F20: without the trusted certificates nothing can be sent, and the message says which file is meant."""
+    monkeypatch.setattr(certifi, "where", lambda: str(tmp_path / "none.pem"))
+    with pytest.raises(ConfigurationError, match=r"certificates at .*none\.pem cannot be read: No such file"):
+        kind(Stripe(API_KEY), TIMEOUT_S, None)
