@@ -30,6 +30,7 @@ class Finished:
     charge: Charge
     next: Next = Next.NOTHING
     unasked: str | None = None  # why the provider could not be asked, when it could not
+    sends: int = 0  # of those that the policy allows one call, how many were made
 
 
 def charge_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flow[Charge]:
@@ -51,7 +52,7 @@ def charge_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flo
         found, scan = yield from look_up(setup, [done.charge])
         done = replace(done, charge=found[0])
         if done.next is Next.LOOK_UP_THEN_SEND and may_send_after(setup, scan, found[0]):
-            done = yield from finish(setup, binding, found[0], looked_up=True)
+            done = yield from finish(setup, binding, found[0], looked_up=True, sends=done.sends)
     if done.unasked is not None:
         return replace(done.charge, reason=done.unasked)
     return done.charge
@@ -68,10 +69,12 @@ def _draft(gateway: Gateway, binding: Binding, intent: PaymentIntent, attempt: i
     return Draft(key, gateway.charge_body(intent, binding, attempt, key), gateway.api_version)
 
 
-def finish(setup: Setup, binding: Binding, charge: Charge, *, looked_up: bool = False) -> Flow[Finished]:
-    """Send until something is proven, the gate holds it, or this call's limits are used up."""
+def finish(
+    setup: Setup, binding: Binding, charge: Charge, *, looked_up: bool = False, sends: int = 0
+) -> Flow[Finished]:
+    """Send until something is proven, the gate holds it, or this call's limits are used up (`sends` of them are)."""
     gateway, policy = setup.gateway, setup.policy
-    tries, sends, waited_s = 0, 0, 0.0
+    tries, waited_s = 0, 0.0
     while True:
         unasked = yield from meet(setup, binding)
         if unasked is not None:
@@ -82,7 +85,7 @@ def finish(setup: Setup, binding: Binding, charge: Charge, *, looked_up: bool = 
         if isinstance(step, Held):
             if step.next is Next.RETRIEVE:
                 return (yield from _retrieve(setup, step.charge))
-            return Finished(step.charge, step.next)
+            return Finished(step.charge, step.next, sends=sends)
         answer = yield from _send(setup, step)
         charge = yield from settle(setup, step.charge, answer, step.send_no)
         outcome = answer.outcome

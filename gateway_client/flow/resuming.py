@@ -87,7 +87,7 @@ def _look_up_all(setup: Setup, binding: Binding, waiting: list[Finished]) -> Flo
         unasked = (scan.why_incomplete if scan.could_not_ask else None) or unasked
         for done, charge in zip(waiting, found, strict=True):
             if done.next is Next.LOOK_UP_THEN_SEND and may_send_after(setup, scan, charge):
-                sending = finish(setup, binding, charge, looked_up=True)
+                sending = finish(setup, binding, charge, looked_up=True, sends=done.sends)
                 sent = yield from _unless_a_person_is_needed(sending, charge)
                 unasked = sent.unasked or unasked
                 if sent.next is Next.LOOK_UP:

@@ -18,4 +18,14 @@ KEPT: dict[str, dict[str, str]] = {
         "h3": "1.148 east prepare 1 pm_card_visa 1 ours",
         "h4": "1.254 west restore 2",
     },
+    "a key of ours is rotated between two sends of a call": {
+        "h2": "0.751 east charge 1 pm_card_chargeDeclined 1 ours",
+        "h4": "1.251 east resume rotated",
+        "h2 Send 1": "unavailable_503",
+        "h2 Send 2": "refused",
+        "h4 Send 1": "refused",
+        "h4 Send 2": "unavailable_503",
+        "h2 Send 3": "unavailable_503",
+        "h2 Send 4": "html_body",
+    },
 }
