@@ -12,8 +12,8 @@ from tests.sim.weather import AT_A_COMMIT, AT_A_REQUEST, PROVIDER_FAULTS
 SCHEDULES_MIN = 50_000
 """The rarest situation is seen in about one schedule of some thousands."""
 
-# Edges that only a person at the provider's dashboard, or a restored database, draws, seen less than once in ten thousand
-# schedules: they are counted, and not demanded. `test_states.py` walks them all.
+# Edges that only a person at the provider's dashboard, or a restored database, draws. Seen less than once in ten
+# thousand schedules, they are counted, and not demanded. `test_states.py` walks them all.
 RARE = frozenset(
     {
         *(
