@@ -84,14 +84,34 @@ BROKEN: dict[str, Callable[[], None]] = {
     "S3: another body": lambda: safety.s3_key_stability(ghost(SENT), replace(SENT, body_sha256="other")),
     "S4: one key for two attempts": lambda: safety.s4_key_injectivity(ghost(SENT), replace(SECOND, key="key_1")),
     "S5: a day later": lambda: safety.s5_window(ghost(SENT), replace(SENT, at=23 * HOUR_S + 80)),
-    "S6: before proof": lambda: safety.s6_attempt_advance(ghost(row=ROW), SECOND, []),
+    "S6: before proof": lambda: safety.s6_attempt_advance(ghost(asked={SECOND.attempt}), SECOND, []),
     "S6: beside an open intent": lambda: safety.s6_attempt_advance(
-        ghost(row=ROW._replace(state="declined")), SECOND, [OPEN_INTENT]
+        ghost(row=ROW._replace(state="declined"), asked={SECOND.attempt}), SECOND, [OPEN_INTENT]
     ),
-    "S7: no such charge": lambda: safety.s7_no_false_success(SUCCEEDED, []),
-    "S7: another amount": lambda: safety.s7_no_false_success(SUCCEEDED, [{**CHARGE, "amount": 1}]),
-    "S7: a failed charge": lambda: safety.s7_no_false_success(SUCCEEDED, [{**CHARGE, "status": "failed"}]),
+    "S2: told before it is on disk": lambda: safety.s2_told_is_on_disk(ghost(), "order_1", 1, "succeeded"),
+    "S5: unsent for a day": lambda: safety.s5_never_stale(
+        ghost(born={ATTEMPT: 0.0}), replace(SENT, at=25 * HOUR_S), "resume"
+    ),
+    "S6: nobody has asked": lambda: safety.s6_attempt_advance(ghost(), SENT, []),
+    "S7: no such charge": lambda: safety.s7_no_false_success(ghost(), SUCCEEDED, "h1", []),
+    "S7: another amount": lambda: safety.s7_no_false_success(ghost(), SUCCEEDED, "h1", [{**CHARGE, "amount": 1}]),
+    "S7: a failed charge": lambda: safety.s7_no_false_success(
+        ghost(), SUCCEEDED, "h1", [{**CHARGE, "status": "failed"}]
+    ),
+    "S7: of another attempt": lambda: safety.s7_no_false_success(
+        ghost(), SUCCEEDED._replace(attempt=2), "h1", [CHARGE]
+    ),
+    "S7: by a false answer": lambda: safety.s7_no_false_success(
+        ghost(replace(SENT, lied=True)), SUCCEEDED, "h1", [CHARGE]
+    ),
     "S8: charged": lambda: safety.s8_no_false_failure(looked_for(), ROW._replace(state="declined"), [CHARGE]),
+    "S8: rejected by nobody": lambda: safety.s8_refused_by_somebody(ghost(SENT), ROW._replace(state="rejected"), []),
+    "S8: declined by nobody": lambda: safety.s8_refused_by_somebody(
+        ghost(SENT), ROW._replace(state="declined"), [{**OPEN_INTENT, "last_payment_error": None}]
+    ),
+    "S8: not cancelled there": lambda: safety.s8_refused_by_somebody(
+        ghost(SENT), ROW._replace(state="canceled"), [{**OPEN_INTENT, "canceled_at": None}]
+    ),
     "S11: another account": lambda: safety.s11_isolation(ghost(), replace(SENT, credential="other")),
     "S15: an object not listed": lambda: safety.s15_scan_completeness("run_1", {"ch_1"}, {"ch_1", "ch_2"}),
     "S16: not closed": lambda: safety.s16_absence_evidence(ghost(SENT), ABSENT, ROW, reading(HOUR_S), 2 * HOUR_S),
@@ -109,6 +129,7 @@ BROKEN: dict[str, Callable[[], None]] = {
         ghost(SENT), ABSENT, CLOSED, reading(2 * HOUR_S, created_from=-800), 2 * HOUR_S
     ),
     "S22: five sends in a call": lambda: safety.s22_amplification(ghost(*[SENT] * 5)),
+    "S22: a third 500": lambda: safety.s22_no_third_500(ghost(FAILED, FAILED), replace(SENT, at=HOUR_S)),
     "S23: in a transaction": lambda: safety.s23_no_network_in_a_transaction(True),
     "L1: pending, and nothing told": lambda: liveness.l1_all_ended(ghost(), Ledger(), Rows()),
     "L1: lost": lambda: liveness.l1_all_ended(ghost(row=None, acknowledged={"order_1"}), Ledger(), Rows()),
@@ -120,6 +141,12 @@ BROKEN: dict[str, Callable[[], None]] = {
     "L2: not known there": lambda: liveness.l2_all_explained(ghost(row=SUCCEEDED), Ledger(), Rows()),
     "L2: another amount": lambda: liveness.l2_all_explained(
         ghost(row=SUCCEEDED), Ledger({**CHARGE, "amount": 1}), Rows()
+    ),
+    "L2: told as gone": lambda: liveness.l2_told_is_so(
+        looked_for(), Ledger(CHARGE), Rows(("missing_at_provider", "order_1", "ch_1"))
+    ),
+    "L2: told as charged twice": lambda: liveness.l2_told_is_so(
+        looked_for(), Ledger(CHARGE), Rows(("duplicate_charge", "order_1", "ch_1"))
     ),
     "L4: incomplete": lambda: liveness.after_run(date(2026, 11, 20), ProviderUnavailable("planted"), Rows()),
     "L5: refused": lambda: liveness.after_resume(1, [ROW], ProviderUnavailable("planted"), 0.0),
@@ -138,20 +165,23 @@ def test_check_can_fail(case: str) -> None:
 
 def test_checks_hold_of_a_sound_ledger() -> None:
     """A charge that was sent as its row says, and that is known on both sides, breaks nothing."""
-    sound, charges, rows = ghost(SENT, row=SUCCEEDED), [CHARGE], Rows()
-    safety.s1_no_double(sound, charges)
+    sound, declined = ghost(SENT, row=SUCCEEDED), ROW._replace(state="declined")
+    sound.look_at(CHARGE)
+    safety.s1_no_double(sound, [CHARGE])
     for check in safety.ON_SEND:
         check(sound, SENT)
-    safety.s6_attempt_advance(
-        ghost(row=ROW._replace(state="declined")), SECOND, [{**OPEN_INTENT, "status": "canceled"}]
-    )
-    safety.s7_no_false_success(SUCCEEDED, charges)
-    safety.s8_no_false_failure(sound, ROW._replace(state="declined"), [{**CHARGE, "status": "failed"}])
+    safety.s2_told_is_on_disk(sound, "order_1", 1, "succeeded")
+    safety.s5_never_stale(ghost(born={ATTEMPT: 0.0}), SENT, "resume")
+    cleared = [{**OPEN_INTENT, "status": "canceled"}]
+    safety.s6_attempt_advance(ghost(row=declined, asked={SECOND.attempt}), SECOND, cleared)
+    safety.s7_no_false_success(sound, SUCCEEDED, "h1", [CHARGE])
+    safety.s8_no_false_failure(sound, declined, [{**CHARGE, "status": "failed"}])
+    safety.s8_refused_by_somebody(sound, declined, [{**OPEN_INTENT, "last_payment_error": {"code": "card_declined"}}])
     safety.s15_scan_completeness("run_1", {"ch_1", "ch_2"}, {"ch_1"})
     safety.s16_absence_evidence(ghost(SENT), ABSENT, CLOSED, reading(HOUR_S), HOUR_S)
     safety.s22_amplification(ghost(*[SENT] * 4))
     for end in liveness.AT_THE_END:
-        end(sound, Ledger(CHARGE), rows)
+        end(sound, Ledger(CHARGE), Rows())
 
 
 def test_every_check_is_shown_to_fail() -> None:

@@ -48,6 +48,7 @@ class Call:
         self._flow, self._perform, self._on_end = flow, perform, on_end
         self._counts: Counter[str] = Counter()
         self._over = False
+        self.begun_at = world.now
         world.running[name] = self
 
     @property
@@ -164,6 +165,8 @@ class Call:
     def _arrive(self, effect: Effect[Any], request: Request, decided: str | None) -> None:
         """The request is at the provider; what comes of it, and when."""
         world = self.world
+        if world.down:
+            decided = "unavailable_503"
         accident = decided in ("die in flight", "cancel in flight")
         sent = world.witness.leave(self, effect, request)
         sandbox, exchange = world.provider.begin(self.process.gateway, request, None if accident else decided)
@@ -173,7 +176,10 @@ class Call:
 
         def arrive() -> None:
             answer = world.witness.finish(sandbox, exchange)
-            self._answered(effect, provider.reply_of(answer, elapsed_s), sent)
+            reply = provider.reply_of(answer, elapsed_s)
+            if sent is not None:
+                reply, sent.lied = provider.told_wrong(reply, decided, world.ghost.another_answer(sent.attempt))
+            self._answered(effect, reply, sent)
 
         if accident or elapsed_s > provider.TIMEOUT_S:  # nobody waits for the answer, and it is executed all the same
             world.after(exchange.wait_s, lambda: world.witness.finish(sandbox, exchange))

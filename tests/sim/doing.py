@@ -9,6 +9,7 @@ from gateway_client import PaymentIntent
 from gateway_client.charge import Charge
 from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
 from gateway_client.sandbox.wire import Request
+from gateway_client.state import PENDING
 from tests.sim.happenings import Happening, intent_of
 from tests.sim.hosts import KEYS, Host, Process
 
@@ -42,7 +43,7 @@ def do(world: World, one: Happening) -> None:
         case "restore", (happenings_ago,):
             world.restore(int(happenings_ago))
         case "hand", (what, order):
-            _hand(world, what, f"order_{order}")
+            hand(world, what, f"order_{order}")
         case "poison", (order,):
             _poison(world, f"order_{order}")
         case "stranger", _:
@@ -64,7 +65,9 @@ def _charge(world: World, one: Happening, host: Host, intent: PaymentIntent, att
     def end(result: object) -> None:
         if isinstance(result, Charge):
             world.ghost.acknowledged.add(result.intent_id)
+            world.witness.told(result)
 
+    world.ghost.asked.add((intent.intent_id, attempt))
     world.call(one.name, f"{one.verb} {intent.intent_id}", host, credential, flow, on_end=end)
 
 
@@ -73,11 +76,13 @@ def _prepare(process: Process, intent: PaymentIntent) -> Any:
     return (yield claim)
 
 
-def _hand(world: World, what: str, intent_id: str) -> None:
+def hand(world: World, what: str, intent_id: str) -> None:
     """Somebody at the provider's dashboard, or the provider itself, does what no request of ours could."""
     found = [one for one in world.provider.intents() if one["metadata"].get("paycli_intent") == intent_id]
-    if not found or (what in ("strip", "amount", "currency") and intent_id in world.ghost.handled):
+    if not found or (what in ("strip", "amount", "currency", "lose") and intent_id in world.ghost.handled):
         return  # a charge without a name that is of another amount, too: nothing on earth tells whose it is
+    if what == "lose" and any(row.state in PENDING for row in world.ghost.rows.values() if row.intent_id == intent_id):
+        return
     ledger, intent, charge_id = world.provider.ours, found[0]["id"], found[0]["latest_charge"]
     path = f"/v1/payment_intents/{intent}"
     world.ghost.handled.add(intent_id)
@@ -89,6 +94,10 @@ def _hand(world: World, what: str, intent_id: str) -> None:
             _post(world, f"{path}/confirm", "payment_method=pm_card_authenticationRequired")
         case "cancel":
             _post(world, f"{path}/cancel", "")
+        case "lose":
+            for table in ("paycli_sends", "paycli_events", "pending_charges"):
+                world.store.write(f"DELETE FROM {table} WHERE intent_id = ?", intent_id)
+            world.witness.look_at_rows(None)
         case "twice":
             world.ghost.excused.add(intent_id)
             for (body,) in world.store.read("SELECT body FROM pending_charges WHERE intent_id = ? LIMIT 1", intent_id):

@@ -58,6 +58,7 @@ class Sent:
     call: str
     may_execute: bool = True  # False: the connection was refused, or the answer came from before the key is looked at
     status: int | None = None
+    lied: bool = False  # the answer is not what was asked for
     failed_at: float | None = None  # when a 5xx answer was written down: one that was not, nobody can wait for
 
 
@@ -82,6 +83,9 @@ class Ghost:
     readings: dict[str, Reading] = field(default_factory=dict)
     seen: Counter[str] = field(default_factory=Counter)  # situations, see `sometimes.py`
     acknowledged: set[str] = field(default_factory=set)  # intents that a caller was told of
+    asked: set[Key] = field(default_factory=set)  # attempts that a caller has asked for
+    answers: dict[Key, bytes] = field(default_factory=dict)  # the last 200 to a send
+    born: dict[Key, float] = field(default_factory=dict)  # when a row was first seen on disk
     excused: set[str] = field(default_factory=set)  # what the provider or a person did outside the promise
     restored_at: float | None = None
     doubled_after_restore: bool = False
@@ -109,6 +113,7 @@ class Ghost:
         """A row is new, or in another state."""
         self.seen[f"{before.state if before else 'new'} → {row.state}"] += 1
         attempt = (row.intent_id, row.attempt)
+        self.born.setdefault(attempt, now)
         first = self.first(attempt)
         if first is not None and now - first > KEY_RETENTION_S:
             self.seen["ended after its key was pruned"] += 1
@@ -130,10 +135,10 @@ class Ghost:
         else:
             self.seen[f"refused: {name}"] += 1
 
-    def settled(self, call: str, at: float) -> None:
+    def settled(self, call: str, attempt: Key, at: float) -> None:
         """A call has written down what its last send was answered."""
         sent = next((sent for sent in reversed(self.sends) if sent.call == call), None)
-        if sent is not None and (sent.status or 0) >= 500 and sent.failed_at is None:
+        if sent is not None and sent.attempt == attempt and (sent.status or 0) >= 500 and sent.failed_at is None:
             sent.failed_at = at
 
     def of_attempt(self, attempt: Key) -> list[Sent]:
@@ -143,6 +148,10 @@ class Ghost:
     def first(self, attempt: Key) -> float | None:
         """When an attempt may first have been executed."""
         return min((sent.at for sent in self.of_attempt(attempt)), default=None)
+
+    def another_answer(self, attempt: Key) -> bytes | None:
+        """What another intent was answered."""
+        return next((body for (intent_id, _), body in self.answers.items() if intent_id != attempt[0]), None)
 
     def look_at(self, charge: dict[str, Any]) -> None:
         """A charge of the provider, whose metadata somebody may change later."""

@@ -21,6 +21,7 @@ METHODS = (
     "pm_usBankAccount_success",
     "pm_usBankAccount_noAccount",
     "pm_card_visa_chargeDeclinedInsufficientFunds",
+    "pm_usBankAccount_processing",
     "pm_none",
 )
 OPEN = ("pm_card_chargeDeclined", "pm_card_authenticationRequired", "pm_usBankAccount_processing")

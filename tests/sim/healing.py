@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from gateway_client.state import PENDING
 from tests.sim import doing, liveness, safety
+from tests.sim.decisions import Dice
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
 HOUR_S = 3600.0
+LATE_HANDS = 0.15
 RESUMES = {1: 25 * HOUR_S, 2: 50 * HOUR_S, 3: HOUR_S}  # number → the time until what comes next
 TABLES = ("pending_charges", "paycli_sends", "paycli_events", "paycli_findings", "paycli_run_items")
 
@@ -35,7 +37,25 @@ def _when_calls_have_ended(world: World) -> None:
     if world.running:
         world.after(HOUR_S / 2, lambda: _when_calls_have_ended(world))
     else:
+        _lay_hand(world)
         _resume(world, 1)
+
+
+def _lay_hand(world: World) -> None:
+    """Somebody changes what is there, when all is quiet: the nights have something to find."""
+
+    def draw(dice: Dice) -> str | None:
+        if not world.weather.commit or not dice.hits(LATE_HANDS):
+            return None
+        what = dice.one_of(("remove", "amount", "currency", "twice", "lose", "lose"))
+        return f"{what} {1 + dice.below(world.weather.orders)}"
+
+    decided = world.decisions.take("hand at last", draw)
+    if decided is not None:
+        what, order = decided.split()
+        world.ends_early = False
+        world.trace(f"hand {decided}")
+        doing.hand(world, what, f"order_{order}")
 
 
 def _resume(world: World, number: int) -> None:

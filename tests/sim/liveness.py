@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date
 from typing import Any
 
@@ -85,4 +86,15 @@ def l2_all_explained(ghost: Ghost, provider: Provider, store: Any) -> None:
         raise Broken("L2", why)
 
 
-AT_THE_END = (l1_all_ended, l2_all_explained)
+def l2_told_is_so(ghost: Ghost, provider: Provider, store: Any) -> None:
+    """What is told as gone is not there, and what is told as charged twice was."""
+    charges = {charge["id"]: charge for charge in provider.charges()}
+    times = Counter(whose[0] for id_, charge in charges.items() if moved(charge) and (whose := ghost.charges[id_]))
+    for code, intent_id, charge_id in store.read("SELECT code, intent_id, provider_charge_id FROM paycli_findings"):
+        if code == "missing_at_provider" and charge_id in charges:
+            raise Broken("L2", f"{charge_id} of {intent_id} is told to be missing, and is there")
+        if code == "duplicate_charge" and times[intent_id] < 2:
+            raise Broken("L2", f"{intent_id} is told to be charged twice, and was not")
+
+
+AT_THE_END = (l1_all_ended, l2_all_explained, l2_told_is_so)

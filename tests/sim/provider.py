@@ -5,8 +5,10 @@ It also turns the sandbox's answers into what the client's wire would make of th
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -14,7 +16,9 @@ import httpx
 from gateway_client import Sandbox, wire
 from gateway_client.gateways.base import Gateway, NoReply, Reply, Request
 from gateway_client.sandbox import wire as sandbox_wire
+from gateway_client.sandbox.faults import FAULTS
 from gateway_client.sandbox.model import Exchange
+from tests.sim.weather import LIES
 
 ACCOUNT, OTHER_ACCOUNT = "acct_1Ours", "acct_1Theirs"
 TIMEOUT_S = 30.0
@@ -42,10 +46,14 @@ class Provider:
     def begin(self, gateway: Gateway, request: Request, fault: str | None) -> tuple[Sandbox, Exchange]:
         """A request arrives, and meets this fault."""
         headers = {name.lower(): value for name, value in gateway.headers(request).items()}
+        # The sandbox refuses live keys; the provider whose account it is would not.
+        headers["authorization"] = headers["authorization"].replace("_live_", "_test_")
         sandbox = self.account_of(headers)
         path = self._limited(request.path) if request.method == "GET" else request.path
-        if fault is not None:
+        if fault in FAULTS:
             sandbox.fault(fault, on="*")
+        if fault == "unauthorized_401":
+            headers["authorization"] = "Bearer sk_test_expired"
         body = b"" if request.body is None else request.body.encode("ascii")
         return sandbox, sandbox.begin(sandbox_wire.Request(request.method, path, headers, body))
 
@@ -74,6 +82,22 @@ class Provider:
     def intents(self) -> Iterator[dict[str, Any]]:
         """Every payment intent of our account, newest first."""
         return iter(self.ours._model.ledger.intents)
+
+
+def told_wrong(reply: Reply | NoReply, decided: str | None, another: bytes | None) -> tuple[Reply | NoReply, bool]:
+    """What arrives of an answer that is not what was asked for, and whether it lies."""
+    if not isinstance(reply, Reply) or reply.status != 200 or decided not in LIES:
+        return reply, False
+    match decided:
+        case "wrong_currency":
+            reply = replace(reply, body=json.dumps({**json.loads(reply.body), "currency": "eur"}).encode())
+        case "wrong_mode":
+            reply = replace(reply, body=json.dumps({**json.loads(reply.body), "livemode": True}).encode())
+        case "swapped" if another is not None:
+            reply = replace(reply, body=another)
+        case "swapped":
+            return reply, False
+    return reply, True
 
 
 def reply_of(answer: sandbox_wire.Answer, elapsed_s: float) -> Reply | NoReply:

@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from gateway_client.state import REFUSED
+from gateway_client.state import PENDING, REFUSED
 from tests.sim.ghost import Ghost, Key, Reading, Row, Sent, moved
 
 KEY_LIFE_S = 23 * 3600.0
 SLACK_S = 75.0  # ten seconds from "begun" to the first byte, whole seconds, and a clock set by less than a minute
 QUIET_S, QUIET_AFTER_5XX_S, BEFORE_FIRST_S = 3600.0, 72 * 3600.0, 15 * 60.0
-SENDS_OF_A_CALL_MAX = 4
+SENDS_OF_A_CALL_MAX, SERVER_ERRORS_MAX = 4, 2
+STALE_S = 24 * 3600.0
 OUR_CREDENTIALS = ("ours", "rotated", "restricted", "revoked")
 
 
@@ -59,6 +60,15 @@ def s2_write_ahead(ghost: Ghost, sent: Sent) -> None:
         raise Broken("S2", f"{sent.attempt} is sent, and its first send has no time on disk")
 
 
+def s2_told_is_on_disk(ghost: Ghost, intent_id: str, attempt: int, state: str) -> None:
+    """An end that a caller is told of is on disk before."""
+    row = ghost.rows.get((intent_id, attempt))
+    if row is None or (row.state != state and state not in PENDING):
+        raise Broken(
+            "S2", f"{intent_id} attempt {attempt} is told as {state}, and is {row.state if row else 'not there'}"
+        )
+
+
 def s3_key_stability(ghost: Ghost, sent: Sent) -> None:
     """Every send of an attempt repeats key, body and API version."""
     for other in ghost.sends:
@@ -84,9 +94,21 @@ def s5_window(ghost: Ghost, sent: Sent) -> None:
         raise Broken("S5", f"{sent.attempt} is sent {(sent.at - first) / 3600:.2f} h after its first send")
 
 
+def s5_never_stale(ghost: Ghost, sent: Sent, verb: str) -> None:
+    """What has waited unsent for a day is not sent by a resume: a person charges it again, or cancels it."""
+    if (
+        verb == "resume"
+        and ghost.first(sent.attempt) is None
+        and sent.at - ghost.born[sent.attempt] >= STALE_S + SLACK_S
+    ):
+        raise Broken("S5", f"{sent.attempt} was never sent for a day, and resume sends it")
+
+
 def s6_attempt_advance(ghost: Ghost, sent: Sent, intents: Iterable[dict[str, Any]]) -> None:
     """Attempt n+1 is sent only when n is refused by proof, and nothing of it is left open at the provider."""
     intent_id, attempt = sent.attempt
+    if sent.attempt not in ghost.asked:
+        raise Broken("S6", f"{sent.attempt} is sent, and nobody has asked for it")
     if intent_id in ghost.excused:
         return  # the provider made a second intent of an attempt: nobody here knows of it before the next run
     for number in range(1, attempt):
@@ -100,23 +122,36 @@ def s6_attempt_advance(ghost: Ghost, sent: Sent, intents: Iterable[dict[str, Any
             raise Broken("S6", f"{sent.attempt} is sent while {of['paycli_attempt']} is {intent['status']} there")
 
 
+def s22_no_third_500(ghost: Ghost, sent: Sent) -> None:
+    """A saved 500 is asked for twice, and then looked up (F37)."""
+    known = [other.failed_at for other in ghost.of_attempt(sent.attempt) if other.status == 500]
+    failed = sum(at is not None and at < sent.at - SLACK_S for at in known)  # the gate may have been passed before
+    if failed >= SERVER_ERRORS_MAX:
+        raise Broken("S22", f"{sent.attempt} is sent after {failed} answers with 500")
+
+
 def s11_isolation(ghost: Ghost, sent: Sent) -> None:
     """Nothing is sent with a credential of another mode or account."""
     if sent.credential not in OUR_CREDENTIALS:
         raise Broken("S11", f"{sent.attempt} is sent with the credential {sent.credential!r}")
 
 
-ON_SEND = (s2_write_ahead, s3_key_stability, s4_key_injectivity, s5_window, s11_isolation)
+ON_SEND = (s2_write_ahead, s3_key_stability, s4_key_injectivity, s5_window, s11_isolation, s22_no_third_500)
 
 
 # At each commit ------------------------------------------------------------------------------------------------------
 
 
-def s7_no_false_success(row: Row, charges: Iterable[dict[str, Any]]) -> None:
-    """`succeeded` names a charge that is there, of this amount."""
+def s7_no_false_success(ghost: Ghost, row: Row, call: str, charges: Iterable[dict[str, Any]]) -> None:
+    """`succeeded` names a charge that is there, of this attempt and amount, and no answer about something else."""
+    last = next((sent for sent in reversed(ghost.sends) if sent.call == call), None)
+    if last is not None and last.attempt == (row.intent_id, row.attempt) and last.lied:
+        raise Broken("S7", f"{row.intent_id} attempt {row.attempt} is succeeded by an answer about something else")
     for charge in charges:
-        same = (charge["id"], charge["amount"], charge["currency"])
-        if same == (row.provider_charge_id, row.amount, row.currency) and moved(charge):
+        ghost.look_at(charge)
+        whose = ghost.charges[charge["id"]] or (row.intent_id, row.attempt)
+        same = (charge["id"], charge["amount"], charge["currency"], *whose)
+        if same == (row.provider_charge_id, row.amount, row.currency, row.intent_id, row.attempt) and moved(charge):
             return
     raise Broken("S7", f"{row.intent_id} attempt {row.attempt} is succeeded, and {row.provider_charge_id} is not there")
 
@@ -126,6 +161,26 @@ def s8_no_false_failure(ghost: Ghost, row: Row, charges: Iterable[dict[str, Any]
     for charge in charges:
         if ghost.charges.get(charge["id"]) == (row.intent_id, row.attempt) and moved(charge):
             raise Broken("S8", f"{row.intent_id} attempt {row.attempt} is {row.state}, and {charge['id']} succeeded")
+
+
+def s8_refused_by_somebody(ghost: Ghost, row: Row, intents: Iterable[dict[str, Any]]) -> None:
+    """A refusal is the provider's own word on this attempt: never a timeout, a 409, a 429, a 401 or a 500."""
+    attempt = (row.intent_id, row.attempt)
+    name = f"{row.intent_id} attempt {row.attempt} is {row.state}"
+    if row.state == "rejected" and not any(sent.status in (400, 404) for sent in ghost.of_attempt(attempt)):
+        raise Broken("S8", f"{name}, and no send of it was")
+    if row.state not in ("declined", "canceled"):
+        return
+    theirs = [one for one in intents if _of(one) == attempt]
+    if row.state == "declined" and not any(one["last_payment_error"] for one in theirs):
+        raise Broken("S8", f"{name}, and nobody has refused it")
+    if row.state == "canceled" and ghost.of_attempt(attempt) and not any(one["canceled_at"] for one in theirs):
+        raise Broken("S8", f"{name}, and was sent, and is not cancelled there")
+
+
+def _of(intent: dict[str, Any]) -> Key | None:
+    of = intent["metadata"]
+    return (of["paycli_intent"], int(of["paycli_attempt"])) if "paycli_intent" in of else None
 
 
 def s16_absence_evidence(ghost: Ghost, row: Row, before: Row | None, reading: Reading | None, now: float) -> None:

@@ -30,12 +30,20 @@ PROVIDER_FAULTS = (
     "html_body",
     "duplicate",
     "late",
+    "unauthorized_401",
     "wrong_amount",
+    "wrong_currency",
+    "wrong_mode",
+    "swapped",
     "redirect_302",
 )
+LIES = ("wrong_amount", "wrong_currency", "wrong_mode", "swapped")
+"""Answers that are not what was asked for: believing one is a false success."""
+
 AT_A_COMMIT = ("die before", "die after", "cancel", "commit fails", "commit fails late", *PAUSES)
 AT_A_REQUEST = ("die before", "die in flight", "cancel in flight", *PAUSES)
-UNMOVED = ("error_500_later", "late", "wrong_amount", "duplicate", "error_500_charged")  # nothing that a GET could do
+# Nothing that a GET could do.
+UNMOVED = ("error_500_later", "late", "duplicate", "error_500_charged", *LIES)
 
 Table = tuple[tuple[float, str], ...]  # (cumulated rate, what)
 

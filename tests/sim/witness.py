@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from tests.sim.on_disk import Store
 
 
+DAY_S = 24 * 3600.0
+
 MOVING = (Claim, BeginSend, Settle, GiveUp, ProveAbsent, Import, Repair, CloseOver)
 """Effects that may change a row of `pending_charges`; the others are not worth a look."""
 
@@ -56,12 +58,13 @@ class Witness:
             return None
         credential = next(name for name, one in call.host.processes.items() if one is call.process)
         sent = self.ghost.sent(self._now(), request, credential, call.name)
-        self.hold(self._check_send, sent)
+        self.hold(self._check_send, sent, call.verb)
         return sent
 
-    def _check_send(self, sent: Sent) -> None:
+    def _check_send(self, sent: Sent, verb: str) -> None:
         for check in safety.ON_SEND:
             check(self.ghost, sent)
+        safety.s5_never_stale(self.ghost, sent, verb)
         self._provider.catch_up()
         safety.s6_attempt_advance(self.ghost, sent, self._provider.intents())
 
@@ -76,6 +79,8 @@ class Witness:
         status = reply.status if isinstance(reply, Reply) else None
         if sent is not None and status is not None:
             sent.status = status
+            if isinstance(reply, Reply) and status == 200 and not sent.lied:
+                self.ghost.answers[sent.attempt] = reply.body
             sent.may_execute = status not in (401, 403, 429)
             self.ghost.seen[f"status {status}"] += 1
         if sent is not None and isinstance(reply, NoReply) and "no whole answer" in reply.reason:
@@ -101,12 +106,17 @@ class Witness:
         if effect is not None and call is not None:
             safety.s23_no_network_in_a_transaction(call.process.fetched.asked_in_transaction)
             self._trace(f"{call.name} {type(effect).__name__} → {_short(result)}")
-            if isinstance(effect, Settle) and effect.send_no is not None and not isinstance(result, Exception):
-                self.ghost.settled(call.name, self._now())
+            if isinstance(effect, Settle) and not isinstance(result, Exception):
+                self.ghost.settled(call.name, (effect.intent_id, effect.attempt), self._now())
         if (effect is None or isinstance(effect, MOVING)) and self._store.changes != self._seen_changes:
             self.look_at_rows(call)
-        if isinstance(effect, EndRun) and effect.why_incomplete is None and not isinstance(result, Exception):
-            self.hold(self._check_run, effect.run.run_id)
+        if (
+            call is not None
+            and isinstance(effect, EndRun)
+            and effect.why_incomplete is None
+            and not isinstance(result, Exception)
+        ):
+            self.hold(self._check_run, effect.run.run_id, call)
 
     def look_at_rows(self, call: Call | None) -> None:
         """The rows have changed: what they say now must be so."""
@@ -125,25 +135,32 @@ class Witness:
             return
         if row.state == "succeeded":
             self._provider.catch_up()
-            safety.s7_no_false_success(row, self._provider.charges())
+            safety.s7_no_false_success(self.ghost, row, call.name, self._provider.charges())
         elif row.state in REFUSED:
             self.check_money()
             safety.s8_no_false_failure(self.ghost, row, self._provider.charges())
+            safety.s8_refused_by_somebody(self.ghost, row, self._provider.intents())
         if row.state == "absent":
             safety.s16_absence_evidence(self.ghost, row, before, self.ghost.readings.get(call.name), self._now())
 
-    def _check_run(self, run_id: str) -> None:
-        started, start, end = self._store.read(
-            "SELECT started_at, window_start, window_end FROM paycli_runs WHERE run_id = ?", run_id
+    def _check_run(self, run_id: str, call: Call) -> None:
+        started, day, end = self._store.read(
+            "SELECT started_at, day, window_end FROM paycli_runs WHERE run_id = ?", run_id
         )[0]
         begun_at, first, beyond = (
-            datetime.fromisoformat(text + "+00:00").timestamp() for text in (started, start, end)
+            datetime.fromisoformat(text + "+00:00").timestamp() for text in (started, f"{day} 00:00:00", end)
         )
+        if call.begun_at > first + DAY_S + 2.0:
+            beyond = first + DAY_S  # the day was over when it was asked for, so it is asked for as a whole
         latest = begun_at - self._provider.lag_s - 2.0
         objects = itertools.chain(self._provider.charges(), self._provider.intents())
         there = {one["id"] for one in objects if first <= one["created"] < beyond and one["created"] <= latest}
         listed = self._store.read("SELECT object_id FROM paycli_run_items WHERE run_id = ? AND in_window", run_id)
         safety.s15_scan_completeness(run_id, {row[0] for row in listed}, there)
+
+    def told(self, charge: Charge) -> None:
+        """A caller is told of a charge."""
+        self.hold(safety.s2_told_is_on_disk, self.ghost, charge.intent_id, charge.attempt, str(charge.state))
 
     def check_money(self) -> None:
         """Whatever is due at the provider has happened, and no intent was charged twice."""

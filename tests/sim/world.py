@@ -45,6 +45,7 @@ LENGTHS = {
     "roll_forward_s": ("10", "3000", "80000", "90000", "250000"),
     "settles_after_s": ("0.5", "4000", "200000"),
 }
+OUTAGES, OUTAGES_S = 0.05, ("60", "3600", "21600", "108000")
 ENDS_EARLY = 0.6
 """Schedules that are over when all is final and explained; the others look at a clean night as well."""
 
@@ -70,12 +71,15 @@ class World:
             decisions.take("ends early", lambda dice: "yes" if dice.hits(ENDS_EARLY) else None) is not None
         )
         self._backups: list[Saved] | None = [] if self._troubled("restore") else None
+        self._outage = decisions.take("outage", self._draw_outage)
+        self._begun_at = self.now
         self.provider = Provider(lambda: self.now)
         self.provider.page_rows, self.provider.lag_s = int(length["page_rows"]), length["lag_s"]
         ours = self.provider.ours
         ours.slow_s, ours.late_s = length["slow_s"], length["late_s"]
         ours.roll_forward_s, ours.settles_after_s = length["roll_forward_s"], length["settles_after_s"]
         ours.revoke(KEYS["revoked"])
+        ours.revoke("sk_test_expired")
         self.hosts = {name: Host(name, lambda: self.now) for name in (*happenings.HOSTS, "healer")}
         for name in happenings.HOSTS:
             self.hosts[name].clock.wrong_s = self._skew(name)
@@ -95,6 +99,19 @@ class World:
 
         decided = self.decisions.take(name, drawn)
         return USUAL[name] if decided is None else float(decided)
+
+    def _draw_outage(self, dice: Dice) -> str | None:
+        if not self.weather.commit or not dice.hits(OUTAGES):
+            return None
+        return f"{dice.between(0.0, 3.0) * self.weather.tempo_s:.1f} {dice.one_of(OUTAGES_S)}"
+
+    @property
+    def down(self) -> bool:
+        """The provider answers nobody for a while (F61)."""
+        if self._outage is None or self.healing:
+            return False
+        since, length = map(float, self._outage.split())
+        return since <= self.now - self._begun_at < since + length
 
     def _skew(self, host: str) -> float:
         """How wrong a host's clock is from the beginning."""
