@@ -140,6 +140,21 @@ def test_decline_without_its_intent_and_no_lists(world: World) -> None:
     assert (len(world.sends), world.paid()) == (1, 0)
 
 
+def test_decline_without_its_intent_and_late_lists(world: World) -> None:
+    """Lists that show nothing yet are no proof that no intent is open: attempt 2 waits for an hour (F63, S6)."""
+    client = world.open_client()
+    without_intent(world)
+    client.charge(DECLINED)
+    for path in (INTENTS, "/v1/charges"):
+        world.answer(200, {"object": "list", "data": [], "has_more": False}, on=("GET", path))
+    with pytest.raises(ProviderUnavailable, match=r"may do late: try again from 2026-11-20T13:00:00"):
+        client.charge(ORDER, attempt=2)
+    assert (statuses(world), len(world.sends)) == (["requires_payment_method"], 1)
+    world.clock.advance(hours=1, seconds=1)
+    assert client.charge(ORDER, attempt=2).state is State.SUCCEEDED
+    assert statuses(world) == ["succeeded", "canceled"]
+
+
 def test_refused_with_an_intent_of_ours(either: World) -> None:
     """A 400 that carries our intent was begun: it is `unknown`, never sent again, and `cancel` cancels it there."""
     caught = begun_and_refused(either)

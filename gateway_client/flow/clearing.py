@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway_client.charge import Charge
+from gateway_client.charge import Charge, iso
 from gateway_client.errors import NeedsPerson, ProviderUnavailable
 from gateway_client.flow.asking import Setup, bind_flow, meet, question
 from gateway_client.flow.effects import Flow, GiveUp
@@ -53,7 +53,13 @@ def _look_again(setup: Setup, binding: Binding, charge: Charge) -> Flow[Charge]:
         _, scan = yield from look_up(setup, [charge])
         answer = scan.found.get(charge.idempotency_key)
         if answer is None and scan.why_incomplete is None:
-            return charge
+            shown_by = charge.last_sent_at and charge.last_sent_at + setup.gateway.profile.quiet
+            if shown_by is None or scan.begun_at >= shown_by:
+                return charge
+            raise ProviderUnavailable(
+                f"{charge.intent_id} attempt {charge.attempt} is {charge.state}, and the provider's lists do not show "
+                f"its intent, which they may do late: try again from {iso(shown_by)}. No new attempt was made."
+            )
         intent = None if answer is None else getattr(answer.outcome, "provider_intent_id", None)
         if intent is not None:
             return replace(charge, provider_intent_id=intent)

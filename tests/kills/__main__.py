@@ -126,6 +126,7 @@ def main() -> int:
         tally, wrong = campaign(asked.kills, asked.seed, numbers, folder)
     except KeyboardInterrupt:
         print("\ninterrupted: nothing is concluded", file=sys.stderr)
+        shutil.rmtree(folder, ignore_errors=True)  # what still writes there ends by itself
         return INTERRUPTED
     if sys.stderr.isatty():
         print(file=sys.stderr)

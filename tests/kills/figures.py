@@ -89,7 +89,7 @@ class Tally:
         """At which numbers a reconciler died."""
         reached = {nth for kind, at, nth, _ in self.ended if kind == "reconciler" and at in points}
         every = next(number for number in count() if number + 1 not in reached)
-        return f"each of the first {every}, at most the {max(reached, default=0)}th"
+        return f"each from 1 to {every}, the highest {max(reached, default=0)}"
 
 
 def _row(name: str, cells: Sequence[str]) -> str:

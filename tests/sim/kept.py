@@ -28,4 +28,12 @@ KEPT: dict[str, dict[str, str]] = {
         "h2 Send 3": "unavailable_503",
         "h2 Send 4": "html_body",
     },
+    "a declined intent that the lists show late": {
+        "lag_s": "60",
+        "h1": "39.147 east charge 1 pm_card_chargeDeclined 1 ours",
+        "h2": "43.181 west resume ours",
+        "h3": "45.174 east charge 1 pm_card_visa 2 ours",
+        "h1 Send 1": "cancel in flight",
+        "h2 Send 1": "bare_402",
+    },
 }

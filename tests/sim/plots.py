@@ -22,63 +22,111 @@ def _about(*moments: float) -> tuple[tuple[float, float], ...]:
     return tuple((at - 400.0, at + 400.0) for at in moments)
 
 
-CHARGE = (
-    "charge 1 pm_card_visa 1",
-    "charge 1 pm_card_visa 1",
-    "charge 1 pm_card_chargeDeclined 1",
-    "charge 1 pm_none 1",
-)
-DECLINED = ("charge 1 pm_card_chargeDeclined 1", "charge 1 pm_card_authenticationRequired 1", "charge 1 pm_none 1")
+VISA, DECLINE, NONE = "charge 1 pm_card_visa 1", "charge 1 pm_card_chargeDeclined 1", "charge 1 pm_none 1"
+CHARGE = (VISA, VISA, DECLINE, NONE)
+DECLINED = (DECLINE, "charge 1 pm_card_authenticationRequired 1", NONE)
 AGAIN = ("charge 1 pm_card_visa 2", "charge 1 pm_card_visa 2", "charge 1 pm_card_chargeDeclined 2")
 FINISH = ("resume", "resume", "reconcile 0", "reconcile 1")
-RETRY = ("resume", "charge 1 pm_card_visa 1", "charge 1 pm_card_chargeDeclined 1")
+RETRY = ("resume", VISA, DECLINE)
 HANDS = ("hand twice 1", "hand confirm 1", "hand remove 1", "hand amount 1", "hand currency 1")
+LATER = (*_about(QUIET, QUIET_AFTER_5XX), (2 * HOUR_S, 60 * HOUR_S))
 
 PLOTS: dict[str, tuple[Step, ...]] = {
     "the key's life": (
         (SOON, CHARGE),
         (_about(KEY_LIFE), RETRY),
-        (((0.0, 600.0), *_about(HOUR_S)), (*RETRY, "reconcile 0")),
-        (SOON, RETRY),
+        (((0.0, 600.0), (0.0, 3000.0)), (*RETRY, "reconcile 0")),
+        (((0.0, 600.0), (0.0, 3000.0)), RETRY),
     ),
     "the next attempt": (
         (SOON, DECLINED),
         ((*SOON, (60.0, HOUR_S)), AGAIN),
-        (SOON, (*AGAIN, "charge 1 pm_card_chargeDeclined 1")),
+        (SOON, (*AGAIN, DECLINE)),
         (SOON, (*AGAIN, "charge 1 pm_card_visa 3", "resume", "cancel 1")),
         (HOURS, (*FINISH, "charge 1 pm_card_visa 3")),
     ),
     "given up": (
-        (SOON, CHARGE),
+        (SOON, (VISA, VISA, VISA, DECLINE)),
         (SOON, ("cancel 1", "cancel 1", "resume")),
-        ((*_about(QUIET), *_about(QUIET_AFTER_5XX), (0.0, 100.0)), FINISH),
+        (_about(QUIET, QUIET, QUIET_AFTER_5XX), FINISH),
+        (((0.0, 100.0), *LATER), AGAIN),
+        (LATER, (*FINISH, *AGAIN)),
         (SOON, AGAIN),
-        ((*_about(QUIET), *_about(QUIET_AFTER_5XX)), (*FINISH, *AGAIN)),
+    ),
+    "given up at once": (
+        (SOON, (VISA,)),
+        (((0.0, 0.2), (0.0, 2.0)), (VISA, "resume")),
+        (((0.0, 0.5), (0.0, 3.0)), ("cancel 1",)),
+        (SOON, (*AGAIN, "resume")),
         (SOON, AGAIN),
     ),
     "a night": (
         (SOON, CHARGE),
         (SOON, ("charge 2 pm_card_visa 1", "charge 2 pm_usBankAccount_success 1")),
-        ((*HOURS, (0.0, 100.0), (12 * HOUR_S, 14 * HOUR_S)), ("reconcile 0", "reconcile 1")),
-        (((0.0, 0.5), (0.0, 2.0), (650.0, 750.0)), ("reconcile 0", "reconcile 1", "resume")),
-        (SOON, ("reconcile 0", "reconcile 1", "charge 1 pm_card_visa 1")),
+        ((*HOURS, (0.0, 100.0), (12 * HOUR_S, 14 * HOUR_S)), ("reconcile 0", "reconcile 0", "reconcile 1")),
+        (((0.0, 0.5), (0.0, 2.0), (650.0, 750.0), (6 * HOUR_S, 14 * HOUR_S)), ("reconcile 0", "reconcile 1", VISA)),
+        ((*SOON, (11 * HOUR_S, 14 * HOUR_S)), ("reconcile 0", "reconcile 1", VISA)),
+    ),
+    "midnight": (
+        (((0.0, 2.0), (5.0, 10.0)), (VISA, VISA, "charge 1 pm_usBankAccount_success 1")),
+        (((5.0, 20.0), (0.0, HOUR_S)), RETRY),
+        (((20.0, 100.0), (HOUR_S, 20 * HOUR_S)), ("reconcile 0", "reconcile 1")),
+        (SOON, ("reconcile 0", "reconcile 1")),
     ),
     "a finding": (
         (SOON, (*CHARGE, *DECLINED)),
         ((*SOON, *HOURS), HANDS),
-        ((*SOON, *HOURS), ("reconcile 0", "reconcile 0", "resume", "charge 1 pm_card_visa 1")),
+        ((*SOON, *HOURS), ("reconcile 0", "reconcile 0", "resume", VISA)),
         (SOON, (*AGAIN, *RETRY)),
         ((*SOON, *HOURS), (*AGAIN, "reconcile 0")),
     ),
+    "a decline that names no intent": (
+        (SOON, DECLINED[:2]),
+        (SOON, ("hand confirm 1", "hand authenticate 1", "resume")),
+        (SOON, AGAIN),
+        (SOON, (*AGAIN, "hand confirm 1")),
+        (SOON, AGAIN),
+    ),
+    "stripped": (
+        (SOON, (VISA,)),
+        (SOON, ("hand strip 1", "hand strip 1", "stranger")),
+        (SOON, ("cancel 1",)),
+        (_about(QUIET, 2 * HOUR_S), ("resume", "reconcile 0")),
+        (((2 * HOUR_S, 24 * HOUR_S),), ("resume", "reconcile 0", "reconcile 1")),
+    ),
+    "other answers": (
+        (SOON, (VISA,)),
+        (SOON, ("charge 2 pm_card_visa 1", "charge 2 pm_card_chargeDeclined 1")),
+        (SOON, ("resume", VISA, "charge 2 pm_card_visa 1")),
+        (HOURS, FINISH),
+    ),
+    "never sent": (
+        (SOON, ("prepare 1 pm_card_visa 1",)),
+        (_about(24 * HOUR_S, 25 * HOUR_S), ("resume",)),
+        (SOON, ("resume", "reconcile 1")),
+    ),
 }
 
-# What a plot needs of the provider, besides what is drawn.
+# What a plot needs of the provider, instead of what is drawn: at a create or a cancellation, and at a question.
 FAULTS: dict[str, Faults] = {
-    "the key's life": ((0.35, "lost_request"), (0.5, "lost_reply"), (0.6, "unavailable_503")),
-    "the next attempt": ((0.25, "lost_reply"), (0.32, "late"), (0.38, "html_body")),
-    "given up": ((0.3, "lost_request"), (0.4, "error_500_later"), (0.5, "late"), (0.55, "error_500")),
+    "the key's life": ((0.7, "lost_request"), (0.78, "lost_reply"), (0.82, "unavailable_503")),
+    "the next attempt": ((0.25, "lost_reply"), (0.32, "late"), (0.4, "html_body"), (0.5, "error_500")),
+    "given up": ((0.3, "lost_request"), (0.6, "lost_500_later"), (0.68, "error_500_later"), (0.73, "late")),
+    "given up at once": ((0.25, "slow"), (0.35, "late"), (0.65, "rate_limited_429"), (0.8, "refused")),
     "a night": ((0.25, "lost_reply"), (0.35, "error_500_charged")),
+    "midnight": ((0.35, "lost_reply"), (0.5, "error_500_charged"), (0.6, "slow")),
     "a finding": ((0.2, "lost_reply"), (0.25, "error_500_charged")),
+    "a decline that names no intent": ((0.6, "bare_402"), (0.7, "lost_reply")),
+    "stripped": ((0.85, "lost_reply"),),
+    "other answers": ((0.2, "swapped"), (0.35, "wrong_currency"), (0.5, "wrong_mode"), (0.65, "wrong_amount")),
+    "never sent": (),
+}
+AT_LISTS: dict[str, Faults] = {
+    "given up": ((0.2, "unavailable_503"), (0.3, "cut_body")),
+    "midnight": ((0.5, "unavailable_503"), (0.6, "lost_reply")),
+    "a decline that names no intent": ((0.35, "unavailable_503"), (0.5, "html_body")),
+    "stripped": (),
+    "never sent": (),
 }
 
 

@@ -50,8 +50,8 @@ class Provider:
         headers["authorization"] = headers["authorization"].replace("_live_", "_test_")
         sandbox = self.account_of(headers)
         path = self._limited(request.path) if request.method == "GET" else request.path
-        if fault in FAULTS:
-            sandbox.fault(fault, on="*")
+        if fault in FAULTS or fault == "lost_500_later":
+            sandbox.fault("error_500_later" if fault == "lost_500_later" else fault, on="*")
         if fault == "unauthorized_401":
             headers["authorization"] = "Bearer sk_test_expired"
         body = b"" if request.body is None else request.body.encode("ascii")
@@ -85,19 +85,24 @@ class Provider:
 
 
 def told_wrong(reply: Reply | NoReply, decided: str | None, another: bytes | None) -> tuple[Reply | NoReply, bool]:
-    """What arrives of an answer that is not what was asked for, and whether it lies."""
-    if not isinstance(reply, Reply) or reply.status != 200 or decided not in LIES:
+    """What arrives of an answer that something happens to on its way, and whether it lies."""
+    if decided == "lost_500_later":
+        return no_reply(httpx.ReadError("[Errno 104] Connection reset by peer")), False
+    if not isinstance(reply, Reply):
         return reply, False
-    match decided:
-        case "wrong_currency":
-            reply = replace(reply, body=json.dumps({**json.loads(reply.body), "currency": "eur"}).encode())
-        case "wrong_mode":
-            reply = replace(reply, body=json.dumps({**json.loads(reply.body), "livemode": True}).encode())
-        case "swapped" if another is not None:
-            reply = replace(reply, body=another)
-        case "swapped":
-            return reply, False
-    return reply, True
+    if decided == "bare_402" and reply.status == 402:
+        error = {**json.loads(reply.body)["error"], "payment_intent": None}
+        return replace(reply, body=json.dumps({"error": error}).encode()), False
+    if reply.status != 200 or decided not in LIES:
+        return reply, False
+    if decided == "swapped":
+        return (reply, False) if another is None else (replace(reply, body=another), True)
+    changed: dict[str, object] = {"currency": "eur"} if decided == "wrong_currency" else {"livemode": True}
+    return (reply if decided == "wrong_amount" else _with(reply, changed)), True
+
+
+def _with(reply: Reply, changed: dict[str, object]) -> Reply:
+    return replace(reply, body=json.dumps({**json.loads(reply.body), **changed}).encode())
 
 
 def reply_of(answer: sandbox_wire.Answer, elapsed_s: float) -> Reply | NoReply:

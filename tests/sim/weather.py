@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.sim.decisions import Dice
-from tests.sim.plots import FAULTS, PLOTS
+from tests.sim.plots import AT_LISTS, FAULTS, PLOTS
 
 DAY_S = 24 * 3600.0
 
@@ -22,6 +22,8 @@ PROVIDER_FAULTS = (
     "error_500",
     "error_500_charged",
     "error_500_later",
+    "lost_500_later",
+    "bare_402",
     "unavailable_503",
     "in_use_409",
     "rate_limited_429",
@@ -43,7 +45,7 @@ LIES = ("wrong_amount", "wrong_currency", "wrong_mode", "swapped")
 AT_A_COMMIT = ("die before", "die after", "cancel", "commit fails", "commit fails late", *PAUSES)
 AT_A_REQUEST = ("die before", "die in flight", "cancel in flight", *PAUSES)
 # Nothing that a GET could do.
-UNMOVED = ("error_500_later", "late", "duplicate", "error_500_charged", *LIES)
+UNMOVED = ("error_500_later", "lost_500_later", "bare_402", "late", "duplicate", "error_500_charged", *LIES)
 
 Table = tuple[tuple[float, str], ...]  # (cumulated rate, what)
 
@@ -64,7 +66,7 @@ class Weather:
 
 TEMPOS_S = (0.05, 1.0, 20.0, 600.0, 5 * 3600.0, 20 * 3600.0)
 CLASSES = ("clock", "restore", "hands", "credential", "no_leases", "lag", "poison", "foreign")
-PLOTTED = 0.4  # seeds that begin with a plot (`plots.py`)
+PLOTTED = 0.5  # seeds that begin with a plot (`plots.py`)
 DASHBOARD = 0.03  # seeds in which a person works on open intents at the provider while we are in doubt of them
 OFTEN = {"clock": 0.25, "restore": 0.05, "hands": 0.12, "credential": 0.15, "no_leases": 0.2, "lag": 0.3}
 OFTEN |= {"poison": 0.05, "foreign": 0.15}
@@ -92,7 +94,8 @@ def draw(dice: Dice) -> Weather:
     faults = _table(dice, PROVIDER_FAULTS, 0.35, 0.03 * scale, 0.4 * scale)
     accidents = _table(dice, AT_A_REQUEST, 0.3, 0.01 * scale, 0.1 * scale)
     weather.post = _joined(accidents, faults if weather.plot is None else FAULTS[weather.plot])
-    weather.get = _joined(accidents, tuple((rate / 3, what) for rate, what in faults if what not in UNMOVED))
+    usual = tuple((rate / 3, what) for rate, what in faults if what not in UNMOVED)
+    weather.get = _joined(accidents, AT_LISTS.get(weather.plot or "", usual))
     return weather
 
 
