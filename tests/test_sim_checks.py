@@ -90,7 +90,7 @@ BROKEN: dict[str, Callable[[], None]] = {
     ),
     "S2: told before it is on disk": lambda: safety.s2_told_is_on_disk(ghost(), "order_1", 1, "succeeded"),
     "S5: unsent for a day": lambda: safety.s5_never_stale(
-        ghost(born={ATTEMPT: 0.0}), replace(SENT, at=25 * HOUR_S), "resume"
+        ghost(SENT, born={ATTEMPT: -25 * HOUR_S}, begun={ATTEMPT: 0.0}), SENT, "resume", 0.0
     ),
     "S6: nobody has asked": lambda: safety.s6_attempt_advance(ghost(), SENT, []),
     "S7: no such charge": lambda: safety.s7_no_false_success(ghost(), SUCCEEDED, "h1", []),
@@ -105,6 +105,9 @@ BROKEN: dict[str, Callable[[], None]] = {
         ghost(replace(SENT, lied=True)), SUCCEEDED, "h1", [CHARGE]
     ),
     "S8: charged": lambda: safety.s8_no_false_failure(looked_for(), ROW._replace(state="declined"), [CHARGE]),
+    "S7: the intent of another attempt": lambda: safety.s7_ids_are_ours(
+        ROW._replace(attempt=2, provider_intent_id="pi_1"), [{**OPEN_INTENT, "id": "pi_1"}]
+    ),
     "S8: rejected by nobody": lambda: safety.s8_refused_by_somebody(ghost(SENT), ROW._replace(state="rejected"), []),
     "S8: declined by nobody": lambda: safety.s8_refused_by_somebody(
         ghost(SENT), ROW._replace(state="declined"), [{**OPEN_INTENT, "last_payment_error": None}]
@@ -171,7 +174,8 @@ def test_checks_hold_of_a_sound_ledger() -> None:
     for check in safety.ON_SEND:
         check(sound, SENT)
     safety.s2_told_is_on_disk(sound, "order_1", 1, "succeeded")
-    safety.s5_never_stale(ghost(born={ATTEMPT: 0.0}), SENT, "resume")
+    safety.s5_never_stale(ghost(SENT, born={ATTEMPT: 0.0}, begun={ATTEMPT: 0.0}), SENT, "resume", 0.0)
+    safety.s7_ids_are_ours(SUCCEEDED._replace(provider_intent_id="pi_1"), [{**OPEN_INTENT, "id": "pi_1"}])
     cleared = [{**OPEN_INTENT, "status": "canceled"}]
     safety.s6_attempt_advance(ghost(row=declined, asked={SECOND.attempt}), SECOND, cleared)
     safety.s7_no_false_success(sound, SUCCEEDED, "h1", [CHARGE])

@@ -40,6 +40,7 @@ def do(world: World, one: Happening) -> None:
             world.reconcile(one.name, host, day, credential)
         case "clock", (seconds,):
             host.clock.wrong_s = float(seconds)
+            world.ghost.clocks_right = False
         case "restore", (happenings_ago,):
             world.restore(int(happenings_ago))
         case "hand", (what, order):
@@ -90,6 +91,8 @@ def hand(world: World, what: str, intent_id: str) -> None:
     match what:
         case "confirm":
             _post(world, f"{path}/confirm", "payment_method=pm_card_visa")
+        case "debit":
+            _post(world, f"{path}/confirm", "payment_method=pm_usBankAccount_success")
         case "authenticate":
             _post(world, f"{path}/confirm", "payment_method=pm_card_authenticationRequired")
         case "cancel":

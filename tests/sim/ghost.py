@@ -86,6 +86,8 @@ class Ghost:
     asked: set[Key] = field(default_factory=set)  # attempts that a caller has asked for
     answers: dict[Key, bytes] = field(default_factory=dict)  # the last 200 to a send
     born: dict[Key, float] = field(default_factory=dict)  # when a row was first seen on disk
+    clocks_right: bool = True  # else nobody knows how old a row is that no answer of the provider has dated
+    begun: dict[Key, float] = field(default_factory=dict)  # when a send of it was first written down
     excused: set[str] = field(default_factory=set)  # what the provider or a person did outside the promise
     restored_at: float | None = None
     doubled_after_restore: bool = False
@@ -114,6 +116,8 @@ class Ghost:
         self.seen[f"{before.state if before else 'new'} → {row.state}"] += 1
         attempt = (row.intent_id, row.attempt)
         self.born.setdefault(attempt, now)
+        if row.state == "sending":
+            self.begun.setdefault(attempt, now)
         first = self.first(attempt)
         if first is not None and now - first > KEY_RETENTION_S:
             self.seen["ended after its key was pruned"] += 1

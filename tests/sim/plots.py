@@ -82,10 +82,24 @@ PLOTS: dict[str, tuple[Step, ...]] = {
     ),
     "a decline that names no intent": (
         (SOON, DECLINED[:2]),
-        (SOON, ("hand confirm 1", "hand authenticate 1", "resume")),
+        (SOON, ("hand confirm 1", "hand authenticate 1", "resume", "resume")),
+        ((*SOON, *HOURS), AGAIN),
+        ((*SOON, *HOURS), (*AGAIN, "hand confirm 1")),
+        ((*SOON, *HOURS), AGAIN),
+    ),
+    "paid by debit meanwhile": (
+        (SOON, DECLINED[:2]),
+        (SOON, ("hand debit 1",)),
+        (((0.0, 0.3), (0.0, 3.0)), AGAIN),
         (SOON, AGAIN),
-        (SOON, (*AGAIN, "hand confirm 1")),
-        (SOON, AGAIN),
+        (HOURS, AGAIN),
+    ),
+    "an unfinished morning": (
+        (SOON, ("charge 1 pm_card_visa 1", DECLINE)),
+        (((HOUR_S, 3 * HOUR_S),), ("reconcile 0",)),
+        (((60.0, HOUR_S),), ("charge 2 pm_card_visa 1",)),
+        (((8 * HOUR_S, 22 * HOUR_S),), ("reconcile 1", "reconcile 0")),
+        (((60.0, HOUR_S),), ("reconcile 1", "reconcile 1", "resume")),
     ),
     "stripped": (
         (SOON, (VISA,)),
@@ -111,22 +125,31 @@ PLOTS: dict[str, tuple[Step, ...]] = {
 FAULTS: dict[str, Faults] = {
     "the key's life": ((0.7, "lost_request"), (0.78, "lost_reply"), (0.82, "unavailable_503")),
     "the next attempt": ((0.25, "lost_reply"), (0.32, "late"), (0.4, "html_body"), (0.5, "error_500")),
-    "given up": ((0.3, "lost_request"), (0.6, "lost_500_later"), (0.68, "error_500_later"), (0.73, "late")),
+    "given up": ((0.15, "lost_request"), (0.8, "lost_500_later"), (0.85, "error_500_later"), (0.88, "late")),
     "given up at once": ((0.25, "slow"), (0.35, "late"), (0.65, "rate_limited_429"), (0.8, "refused")),
     "a night": ((0.25, "lost_reply"), (0.35, "error_500_charged")),
     "midnight": ((0.35, "lost_reply"), (0.5, "error_500_charged"), (0.6, "slow")),
     "a finding": ((0.2, "lost_reply"), (0.25, "error_500_charged")),
     "a decline that names no intent": ((0.6, "bare_402"), (0.7, "lost_reply")),
+    "paid by debit meanwhile": ((0.2, "bare_402"), (0.3, "lost_reply")),
+    "an unfinished morning": ((0.2, "lost_reply"),),
     "stripped": ((0.85, "lost_reply"),),
     "other answers": ((0.2, "swapped"), (0.35, "wrong_currency"), (0.5, "wrong_mode"), (0.65, "wrong_amount")),
     "never sent": (),
 }
 AT_LISTS: dict[str, Faults] = {
     "given up": ((0.2, "unavailable_503"), (0.3, "cut_body")),
-    "midnight": ((0.5, "unavailable_503"), (0.6, "lost_reply")),
-    "a decline that names no intent": ((0.35, "unavailable_503"), (0.5, "html_body")),
+    "midnight": ((0.65, "unavailable_503"), (0.75, "lost_reply")),
+    "a decline that names no intent": ((0.45, "unavailable_503"), (0.75, "html_body")),
+    "an unfinished morning": (),
     "stripped": (),
     "never sent": (),
+}
+
+
+AT_COMMITS: dict[str, Faults] = {
+    "a night": ((0.04, "die after"), (0.06, "die before")),
+    "an unfinished morning": ((0.04, "die after"), (0.06, "die before")),
 }
 
 

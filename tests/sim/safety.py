@@ -94,13 +94,10 @@ def s5_window(ghost: Ghost, sent: Sent) -> None:
         raise Broken("S5", f"{sent.attempt} is sent {(sent.at - first) / 3600:.2f} h after its first send")
 
 
-def s5_never_stale(ghost: Ghost, sent: Sent, verb: str) -> None:
+def s5_never_stale(ghost: Ghost, sent: Sent, verb: str, call_begun_at: float) -> None:
     """What has waited unsent for a day is not sent by a resume: a person charges it again, or cancels it."""
-    if (
-        verb == "resume"
-        and ghost.first(sent.attempt) is None
-        and sent.at - ghost.born[sent.attempt] >= STALE_S + SLACK_S
-    ):
+    first = ghost.clocks_right and ghost.begun[sent.attempt] >= call_begun_at
+    if verb == "resume" and first and call_begun_at - ghost.born[sent.attempt] >= STALE_S + SLACK_S:
         raise Broken("S5", f"{sent.attempt} was never sent for a day, and resume sends it")
 
 
@@ -154,6 +151,13 @@ def s7_no_false_success(ghost: Ghost, row: Row, call: str, charges: Iterable[dic
         if same == (row.provider_charge_id, row.amount, row.currency, row.intent_id, row.attempt) and moved(charge):
             return
     raise Broken("S7", f"{row.intent_id} attempt {row.attempt} is succeeded, and {row.provider_charge_id} is not there")
+
+
+def s7_ids_are_ours(row: Row, intents: Iterable[dict[str, Any]]) -> None:
+    """The provider's intent that a row names is one of its own attempt."""
+    for intent in intents:
+        if intent["id"] == row.provider_intent_id and _of(intent) not in (None, (row.intent_id, row.attempt)):
+            raise Broken("S7", f"{row.intent_id} attempt {row.attempt} names {intent['id']}, which is of {_of(intent)}")
 
 
 def s8_no_false_failure(ghost: Ghost, row: Row, charges: Iterable[dict[str, Any]]) -> None:

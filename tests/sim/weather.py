@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.sim.decisions import Dice
-from tests.sim.plots import AT_LISTS, FAULTS, PLOTS
+from tests.sim.plots import AT_COMMITS, AT_LISTS, FAULTS, PLOTS
 
 DAY_S = 24 * 3600.0
 
@@ -90,7 +90,8 @@ def draw(dice: Dice) -> Weather:
         return weather
     scale = 0.15 if quiet else 1.0
     weather.plot = tuple(PLOTS)[dice.below(len(PLOTS))] if dice.hits(PLOTTED) else None
-    weather.commit = _table(dice, AT_A_COMMIT, 0.3, 0.01 * scale, 0.06 * scale)
+    drawn = _table(dice, AT_A_COMMIT, 0.3, 0.01 * scale, 0.06 * scale)
+    weather.commit = AT_COMMITS.get(weather.plot or "", drawn)
     faults = _table(dice, PROVIDER_FAULTS, 0.35, 0.03 * scale, 0.4 * scale)
     accidents = _table(dice, AT_A_REQUEST, 0.3, 0.01 * scale, 0.1 * scale)
     weather.post = _joined(accidents, faults if weather.plot is None else FAULTS[weather.plot])

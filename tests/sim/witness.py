@@ -58,13 +58,13 @@ class Witness:
             return None
         credential = next(name for name, one in call.host.processes.items() if one is call.process)
         sent = self.ghost.sent(self._now(), request, credential, call.name)
-        self.hold(self._check_send, sent, call.verb)
+        self.hold(self._check_send, sent, call)
         return sent
 
-    def _check_send(self, sent: Sent, verb: str) -> None:
+    def _check_send(self, sent: Sent, call: Call) -> None:
         for check in safety.ON_SEND:
             check(self.ghost, sent)
-        safety.s5_never_stale(self.ghost, sent, verb)
+        safety.s5_never_stale(self.ghost, sent, call.verb, call.begun_at)
         self._provider.catch_up()
         safety.s6_attempt_advance(self.ghost, sent, self._provider.intents())
 
@@ -133,6 +133,7 @@ class Witness:
     def _check_row(self, row: Row, before: Row | None, call: Call | None) -> None:
         if row.intent_id in self.ghost.handled or call is None:
             return
+        safety.s7_ids_are_ours(row, self._provider.intents())
         if row.state == "succeeded":
             self._provider.catch_up()
             safety.s7_no_false_success(self.ghost, row, call.name, self._provider.charges())

@@ -85,6 +85,7 @@ class World:
             self.hosts[name].clock.wrong_s = self._skew(name)
         self.witness = Witness(self.provider, store, lambda: self.now, self.trace)
         self.ghost.seen["without leases"] += not self.leases
+        self.ghost.clocks_right = not any(host.clock.wrong_s for host in self.hosts.values())
 
     @property
     def ghost(self) -> Ghost:
