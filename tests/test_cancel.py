@@ -68,6 +68,19 @@ def test_provider_intent_known(either: World) -> None:
     assert either.sandbox.payment_intents[0]["status"] == "canceled"
 
 
+def test_a_send_that_never_left_takes_nothing_back(world: World) -> None:
+    """A closed attempt that is processing stays so when another send of it turns out not to have left (S8)."""
+    world.open_client().charge(DEBIT)
+    world.sql("UPDATE pending_charges SET closed_at = created_at")
+    world.sql(
+        "INSERT INTO paycli_sends (intent_id, attempt, send_no, credential_id, begun_at) "
+        "SELECT intent_id, attempt, 2, credential_id, begun_at FROM paycli_sends"
+    )
+    paused = Answer(NotExecuted(Cause.PAUSED, "paused before the first byte"))
+    world.perform(Settle(ORDER.intent_id, 1, paused, saves_declines=True, send_no=2))
+    assert world.state() is State.PROCESSING
+
+
 def test_provider_intent_known_records_because(world: World) -> None:
     """Why it was given up is on disk, also when the cancellation is the provider's."""
     client = world.open_client()

@@ -62,13 +62,14 @@ def settle(session: Session, effect: Settle, now: datetime) -> Charge:
     if isinstance(outcome, Succeeded) and _numbers_differ(session, record):
         return record.charge()
     event = event_of(outcome, in_doubt=record.in_doubt(effect.send_no), saves_declines=effect.saves_declines)
-    if event is Event.NOT_EXECUTED and record.row["closed_at"] is not None:
+    nothing_left = event is Event.NOT_EXECUTED and all(send["outcome"] == NAMES[NotExecuted] for send in record.sends)
+    if nothing_left and record.row["closed_at"] is not None:
         event = Event.CANCELED  # given up while a send was open, and now nothing has left, nor will
     changes: dict[str, object] = {"reason": getattr(outcome, "reason", None)}
     if not isinstance(outcome, Conflict):  # the ids in such an answer belong to something else
         changes |= _provider_ids(record.row, outcome)
-    if event is Event.NOT_EXECUTED and all(send["outcome"] == NAMES[NotExecuted] for send in record.sends):
-        # Nothing has left yet: else an outage longer than the key's life would close charges that never left.
+    if event is Event.NOT_EXECUTED and nothing_left:
+        # Else an outage longer than the key's life would close charges that never left.
         changes["first_sent_at"] = None
     return move(session, record, event, now, changes, answer=answer).charge()
 

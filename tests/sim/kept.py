@@ -36,4 +36,11 @@ KEPT: dict[str, dict[str, str]] = {
         "h1 Send 1": "cancel in flight",
         "h2 Send 1": "bare_402",
     },
+    "a send that never left, beside one that is processing": {
+        "h1": "0.009 east charge 1 pm_usBankAccount_noAccount 1 ours",
+        "h3": "0.051 west charge 1 pm_usBankAccount_noAccount 1 ours",
+        "h7": "0.136 east resume ours",
+        "h3 MeetProvider 1": "pause 90000",
+        "h1 Send 1": "pause 90000",
+    },
 }

@@ -139,7 +139,11 @@ class Witness:
             safety.s7_no_false_success(self.ghost, row, call.name, self._provider.charges())
         elif row.state in REFUSED:
             self.check_money()
-            safety.s8_no_false_failure(self.ghost, row, self._provider.charges())
+            # What a list cannot show yet appears later: a finding must tell of it in the end (L2).
+            shown = self._now() - self._provider.lag_s - 2.0 if row.state == "absent" else self._now()
+            safety.s8_no_false_failure(
+                self.ghost, row, (one for one in self._provider.charges() if one["created"] <= shown)
+            )
             safety.s8_refused_by_somebody(self.ghost, row, self._provider.intents())
         if row.state == "absent":
             safety.s16_absence_evidence(self.ghost, row, before, self.ghost.readings.get(call.name), self._now())
