@@ -1,0 +1,101 @@
+"""`python -m tests.mutants [NAME …]`: how many seeds kill each mutant, by which check. `--rates`: FAULTS §3 anew."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from dataclasses import replace
+
+from tests.mutants.listed import MUTANTS
+from tests.mutants.mutant import SEEDS_MAX, Mutant
+from tests.mutants.runner import Verdict, on_all_cores
+
+RATE_SEEDS = 2000
+
+
+def main() -> int:
+    """0: every mutant was killed. 1: one survives. 2: a mutant is itself mistaken, or none is called like that."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only mutants whose name holds one of these words")
+    parser.add_argument("--seeds", type=int, help=f"the most seeds for a mutant; else {SEEDS_MAX:,}, or its own number")
+    parser.add_argument("--rates", action="store_true", help=f"in how many of {RATE_SEEDS:,} seeds a planted bug shows")
+    parser.add_argument("--list", action="store_true", help="only say what each one is")
+    asked = parser.parse_args()
+    chosen = [one for one in MUTANTS if not asked.names or any(name in one.name for name in asked.names)]
+    if asked.rates:
+        chosen = [one for one in chosen if one.planted is not None]
+    if not chosen:
+        print(f"no mutant is called like {', '.join(asked.names)}", file=sys.stderr)
+        return 2
+    if asked.list:
+        print("\n".join(told(one) for one in chosen))
+        return 0
+    if asked.rates:
+        return rates(chosen, asked.seeds or RATE_SEEDS)
+    return kills([replace(one, seeds_max=asked.seeds or one.seeds_max) for one in chosen])
+
+
+def told(mutant: Mutant) -> str:
+    """What a mutant is, for a reader."""
+    changed = "\n".join(
+        f"  {mark} {line}"
+        for mark, text in (("-", mutant.old), ("+", mutant.new))
+        for line in text.strip("\n").splitlines()
+    )
+    incident = "" if mutant.incident is None else f"\n  seen in {mutant.incident}"
+    return f"{mutant.name} ({mutant.file}){incident}\n{changed}"
+
+
+def kills(chosen: list[Mutant]) -> int:
+    """The table of kills, as they come, and what they come to."""
+    begun, verdicts = time.monotonic(), []
+    width = max(len(one.name) for one in chosen)
+    print(f"{'mutant':<{width}}   seeds  killed by")
+    for verdict in on_all_cores(chosen):
+        verdicts.append(verdict)
+        print(f"{verdict.mutant.name:<{width}}  {verdict.seeds:>6,}  {outcome(verdict)}", flush=True)
+    print(summed_up(verdicts, time.monotonic() - begun))
+    if any(one.unsound for one in verdicts):
+        return 2
+    return 0 if all(one.killed for one in verdicts) else 1
+
+
+def outcome(verdict: Verdict) -> str:
+    """What became of one mutant, in a word or with the reason why it counts for nothing."""
+    if verdict.unsound:
+        return f"UNSOUND: {verdict.by}: {verdict.why}"
+    return verdict.by if verdict.killed else "SURVIVES"
+
+
+def summed_up(verdicts: list[Verdict], elapsed_s: float) -> str:
+    """The figures of all mutants."""
+    killed = sorted((one for one in verdicts if one.killed), key=lambda one: one.seeds)
+    incidents = sum(one.mutant.incident is not None for one in verdicts)
+    lines = [
+        f"{len(killed)} of {len(verdicts)} mutants killed ({incidents} of them were incidents of other projects), "
+        f"in {elapsed_s:.0f} s, {sum(one.cpu_s for one in verdicts):.0f} s of processor.",
+    ]
+    if killed:
+        by_check = sum(not one.by.endswith("Error") for one in killed)
+        lines.append(
+            f"Seeds to kill: median {statistics.median(one.seeds for one in killed):.0f}, "
+            f"most {killed[-1].seeds:,} ({killed[-1].mutant.name}). {by_check} by a check of the simulator, "
+            f"{len(killed) - by_check} by an exception that the code itself raised."
+        )
+    survivors = [one.mutant.name for one in verdicts if not one.killed]
+    return "\n".join(lines + [f"Survive: {'; '.join(survivors)}"] * bool(survivors))
+
+
+def rates(planted: list[Mutant], seeds: int) -> int:
+    """In what share of schedules each planted bug of FAULTS §3 shows."""
+    for verdict in on_all_cores(planted, seeds):
+        shown = verdict.shown.total()
+        checks = ", ".join(f"{check} {times}" for check, times in verdict.shown.most_common())
+        print(f"{verdict.mutant.planted:<42} {100 * shown / verdict.seeds:>6.2f} %  ({checks})", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Mistakes about keys, bodies and whose store this is."""
+
+from tests.mutants.mutant import Mutant
+
+CHARGING = "gateway_client/flow/charging.py"
+INTENT = "gateway_client/intent.py"
+ASKING = "gateway_client/flow/asking.py"
+GATE = "gateway_client/store/gate.py"
+CLAIM = "gateway_client/store/claim.py"
+
+_REQUEST = "request = setup.gateway.charge_request(begun.body, begun.charge.idempotency_key, begun.api_version)"
+
+MUTANTS = (
+    Mutant(
+        "new key per try",
+        CHARGING,
+        _REQUEST,
+        "request = setup.gateway.charge_request(\n"
+        "        begun.body, begun.charge.idempotency_key + '-' * (begun.send_no - 1), begun.api_version\n"
+        "    )",
+        incident="tempoxyz/pympp #155: the key was made of a token that every retry mints anew, buyers charged twice",
+        planted="new key per try",
+    ),
+    Mutant(
+        "random key and no row before the call",
+        CHARGING,
+        "claimed = yield from Claim(intent, attempt, draft, profile)\n",
+        "now = draft(attempt or 1)\n"
+        "    random = setup.gateway.charge_request(now.body, f'{setup.started_at:%s}', now.api_version)\n"
+        "    yield from Send(random, Begun(None, 1, now.body, now.api_version))\n"
+        "    claimed = yield from Claim(intent, attempt, draft, profile)\n",
+        incident="akash-network/console #3449: each delivery made a fresh row and an intent without a key, "
+        "customers charged two and three times",
+        planted="random key and no row before the call",
+    ),
+    Mutant(
+        "409 answered with a new key",
+        CHARGING,
+        "answer = yield from _send(setup, step)",
+        "answer = yield from _send(\n"
+        "            setup,\n"
+        "            replace(\n"
+        "                step,\n"
+        "                charge=replace(\n"
+        "                    step.charge, idempotency_key=step.charge.idempotency_key + '-' * (tries - sends)\n"
+        "                ),\n"
+        "            ),\n"
+        "        )",
+        planted="409 answered with a new key",
+    ),
+    Mutant(
+        "key after the row: made by the process that sends",
+        CHARGING,
+        _REQUEST,
+        "key = f'{begun.charge.idempotency_key}-{setup.started_at.timestamp()}'\n"
+        "    request = setup.gateway.charge_request(begun.body, key, begun.api_version)",
+    ),
+    Mutant(
+        "every attempt has the key of the first",
+        INTENT,
+        "for part in (provider, mode, account, namespace, operation, intent_id, str(attempt)):",
+        "for part in (provider, mode, account, namespace, operation, intent_id):",
+    ),
+    Mutant(
+        "key of a shortened intent id",
+        INTENT,
+        "for part in (provider, mode, account, namespace, operation, intent_id, str(attempt)):",
+        "for part in (provider, mode, account, namespace, operation, intent_id[:6], str(attempt)):",
+    ),
+    Mutant(
+        "the number of the try is in the body",
+        CHARGING,
+        _REQUEST,
+        "body = f'{begun.body}&metadata[try]={begun.send_no}'\n"
+        "    request = setup.gateway.charge_request(body, begun.charge.idempotency_key, begun.api_version)",
+        incident="stripe/stripe-java #389: metadata in the repeated call made it another request than the first",
+    ),
+    Mutant(
+        "a body that was changed on disk is sent",
+        GATE,
+        'if key != row["idempotency_key"] or sha256(row["body"]) != row["body_sha256"]:',
+        'if key != row["idempotency_key"]:',
+    ),
+    Mutant(
+        "the charge does not carry our key",
+        "gateway_client/gateways/stripe_api.py",
+        '"paycli_key": key,',
+        '"paycli_key": "",',
+    ),
+    Mutant(
+        "asked again is another attempt",
+        CLAIM,
+        "attempt = effect.attempt or newest or 1",
+        "attempt = effect.attempt or newest + 1",
+    ),
+    Mutant(
+        "the credential's account is not compared",
+        ASKING,
+        "if account != binding.account:",
+        "if False:",
+    ),
+    Mutant(
+        "the credential's mode is not compared",
+        ASKING,
+        "ours = (gateway.provider, gateway.mode, setup.namespace)",
+        "ours = (gateway.provider, binding.mode, setup.namespace)",
+    ),
+)

@@ -1,0 +1,13 @@
+"""All mutants, by area."""
+
+from tests.mutants import absence, attempts, keys, outcomes, reconciling, sending, settling
+
+MUTANTS = (
+    *keys.MUTANTS,
+    *sending.MUTANTS,
+    *outcomes.MUTANTS,
+    *attempts.MUTANTS,
+    *absence.MUTANTS,
+    *settling.MUTANTS,
+    *reconciling.MUTANTS,
+)

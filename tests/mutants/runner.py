@@ -1,0 +1,126 @@
+"""Runs the simulator's schedules on mutants: one child process for each, as many at once as there are cores.
+
+A mutant is killed by the first seed whose schedule does not hold. This process never imports the code under test.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import multiprocessing
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
+from types import FrameType
+
+from tests.mutants.mutant import Mutant, mutate
+
+LIBRARIES = ("httpx", "msgspec", "sqlmodel", "sqlalchemy.dialects.sqlite")  # what every child would import anew
+SCHEDULE_CPU_S_MAX = 20.0  # a schedule takes some milliseconds: this one goes round for ever
+COLLECT_EVERY = 250
+UNSOUND = ("NameError", "UnboundLocalError", "ImportError", "ModuleNotFoundError", "SyntaxError")
+"""What a mistake in the mutant itself raises: that kills nothing."""
+
+
+@dataclass
+class Verdict:
+    """What became of a mutant: how many seeds were tried, and which of them showed it, by check."""
+
+    mutant: Mutant
+    seeds: int = 0
+    shown: Counter[str] = field(default_factory=Counter)
+    why: str = ""
+    cpu_s: float = 0.0
+
+    @property
+    def killed(self) -> bool:
+        """Some check has seen the mistake."""
+        return bool(self.shown) and not self.unsound
+
+    @property
+    def unsound(self) -> bool:
+        """The mutant itself is mistaken."""
+        return any(check in UNSOUND for check in self.shown)
+
+    @property
+    def by(self) -> str:
+        """The check that saw it first."""
+        return next(iter(self.shown), "")
+
+
+def kill(mutant: Mutant) -> Verdict:
+    """Seeds from 0 on, until one shows the mistake."""
+    return _tried(mutant, range(mutant.seeds_max), until_shown=True)
+
+
+def count(mutant: Mutant, seeds: int) -> Verdict:
+    """How many of so many seeds show the mistake."""
+    return _tried(mutant, range(seeds), until_shown=False)
+
+
+def _tried(mutant: Mutant, seeds: range, *, until_shown: bool) -> Verdict:
+    mutate(mutant)
+    campaign = importlib.import_module("tests.sim.campaign")
+    store = importlib.import_module("tests.sim.memory").Memory()
+    signal.signal(signal.SIGPROF, _too_long)
+    gc.disable()  # as in a campaign: flows and tracebacks are the only cycles
+    verdict, begun = Verdict(mutant), time.process_time()
+    for seed in seeds:
+        signal.setitimer(signal.ITIMER_PROF, SCHEDULE_CPU_S_MAX)
+        _, failure = campaign.try_one(seed, store)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        verdict.seeds += 1
+        if failure is not None:
+            verdict.shown[failure.check] += 1
+            verdict.why = verdict.why or f"seed {seed}: {failure.why}"
+            if until_shown:
+                break
+        if verdict.seeds % COLLECT_EVERY == 0:
+            gc.collect()
+    verdict.cpu_s = time.process_time() - begun
+    return verdict
+
+
+def _too_long(number: int, frame: FrameType | None) -> None:
+    raise TimeoutError(f"a schedule takes more than {SCHEDULE_CPU_S_MAX:.0f} s of processor")
+
+
+def on_all_cores(mutants: Iterable[Mutant], seeds: int | None = None) -> Iterator[Verdict]:
+    """The verdict on each mutant as it comes: `kill`, or `count` over so many seeds; the rarest are begun first."""
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    context = multiprocessing.get_context("fork")
+    waiting = sorted(mutants, key=lambda one: -one.seeds_max)
+    running: dict[Connection, tuple[ForkProcess, Mutant]] = {}
+    while waiting or running:
+        while waiting and len(running) < (os.cpu_count() or 1):
+            mutant = waiting.pop(0)
+            ours, theirs = context.Pipe(duplex=False)
+            child = context.Process(target=_in_child, args=(mutant, seeds, theirs), name=mutant.name)
+            child.start()
+            theirs.close()
+            running[ours] = (child, mutant)
+        for pipe in wait(list(running)):
+            assert isinstance(pipe, Connection)
+            child, mutant = running.pop(pipe)
+            try:
+                verdict = pipe.recv()
+            except EOFError:
+                raise RuntimeError(f"{mutant.name}: its process has died") from None
+            finally:
+                child.join()
+            if isinstance(verdict, Exception):
+                raise verdict
+            yield verdict
+
+
+def _in_child(mutant: Mutant, seeds: int | None, pipe: Connection) -> None:
+    try:
+        pipe.send(kill(mutant) if seeds is None else count(mutant, seeds))
+    except Exception as error:
+        pipe.send(RuntimeError(f"{mutant.name}: {type(error).__name__}: {error}"))

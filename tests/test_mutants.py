@@ -1,0 +1,78 @@
+"""The mutants: each can be put in place, and the runner kills. Killing all of them is `python -m tests.mutants`."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from tests.mutants.listed import MUTANTS
+from tests.mutants.mutant import ROOT, Mutant
+
+INCIDENT = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+ #[0-9]+: .+")
+PLANTED = {
+    "new key per try",
+    "random key and no row before the call",
+    "timeout treated as failed",
+    "409 answered with a new key",
+    "saved 500 treated as failed",
+    "re-send after 24 h",
+    "reconciliation skips the window's edge",
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.name)
+def test_mutants_can_be_put_in_place(mutant: Mutant) -> None:
+    """A mutant's statement is in its file just once, and what becomes of it is another module that compiles."""
+    source = (ROOT / mutant.file).read_text(encoding="utf-8")
+    assert source.count(mutant.old) == 1
+    assert mutant.source != source
+    compile(mutant.source, mutant.file, "exec")
+
+
+def test_mutants_have_names_of_their_own() -> None:
+    """No two mutants have the same name, or the same mistake."""
+    names = Counter(mutant.name for mutant in MUTANTS)
+    mistakes = Counter((mutant.file, mutant.old, mutant.new) for mutant in MUTANTS)
+    assert [name for name, times in (names + mistakes).items() if times > 1] == []
+
+
+def test_there_are_enough() -> None:
+    """At least sixty, ten of them incidents that name their thread, and every bug of FAULTS §3 that a mutant can be."""
+    incidents = [mutant.incident for mutant in MUTANTS if mutant.incident is not None]
+    assert len(MUTANTS) >= 60
+    assert len(incidents) >= 10
+    assert [incident for incident in incidents if not INCIDENT.fullmatch(incident)] == []
+    assert {mutant.planted for mutant in MUTANTS if mutant.planted is not None} == PLANTED
+
+
+def test_planted_bugs_are_those_of_the_table() -> None:
+    """The planted bugs are lines of the table in FAULTS §3."""
+    table = (ROOT / "docs" / "FAULTS.md").read_text(encoding="utf-8").partition("## 3.")[2]
+    assert [name for name in PLANTED if f"| {name} |" not in table] == []
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tests.mutants", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_quick_ones_are_killed() -> None:
+    """Two mistakes that every other schedule shows are killed, each by the check that forbids it."""
+    ended = run("network inside a transaction", "the time of the first send is not on disk")
+    killed = re.findall(r"^(.+?) {2,}([0-9,]+)  (\S+)$", ended.stdout, re.MULTILINE)
+    assert {name: check for name, seeds, check in killed} == {
+        "network inside a transaction": "S23",
+        "the time of the first send is not on disk": "S2",
+    }
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_survivor_is_told() -> None:
+    """What no seed has shown survives, and that is a failure."""
+    ended = run("--seeds", "1", "half-open edge shifted")
+    assert "Survive: half-open edge shifted" in ended.stdout
+    assert ended.returncode == 1
