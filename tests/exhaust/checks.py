@@ -1,0 +1,136 @@
+"""What must hold of each part of a state and of the whole: the checks S1–S3, S7–S9 and S16 of FAULTS §2.
+
+Each is made once for what it is about, and raises `Broken`. That the history tells of each change is looked at in
+`contents.py`.
+"""
+
+from __future__ import annotations
+
+from gateway_client.charge import Charge
+from gateway_client.errors import OutcomeNotRecorded, ProviderUnavailable, StoreUnavailable
+from gateway_client.finding import Code
+from gateway_client.flow.effects import Send
+from gateway_client.state import PENDING
+from reconcile.effects import OpenedRun
+from tests.exhaust.actors import Place, Told
+from tests.exhaust.contents import Contents
+from tests.exhaust.ledger import Known, Ledger
+from tests.sim.ghost import moved
+from tests.sim.safety import Broken
+
+TROUBLE = (StoreUnavailable, OutcomeNotRecorded, ProviderUnavailable)
+"""What a call may raise here: nobody is needed, nothing is misused, no clock is wrong."""
+
+
+class Checks:
+    """The checks, and what they have looked at. `old`: the key's life was over before it all began."""
+
+    def __init__(self, contents: Contents, ledger: Ledger, *, old: bool) -> None:
+        self._contents, self._ledger, self._old = contents, ledger, old
+        self._seen: set[tuple[str, int, int]] = set()
+
+    def _first_time(self, check: str, one: int, other: int = 0) -> bool:
+        key = (check, one, other)
+        new = key not in self._seen
+        self._seen.add(key)
+        return new
+
+    def send(self, place: Place, contents: int) -> None:
+        """S2: before a send, a row with its key and body, the time of the first send and an open send are on disk."""
+        if not self._first_time("send", place.number, contents):
+            return
+        assert isinstance(place.effect, Send)
+        request = place.effect.request
+        sent = (request.idempotency_key, request.body, request.api_version)
+        rows = self._contents.rows(contents, "pending_charges")
+        row = next((row for row in rows if (row["idempotency_key"], row["body"], row["api_version"]) == sent), None)
+        if row is None:
+            raise Broken("S2", "a send leaves, and no row has its key and body")
+        if row["first_sent_at"] is None:
+            raise Broken("S2", "a send leaves, and its first send has no time on disk")
+        if all(send["ended_at"] is not None for send in self._contents.rows(contents, "paycli_sends")):
+            raise Broken("S2", "a send leaves, and none is open on disk")
+
+    def ledger(self, number: int) -> None:
+        """S1: at most one charge of the intent has moved money. S3: every send repeats key, body and API version."""
+        if self._first_time("ledger", number):
+            paid_once(self._ledger.states[number])
+
+    def history(self, before: int, after: int) -> None:
+        """S9: a final state stays, and so does what is known of a send that ended."""
+        if before == after or not self._first_time("history", before, after):
+            return
+        rows = {row["idempotency_key"]: row["state"] for row in self._contents.rows(after, "pending_charges")}
+        for row in self._contents.rows(before, "pending_charges"):
+            now = rows.get(row["idempotency_key"])
+            if row["state"] not in PENDING and now != row["state"]:
+                raise Broken("S9", f"the row was {row['state']}, and becomes {now}")
+        sends = {send["send_no"]: send for send in self._contents.rows(after, "paycli_sends")}
+        for send in self._contents.rows(before, "paycli_sends"):
+            if send["ended_at"] is not None and sends.get(send["send_no"]) != send:
+                raise Broken("S9", f"send {send['send_no']} had ended, and ends otherwise")
+
+    def private(self, place: Place, before: int, after: int, told: Told) -> None:
+        """What the search takes for nobody else's business changes nothing that is shared, nor tells of it."""
+        name = type(place.effect).__name__
+        if before != after:
+            raise Broken("the search", f"{name} is not private: it has changed what others read")
+        if not isinstance(told.value, OpenedRun | Exception) and told.value not in (None, 0, ()):
+            raise Broken("the search", f"{name} is not private: it tells {told.value}")
+
+    def truth(self, contents: int, ledger: int) -> None:
+        """S7, S8, S16: no row has ended otherwise than the provider knows; and no finding says that it has."""
+        if not self._first_time("truth", contents, ledger):
+            return
+        for row in self._contents.rows(contents, "pending_charges"):
+            true_end(row, self._ledger.states[ledger], absent_allowed=self._old)
+        for finding in self._contents.rows(contents, "paycli_findings"):
+            if finding["closed_at"] is None and finding["code"] != Code.STALE_PENDING:
+                raise Broken("L2", f"a finding is open, and nothing differs: {finding['detail']}")
+
+    def told(self, result: object, contents: int | None) -> None:
+        """S7, S8 of what a caller is told: an end that is on disk (of contents, when known), and no other error."""
+        if isinstance(result, Exception):
+            if not isinstance(result, TROUBLE):
+                raise Broken("S8", f"a call ends with {type(result).__name__}: {result}")
+            return
+        if contents is None or isinstance(result, OpenedRun):
+            return
+        states = [row["state"] for row in self._contents.rows(contents, "pending_charges")]
+        for charge in (result,) if isinstance(result, Charge) else result:  # type: ignore[attr-defined]
+            if charge.state not in PENDING and charge.state not in states:
+                raise Broken("S7", f"a caller is told {charge.state}, and the row is {', '.join(states)}")
+
+    def calm(self, contents: int) -> None:
+        """L1: without a fault, no interleaving leaves anything pending."""
+        for row in self._contents.rows(contents, "pending_charges"):
+            if row["state"] in PENDING:
+                raise Broken("L1", f"nothing went wrong, and the row stays {row['state']}")
+
+
+def paid_once(known: Known) -> None:
+    """S1 and S3, of a state of the provider."""
+    times = sum(map(moved, known.charges))
+    if times > 1:
+        raise Broken("S1", f"the intent was charged {times} times")
+    if len(known.sent) > 1:
+        raise Broken("S3", "two sends of the attempt differ")
+
+
+def true_end(row: dict[str, object], known: Known, *, absent_allowed: bool) -> None:
+    """S7, S8 and S16, of a row beside a state of the provider."""
+    state, charge_id = row["state"], row["provider_charge_id"]
+    if state in PENDING:
+        return
+    charge = next((one for one in known.charges if one["id"] == charge_id), None)
+    if state == "succeeded":
+        if charge is None or not moved(charge) or (charge["amount"], charge["currency"]) != (2000, "usd"):
+            raise Broken("S7", f"the row is succeeded, and {charge_id} is not there")
+        return
+    if any(map(moved, known.charges)):
+        raise Broken("S8", f"the row is {state}, and money has moved")
+    if state == "declined" and charge is not None and charge["status"] == "failed":
+        return
+    if state == "absent" and absent_allowed and not (known.charges or known.executing or known.held):
+        return
+    raise Broken("S16" if state == "absent" else "S8", f"the row is {state}: nobody can know that by now")

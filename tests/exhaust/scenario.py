@@ -1,0 +1,179 @@
+"""Scenarios: what is there when it begins, and who begins. One is searched to all its ends, and each end is healed."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from gateway_client.flow.effects import MeetProvider, Send
+from gateway_client.gateways.base import Request
+from gateway_client.store.claim import bind
+from tests.exhaust.actors import BINDING, GONE, RESUME, START, START_S, Cast, charge, process_at, reconcile
+from tests.exhaust.checks import Checks
+from tests.exhaust.contents import Contents
+from tests.exhaust.heal import Healed, Healer
+from tests.exhaust.ledger import Ledger, Played, Step
+from tests.exhaust.moves import Moves
+from tests.exhaust.search import Failed, Found, Search
+from tests.sim.ghost import moved
+from tests.sim.safety import Broken
+
+CARD, DECLINED_CARD = "pm_card_visa", "pm_card_chargeDeclined"
+KEY_LIFE_S = 23 * 3600.0
+MINUTE_S, HOUR_S = 60.0, 3600.0
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Two workers and the reconciler begin. `fates`: what may have become of a send whose process has died before."""
+
+    name: str
+    told: str
+    method: str = CARD
+    ago_s: float = 0.0
+    fates: tuple[str, ...] = ()
+    faults_max: int = 2
+    workers: int = 2
+
+
+SCENARIOS = {
+    one.name: one
+    for one in (
+        Scenario(
+            "resume",
+            "two processes resume a charge whose process died 20 minutes ago; its send was lost, or executed then",
+            ago_s=20 * MINUTE_S,
+            fates=("lost", "executed"),
+        ),
+        Scenario("decline", "two processes charge the intent with a card that is declined", DECLINED_CARD),
+        Scenario("charge", "two processes charge the intent"),
+        Scenario(
+            "late",
+            "two processes resume a charge whose process died 20 minutes ago; its send is still on its way",
+            ago_s=20 * MINUTE_S,
+            fates=("held",),
+            faults_max=1,
+        ),
+        Scenario(
+            "over",
+            "two processes resume a charge whose process died 30 hours ago; its send was lost, or executed then",
+            ago_s=30 * HOUR_S,
+            fates=("lost", "executed"),
+        ),
+    )
+}
+
+
+@dataclass
+class Report:
+    """What the search of a scenario came to."""
+
+    name: str
+    faults_max: int
+    found: Found
+    left: Counter[str] = field(default_factory=Counter)  # how ends were left → how many
+    healed: Counter[str] = field(default_factory=Counter)  # what they came to → how many
+    check: str = ""
+    steps: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+class _Died(BaseException):
+    """What a SIGKILL is to a call."""
+
+
+class World:
+    """Everything that a scenario is made of."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        old = scenario.ago_s > KEY_LIFE_S
+        self.cast = Cast(young=not old)
+        self.ledger = Ledger(self.cast.gateway)
+        self.contents = Contents(self.ledger.ask(self.ledger.empty, self.cast.gateway.account_request()))
+        self.checks = Checks(self.contents, self.ledger, old=old)
+        self.moves = Moves(self.cast, self.contents, self.ledger, self.checks)
+
+    def search(self) -> Search:
+        """The search, before its first step."""
+        scenario = self.scenario
+        calm = "held" not in scenario.fates
+        search = Search(self.cast.places, self.moves, self.checks, scenario.faults_max, calm=calm)
+        created = START - timedelta(seconds=scenario.ago_s)
+        self.contents.memory.transact(lambda session: bind(session, BINDING, created))
+        request = self._left_behind() if scenario.fates else None
+        begun = self.contents.look()
+        worker = self.moves.start(charge(scenario.method) if request is None else RESUME)
+        workers = (worker, worker if scenario.workers == 2 else GONE)
+        run = self.moves.start(reconcile())
+        for fate in scenario.fates or ("nothing is there",):
+            search.add(begun, self._provider(fate, request), run, workers, fate)
+        return search
+
+    def _left_behind(self) -> Request:
+        """A process dies with a send begun; that send."""
+        played = Played(self.cast.gateway, START_S - self.scenario.ago_s)
+        process = process_at(lambda: played.now_s, self.contents.memory)
+
+        def perform(effect: Any) -> Any:
+            if isinstance(effect, Send):
+                raise _Died(effect.request)
+            if isinstance(effect, MeetProvider):
+                process.fetched.reply = played.answer(process.gateway.account_request())
+            return process.perform(effect)
+
+        try:
+            process.run(charge(self.scenario.method).flow(process.setup), perform)
+        except _Died as died:
+            request: Request = died.args[0]
+            return request
+        raise AssertionError("a charge ends without a send")
+
+    def _provider(self, fate: str, request: Request | None) -> int:
+        number = self.ledger.empty
+        if request is None or fate == "lost":
+            return number
+        for what in ("hold",) if fate == "held" else ("arrive", "execute"):
+            number, _ = self.ledger.do(number, Step(what, request, ago_s=self.scenario.ago_s))
+        return number
+
+
+def explore(scenario: Scenario) -> Report:
+    """Search a scenario, and heal each of its ends; it stops at the first that does not hold."""
+    begun = time.monotonic()
+    gc.disable()  # millions of states, and none of them in a circle
+    world = World(scenario)
+    search = world.search()
+    report = Report(scenario.name, scenario.faults_max, search.found)
+    try:
+        search.go()
+        _heal(world, search, report)
+    except Failed as failed:
+        report.check, report.steps = str(failed), tuple(failed.steps)
+    gc.enable()
+    report.seconds = time.monotonic() - begun
+    return report
+
+
+def _heal(world: World, search: Search, report: Report) -> None:
+    healer = Healer(world.contents, world.ledger)
+    for contents, provider in search.found.ends:
+        rows = world.contents.rows(contents, "pending_charges")
+        there = world.ledger.states[provider].charges
+        truth = "charged" if any(map(moved, there)) else "declined" if there else "nothing"
+        report.left[f"{rows[0]['state'] if rows else 'no row'} here, {truth} there"] += 1
+        try:
+            healed = healer.heal(contents, provider)
+        except Broken as broken:
+            raise Failed(broken, [*search.steps_to(contents, provider), "everybody is gone, and it heals"]) from None
+        report.healed[_came_to(healed)] += 1
+
+
+def _came_to(healed: Healed) -> str:
+    when = "as it was left" if not healed.hours else "at once" if healed.hours < 1 else f"after {healed.hours:.0f} h"
+    told = f", {healed.findings} findings open" if healed.findings else ""
+    return f"{healed.state} {when}{told}"
