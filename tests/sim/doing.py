@@ -21,6 +21,9 @@ STRANGER = (
     "&automatic_payment_methods[allow_redirects]=never"
 )
 
+ALONE = ("strip", "amount", "currency", "lose", "remove", "twice")
+"""Hands of which one is enough for an intent: of several, nothing on earth tells any more what was so."""
+
 
 def do(world: World, one: Happening) -> None:
     """One happening."""
@@ -80,8 +83,8 @@ def _prepare(process: Process, intent: PaymentIntent) -> Any:
 def hand(world: World, what: str, intent_id: str) -> None:
     """Somebody at the provider's dashboard, or the provider itself, does what no request of ours could."""
     found = [one for one in world.provider.intents() if one["metadata"].get("paycli_intent") == intent_id]
-    if not found or (what in ("strip", "amount", "currency", "lose") and intent_id in world.ghost.handled):
-        return  # a charge without a name that is of another amount, too: nothing on earth tells whose it is
+    if not found or (what in ALONE and intent_id in world.ghost.handled):
+        return
     if what == "lose" and any(row.state in PENDING for row in world.ghost.rows.values() if row.intent_id == intent_id):
         return
     ledger, intent, charge_id = world.provider.ours, found[0]["id"], found[0]["latest_charge"]
