@@ -55,6 +55,7 @@ class Checks:
         """S1: at most one charge of the intent has moved money. S3: every send repeats key, body and API version."""
         if self._first_time("ledger", number):
             paid_once(self._ledger.states[number])
+            sent_alike(self._ledger.states[number])
 
     def history(self, before: int, after: int) -> None:
         """S9: a final state stays, and so does what is known of a send that ended."""
@@ -109,10 +110,14 @@ class Checks:
 
 
 def paid_once(known: Known) -> None:
-    """S1 and S3, of a state of the provider."""
+    """S1, of a state of the provider."""
     times = sum(map(moved, known.charges))
     if times > 1:
         raise Broken("S1", f"the intent was charged {times} times")
+
+
+def sent_alike(known: Known) -> None:
+    """S3, of what has come to the provider."""
     if len(known.sent) > 1:
         raise Broken("S3", "two sends of the attempt differ")
 
@@ -120,6 +125,8 @@ def paid_once(known: Known) -> None:
 def true_end(row: dict[str, object], known: Known, *, absent_allowed: bool) -> None:
     """S7, S8 and S16, of a row beside a state of the provider."""
     state, charge_id = row["state"], row["provider_charge_id"]
+    if state == "prepared" and (known.charges or known.executing or known.held):
+        raise Broken("S8", "the row is prepared, which says that nothing can have been executed; and it can")
     if state in PENDING:
         return
     charge = next((one for one in known.charges if one["id"] == charge_id), None)

@@ -128,6 +128,11 @@ def _touched(step: dis.Instruction) -> tuple[frozenset[str], frozenset[str]]:
         return frozenset(), frozenset()
     names = step.argval if isinstance(step.argval, tuple) else (step.argval,)
     kinds = [part for part in step.opname.split("_") if part in ("LOAD", "STORE", "DELETE")]
-    read = frozenset(name for name, kind in zip(names, kinds, strict=True) if kind == "LOAD")
-    written = frozenset(names) - read
-    return read, written
+    read: set[str] = set()
+    written: set[str] = set()
+    for name, kind in zip(names, kinds, strict=True):
+        if kind != "LOAD":
+            written.add(name)
+        elif name not in written:
+            read.add(name)
+    return frozenset(read), frozenset(written)

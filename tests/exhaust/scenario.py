@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from gateway_client.flow.effects import MeetProvider, Send
+from gateway_client.flow.effects import BeginSend, MeetProvider, Send
 from gateway_client.gateways.base import Request
 from gateway_client.store.claim import bind
 from tests.exhaust.actors import BINDING, GONE, RESUME, START, START_S, Cast, charge, process_at, reconcile
@@ -43,12 +43,6 @@ class Scenario:
 SCENARIOS = {
     one.name: one
     for one in (
-        Scenario(
-            "resume",
-            "two processes resume a charge whose process died 20 minutes ago; its send was lost, or executed then",
-            ago_s=20 * MINUTE_S,
-            fates=("lost", "executed"),
-        ),
         Scenario("decline", "two processes charge the intent with a card that is declined", DECLINED_CARD),
         Scenario("charge", "two processes charge the intent"),
         Scenario(
@@ -59,6 +53,20 @@ SCENARIOS = {
             faults_max=1,
         ),
         Scenario(
+            "resume",
+            "two processes resume a charge whose process died 20 minutes ago; its send was lost, or executed then",
+            ago_s=20 * MINUTE_S,
+            fates=("lost", "executed"),
+            faults_max=1,
+        ),
+        Scenario(
+            "unsent",
+            "two processes resume a charge whose process died 20 minutes ago, before its first send",
+            ago_s=20 * MINUTE_S,
+            fates=("unsent",),
+            faults_max=1,
+        ),
+        Scenario(
             "over",
             "two processes resume a charge whose process died 30 hours ago; its send was lost, or executed then",
             ago_s=30 * HOUR_S,
@@ -66,6 +74,7 @@ SCENARIOS = {
         ),
     )
 }
+"""The longest first. Where a process has died before, that is a fault besides."""
 
 
 @dataclass
@@ -83,7 +92,11 @@ class Report:
 
 
 class _Died(BaseException):
-    """What a SIGKILL is to a call."""
+    """What a SIGKILL is to a call; its send, when that was begun."""
+
+    def __init__(self, send: Request | None) -> None:
+        super().__init__()
+        self.send = send
 
 
 class World:
@@ -107,19 +120,21 @@ class World:
         self.contents.memory.transact(lambda session: bind(session, BINDING, created))
         request = self._left_behind() if scenario.fates else None
         begun = self.contents.look()
-        worker = self.moves.start(charge(scenario.method) if request is None else RESUME)
+        worker = self.moves.start(RESUME if scenario.fates else charge(scenario.method))
         workers = (worker, worker if scenario.workers == 2 else GONE)
         run = self.moves.start(reconcile())
         for fate in scenario.fates or ("nothing is there",):
             search.add(begun, self._provider(fate, request), run, workers, fate)
         return search
 
-    def _left_behind(self) -> Request:
-        """A process dies with a send begun; that send."""
+    def _left_behind(self) -> Request | None:
+        """A process dies, before its first send or with that begun: that send."""
         played = Played(self.cast.gateway, START_S - self.scenario.ago_s)
         process = process_at(lambda: played.now_s, self.contents.memory)
 
         def perform(effect: Any) -> Any:
+            if isinstance(effect, BeginSend) and "unsent" in self.scenario.fates:
+                raise _Died(None)
             if isinstance(effect, Send):
                 raise _Died(effect.request)
             if isinstance(effect, MeetProvider):
@@ -129,8 +144,7 @@ class World:
         try:
             process.run(charge(self.scenario.method).flow(process.setup), perform)
         except _Died as died:
-            request: Request = died.args[0]
-            return request
+            return died.send
         raise AssertionError("a charge ends without a send")
 
     def _provider(self, fate: str, request: Request | None) -> int:
@@ -145,16 +159,17 @@ class World:
 def explore(scenario: Scenario) -> Report:
     """Search a scenario, and heal each of its ends; it stops at the first that does not hold."""
     begun = time.monotonic()
-    gc.disable()  # millions of states, and none of them in a circle
     world = World(scenario)
     search = world.search()
     report = Report(scenario.name, scenario.faults_max, search.found)
+    gc.disable()  # millions of states, and none of them in a circle
     try:
         search.go()
         _heal(world, search, report)
     except Failed as failed:
         report.check, report.steps = str(failed), tuple(failed.steps)
-    gc.enable()
+    finally:
+        gc.enable()
     report.seconds = time.monotonic() - begun
     return report
 

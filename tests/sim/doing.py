@@ -112,6 +112,7 @@ def hand(world: World, what: str, intent_id: str) -> None:
             ledger.remove(charge_id)
         case "strip" | "amount" | "currency":
             field, value = {"strip": ("metadata", {}), "amount": ("amount", 1), "currency": ("currency", "eur")}[what]
+            world.ghost.strangers += what == "strip"
             for object_id in sorted({intent, charge_id} & world.provider.ids()):
                 ledger.change(object_id, **{field: value})
 

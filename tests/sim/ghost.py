@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -71,6 +72,7 @@ class Reading:
     done: set[str] = field(default_factory=set)
     pages: int = 0
     made: int = 0  # charges that the provider had when the last page came
+    created_to: float = inf  # what was made later was not asked for
 
 
 @dataclass

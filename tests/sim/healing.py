@@ -62,14 +62,14 @@ def _resume(world: World, number: int) -> None:
     ghost, begun_at = world.ghost, world.now
     pending = [row for row in ghost.rows.values() if row.state in PENDING]
     if not pending:
-        if not (world.ends_early and _explained(world)):
+        if not (world.ends_early and _at_rest(world)):
             world.after(HOUR_S, lambda: _night(world, _days(world), 1))
         return
 
     def end(result: Any) -> None:
         world.witness.hold(liveness.after_resume, number, pending, result, world.now - begun_at)
         if number == 2:
-            world.witness.hold(liveness.l1_in_a_day, ghost)
+            world.witness.hold(liveness.l1_in_a_day, ghost, begun_at)
         if number < len(RESUMES):
             world.after(RESUMES[number], lambda: _resume(world, number + 1))
         else:
@@ -78,10 +78,10 @@ def _resume(world: World, number: int) -> None:
     world.call(f"resume{number}", "resume", world.hosts["healer"], "ours", doing.resume, on_end=end)
 
 
-def _explained(world: World) -> bool:
+def _at_rest(world: World) -> bool:
     """Nothing disagrees that no finding tells of."""
     world.provider.catch_up()
-    return liveness.unexplained(world.ghost, world.provider, world.store) is None
+    return liveness.at_rest(world.ghost, world.provider, world.store)
 
 
 def _days(world: World) -> list[date]:
@@ -96,7 +96,7 @@ def _days(world: World) -> list[date]:
 def _night(world: World, days: list[date], night: int) -> None:
     """A run for each day; a second round when the first has left something, and never a third."""
     if not days:
-        if night == 1 and not _explained(world):
+        if night == 1 and not _at_rest(world):
             world.ghost.seen["a second night"] += 1
             world.after(24 * HOUR_S, lambda: _night(world, _days(world), 2))
         return

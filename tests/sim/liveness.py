@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from gateway_client.charge import Charge
@@ -28,12 +28,16 @@ def after_resume(number: int, pending: list[Row], result: Any, elapsed_s: float)
         raise Broken("L7", f"resume {number} of {len(pending)} rows took {elapsed_s:.0f} s")
 
 
-def l1_in_a_day(ghost: Ghost) -> None:
-    """A day after the faults nothing is in doubt any more, but for what was answered with a 5xx."""
+def l1_in_a_day(ghost: Ghost, begun_at: float) -> None:
+    """A day after the faults nothing is in doubt any more, but for what was answered with a 5xx.
+
+    And but for what a clock that was ahead has closed "later" than the resume of that day began.
+    """
     for key, row in ghost.rows.items():
         failed = any((sent.status or 0) >= 500 for sent in ghost.of_attempt(key))
+        ahead = row.closed_at is not None and datetime.fromisoformat(row.closed_at + "+00:00").timestamp() > begun_at
         doubt = row.state in ("sending", "unknown") and row.provider_intent_id is None
-        if doubt and not failed and not ghost.strangers and key[0] not in ghost.handled:
+        if doubt and not failed and not ahead and not ghost.strangers and key[0] not in ghost.handled:
             raise Broken("L1", f"{key} is still {row.state} a day after the faults")
 
 
@@ -44,6 +48,11 @@ def after_run(day: date, result: Any, store: Any) -> None:
     (complete, why), *_ = store.read("SELECT complete, why_incomplete FROM paycli_runs WHERE run_id = ?", result.run_id)
     if not complete:
         raise Broken("L4", f"the run of {day} is incomplete: {why}")
+
+
+def at_rest(ghost: Ghost, provider: Provider, store: Any) -> bool:
+    """Another night has nothing left to do."""
+    return not _lost(ghost) and unexplained(ghost, provider, store) is None
 
 
 def unexplained(ghost: Ghost, provider: Provider, store: Any) -> str | None:
@@ -74,9 +83,12 @@ def l1_all_ended(ghost: Ghost, provider: Provider, store: Any) -> None:
     for (intent_id, attempt), row in ghost.rows.items():
         if row.state in PENDING and intent_id not in told:
             raise Broken("L1", f"{intent_id} attempt {attempt} is still {row.state}, and nothing tells of it")
-    lost = sorted(ghost.acknowledged - {intent_id for intent_id, _ in ghost.rows})
-    if lost:
+    if lost := _lost(ghost):
         raise Broken("L1", f"{', '.join(lost)}: a caller was told of it, and it has no row")
+
+
+def _lost(ghost: Ghost) -> list[str]:
+    return sorted(ghost.acknowledged - {intent_id for intent_id, _ in ghost.rows})
 
 
 def l2_all_explained(ghost: Ghost, provider: Provider, store: Any) -> None:

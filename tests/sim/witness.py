@@ -53,7 +53,9 @@ class Witness:
         if isinstance(effect, Ask) and query:
             fields = dict(parse_qsl(query))
             if path == "/v1/payment_intents" and "starting_after" not in fields:
-                self.ghost.readings[call.name] = Reading(self._now(), int(fields["created[gte]"]))
+                self.ghost.readings[call.name] = Reading(
+                    self._now(), int(fields["created[gte]"]), created_to=int(fields["created[lte]"])
+                )
         if not isinstance(effect, Send):
             return None
         credential = next(name for name, one in call.host.processes.items() if one is call.process)
@@ -139,14 +141,19 @@ class Witness:
             safety.s7_no_false_success(self.ghost, row, call.name, self._provider.charges())
         elif row.state in REFUSED:
             self.check_money()
-            # What a list cannot show yet appears later: a finding must tell of it in the end (L2).
-            shown = self._now() - self._provider.lag_s - 2.0 if row.state == "absent" else self._now()
+            shown = self._now() if row.state != "absent" else self._shown_to(call)
             safety.s8_no_false_failure(
                 self.ghost, row, (one for one in self._provider.charges() if one["created"] <= shown)
             )
             safety.s8_refused_by_somebody(self.ghost, row, self._provider.intents())
         if row.state == "absent":
             safety.s16_absence_evidence(self.ghost, row, before, self.ghost.readings.get(call.name), self._now())
+
+    def _shown_to(self, call: Call) -> float:
+        """Until when lists have shown everything: what appears later, a finding must tell of in the end (L2)."""
+        reading = self.ghost.readings.get(call.name)
+        until = self._now() if reading is None else min(reading.begun_at, reading.created_to)
+        return until - self._provider.lag_s - 2.0
 
     def _check_run(self, run_id: str, call: Call) -> None:
         started, day, end = self._store.read(

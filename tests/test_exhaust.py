@@ -1,0 +1,136 @@
+"""The exhaustive search, in the small: its figures, and that it can fail. `make exhaust` is the whole of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import pytest
+
+from gateway_client.flow import Setup, charging
+from gateway_client.flow.effects import Begun, Flow, Send
+from gateway_client.gateways import stripe_api
+from gateway_client.outcome import Answer, Rejected
+from tests.exhaust import actors, checks
+from tests.exhaust.scenario import SCENARIOS, Report, Scenario, explore
+from tests.exhaust.search import Found
+
+ONE_WORKER = {"workers": 1, "faults_max": 1}
+CALM = {"faults_max": 0}
+
+
+def bounded(name: str, bounds: dict[str, Any]) -> Scenario:
+    return replace(SCENARIOS[name], **bounds)
+
+
+def behaviour(report: Report) -> tuple[object, ...]:
+    """What does not depend on what is taken for one state."""
+    found = report.found
+    return found.paths, found.deepest, len(found.ends), report.left, report.healed, report.check
+
+
+def test_a_charge_by_one_worker_and_the_reconciler_with_one_fault() -> None:
+    """F01–F08, F22, F26, F37, F38, F40, F113: every path is walked, and every end heals to the provider's truth."""
+    report = explore(bounded("charge", ONE_WORKER))
+    ends = report.found.ends
+    assert (report, len(ends)) == (
+        Report(
+            "charge",
+            1,
+            Found(states=2377, transitions=3741, paths=160660, deepest=31, ends=ends),
+            left=Counter(
+                {
+                    "succeeded here, charged there": 20,
+                    "no row here, nothing there": 1,
+                    "prepared here, nothing there": 1,
+                    "sending here, charged there": 1,
+                    "sending here, nothing there": 1,
+                    "unknown here, charged there": 1,
+                    "unknown here, nothing there": 1,
+                }
+            ),
+            healed=Counter(
+                {
+                    "succeeded as it was left": 20,
+                    "succeeded at once": 4,
+                    "absent after 75 h": 1,
+                    "no row as it was left": 1,
+                }
+            ),
+            seconds=report.seconds,
+        ),
+        26,
+    )
+
+
+def test_a_row_past_its_keys_life_with_one_worker_the_reconciler_and_one_fault() -> None:
+    """S5, S16: it is never sent again, and absent only when the provider has nothing."""
+    report = explore(bounded("over", ONE_WORKER))
+    assert report == Report(
+        "over",
+        1,
+        Found(states=846, transitions=2075, paths=296090, deepest=30, ends=report.found.ends),
+        left=Counter({"absent here, nothing there": 3, "succeeded here, charged there": 3}),
+        healed=Counter({"absent as it was left": 3, "succeeded as it was left": 3}),
+        seconds=report.seconds,
+    )
+
+
+def test_two_workers_and_the_reconciler_without_a_fault() -> None:
+    """S1, L1, F16, F111: whatever the order of steps, the intent is charged once and nothing is left pending."""
+    report = explore(bounded("charge", CALM))
+    assert report == Report(
+        "charge",
+        0,
+        Found(states=2766, transitions=4174, paths=5931058, deepest=33, ends=report.found.ends),
+        left=Counter({"succeeded here, charged there": 18}),
+        healed=Counter({"succeeded as it was left": 18}),
+        seconds=report.seconds,
+    )
+
+
+@pytest.mark.parametrize(("name", "bounds"), [("charge", ONE_WORKER), ("over", ONE_WORKER)])
+def test_flows_that_stand_alike_are_alike(name: str, bounds: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """To take them for one changes how many states there are, and nothing else: not one path, not one end."""
+    merged = explore(bounded(name, bounds))
+    numbers = count()
+    monkeypatch.setattr(actors, "mark", lambda flow: str(next(numbers)))
+    apart = explore(bounded(name, bounds))
+    assert behaviour(merged) == behaviour(apart)
+    assert merged.found.states < apart.found.states
+
+
+def test_a_timeout_taken_for_a_failure_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S8, and the shortest way there is told."""
+    monkeypatch.setattr(stripe_api, "not_answered", lambda reply: Rejected("no answer"))
+    report = explore(bounded("charge", {}))
+    assert (report.check, report.steps) == (
+        "S8: the row is rejected: nobody can know that by now",
+        (
+            "provider: nothing is there",
+            "reconciler: GET /v1/account",
+            "reconciler: OpenRun",
+            "worker 1: Claim",
+            "worker 1: GET /v1/account",
+            "worker 1: BeginSend",
+            "worker 1: a send is answered: refused",
+            "worker 1: Settle",
+        ),
+    )
+
+
+def test_two_keys_charge_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S1 is looked at by itself: it breaks when each send has a key of its own, and nobody compares them."""
+
+    def with_a_key_of_its_own(setup: Setup, begun: Begun) -> Flow[Answer]:
+        key = f"{begun.charge.idempotency_key}{begun.send_no}"
+        reply = yield from Send(setup.gateway.charge_request(begun.body, key, begun.api_version), begun)
+        return setup.gateway.read_charge(reply, begun.charge)
+
+    monkeypatch.setattr(charging, "_send", with_a_key_of_its_own)
+    monkeypatch.setattr(checks.Checks, "send", lambda *others: None)
+    monkeypatch.setattr(checks, "sent_alike", lambda known: None)
+    report = explore(bounded("charge", CALM))
+    assert report.check == "S1: the intent was charged 2 times"
