@@ -15,7 +15,7 @@ from types import CodeType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SEEDS_MAX = 3000
+SEEDS_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)

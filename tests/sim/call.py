@@ -111,7 +111,8 @@ class Call:
             decided, seconds = _paused(self.world.decide(moment, "commit"))
             self.world.after(COMMIT_S + seconds, lambda: self._commit(effect, decided))
         else:
-            decided, seconds = _paused(self.world.decide(moment, "post" if request.method == "POST" else "get"))
+            asks = "meet" if isinstance(effect, MeetProvider) else "get"
+            decided, seconds = _paused(self.world.decide(moment, "post" if request.method == "POST" else asks))
             self.world.after(REQUEST_S / 2 + seconds, lambda: self._depart(effect, request, decided))
 
     def _request(self, effect: Effect[Any]) -> Request | None:

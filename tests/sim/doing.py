@@ -44,6 +44,10 @@ def do(world: World, one: Happening) -> None:
         case "clock", (seconds,):
             host.clock.wrong_s = float(seconds)
             world.ghost.clocks_right = False
+        case "outage", (seconds,):
+            world.fall_silent(float(seconds))
+        case "kill", _:
+            world.kill_host(host)
         case "restore", (happenings_ago,):
             world.restore(int(happenings_ago))
         case "hand", (what, order):

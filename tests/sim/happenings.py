@@ -14,6 +14,7 @@ from tests.sim.decisions import Decisions, Dice
 from tests.sim.weather import Weather
 
 HOSTS = ("east", "west", "night")
+CALLS = ("charge", "prepare", "cancel", "resume", "reconcile")
 METHODS = (
     *("pm_card_visa",) * 6,
     *("pm_card_chargeDeclined",) * 3,
@@ -27,7 +28,10 @@ METHODS = (
 OPEN = ("pm_card_chargeDeclined", "pm_card_authenticationRequired", "pm_usBankAccount_processing")
 """Methods that leave an intent behind, with which somebody may go on."""
 
+SPECIAL = ("clock", "restore", "hands", "poison", "stranger", "outage", "kill")
 HANDS = ("strip", "strip", "remove", "amount", "twice", "currency", "authenticate", "authenticate", "confirm", "cancel")
+CLOCKS_S = ("-3600", "-400", "-200", "-30", "0", "30", "200", "400", "3600", "90000")
+OUTAGES_S = ("60", "3600", "21600", "108000")
 AMOUNTS = {1: 2000, 2: 2000, 3: 1999, 4: 2000}
 """Equal amounts on purpose: what is not ours may look like ours."""
 
@@ -80,8 +84,8 @@ def _of_plot(dice: Dice, weather: Weather, number: int, at_s: float) -> str | No
     if step is None:
         return None
     gap_s, words = step
-    host = "night" if words.startswith("reconcile") and dice.hits(0.7) else HOSTS[dice.below(2)]
-    credential = "" if words.startswith("hand") else f" {_credential(dice, weather)}"
+    host = "night" if words == "kill" or (words.startswith("reconcile") and dice.hits(0.7)) else HOSTS[dice.below(2)]
+    credential = f" {_credential(dice, weather)}" if words.startswith(CALLS) else ""
     return f"{at_s + gap_s:.3f} {host} {words}{credential}"
 
 
@@ -94,7 +98,7 @@ def _what(dice: Dice, weather: Weather, number: int, first: dict[int, str]) -> s
     host = HOSTS[dice.below(2)]
     credential = _credential(dice, weather)
     order = 1 + dice.below(weather.orders)
-    special = tuple(name for name in ("clock", "restore", "hands", "poison", "foreign") if name in weather.trouble)
+    special = tuple(name for name in SPECIAL if name in weather.trouble)
     if number > 1 and "dashboard" in weather.trouble and dice.hits(0.5):
         return f"{host} hand {dice.one_of(('authenticate', 'authenticate', 'confirm', 'cancel', 'amount'))} {order}"
     if number > 1 and special and dice.hits(0.35):
@@ -121,15 +125,15 @@ def _what(dice: Dice, weather: Weather, number: int, first: dict[int, str]) -> s
 
 def _special(dice: Dice, kind: str, order: int) -> str:
     match kind:
-        case "clock":
-            return f"clock {dice.one_of(('-3600', '-400', '-200', '-30', '0', '30', '200', '400', '3600', '90000'))}"
+        case "clock" | "outage":
+            return f"{kind} {dice.one_of(CLOCKS_S if kind == 'clock' else OUTAGES_S)}"
         case "restore":
             return f"restore {1 + dice.below(3)}"
         case "hands":
             return f"hand {dice.one_of(HANDS)} {order}"
         case "poison":
             return f"poison {order}"
-    return "stranger"
+    return kind
 
 
 def intent_of(order: int, method: str) -> PaymentIntent:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tests.sim.decisions import Dice
 
+NEAR_MIDNIGHT = ("midnight", "across midnight")
 Step = tuple[tuple[tuple[float, float], ...], tuple[str, ...]]
 Faults = tuple[tuple[float, str], ...]
 
@@ -23,6 +24,7 @@ def _about(*moments: float) -> tuple[tuple[float, float], ...]:
 
 
 VISA, DECLINE, NONE = "charge 1 pm_card_visa 1", "charge 1 pm_card_chargeDeclined 1", "charge 1 pm_none 1"
+DEBIT = "charge 1 pm_usBankAccount_success 1"
 CHARGE = (VISA, VISA, DECLINE, NONE)
 DECLINED = (DECLINE, "charge 1 pm_card_authenticationRequired 1", NONE)
 AGAIN = ("charge 1 pm_card_visa 2", "charge 1 pm_card_visa 2", "charge 1 pm_card_chargeDeclined 2")
@@ -68,10 +70,24 @@ PLOTS: dict[str, tuple[Step, ...]] = {
         ((*SOON, (11 * HOUR_S, 14 * HOUR_S)), ("reconcile 0", "reconcile 1", VISA)),
     ),
     "midnight": (
-        (((0.0, 2.0), (5.0, 10.0)), (VISA, VISA, "charge 1 pm_usBankAccount_success 1")),
+        (((0.0, 2.0), (5.0, 10.0)), (VISA, VISA, DEBIT)),
         (((5.0, 20.0), (0.0, HOUR_S)), RETRY),
         (((20.0, 100.0), (HOUR_S, 20 * HOUR_S)), ("reconcile 0", "reconcile 1")),
         (SOON, ("reconcile 0", "reconcile 1")),
+    ),
+    "across midnight": (
+        (((0.0, 2.0),), (VISA,)),
+        (((10.0, 60.0), (0.0, HOUR_S)), ("resume", VISA)),
+        (((2.0, 100.0), (HOUR_S, 20 * HOUR_S)), ("reconcile 1",)),
+        (((0.25, 0.4),), ("outage 600",)),
+        (((0.0, 20.0), (700.0, 900.0)), ("reconcile 1", "resume")),
+    ),
+    "a night in two": (
+        (SOON, ("charge 1 pm_card_visa 1",)),
+        (SOON, ("charge 2 pm_card_visa 1",)),
+        (((2.0, 20.0),), ("reconcile 0",)),
+        (((0.1, 0.8),), ("kill", "kill", "outage 600")),
+        ((*SOON, (650.0, 750.0)), ("reconcile 0",)),
     ),
     "a finding": (
         (SOON, (*CHARGE, *DECLINED)),
@@ -97,9 +113,24 @@ PLOTS: dict[str, tuple[Step, ...]] = {
     "an unfinished morning": (
         (SOON, ("charge 1 pm_card_visa 1", DECLINE)),
         (((HOUR_S, 3 * HOUR_S),), ("reconcile 0",)),
+        (((0.1, 0.8),), ("kill",)),
         (((60.0, HOUR_S),), ("charge 2 pm_card_visa 1",)),
         (((8 * HOUR_S, 22 * HOUR_S),), ("reconcile 1", "reconcile 0")),
         (((60.0, HOUR_S),), ("reconcile 1", "reconcile 1", "resume")),
+    ),
+    "the lists fall silent": (
+        (SOON, (VISA,)),
+        (SOON, ("cancel 1",)),
+        (((2 * HOUR_S, 4 * HOUR_S), (75 * HOUR_S, 76 * HOUR_S)), ("resume", "resume", "reconcile 0")),
+        (((0.1, 0.6),), ("outage 600",)),
+        (((0.0, 100.0), (600.0, 900.0)), FINISH),
+    ),
+    "two that are paused": (
+        (SOON[:1], (DEBIT,)),
+        (((0.0, 0.1),), (DEBIT,)),
+        (((0.0, 0.1), (0.0, 0.5)), ("resume",)),
+        (((0.0, 0.1), (0.0, 0.5)), ("resume", DEBIT)),
+        (HOURS, FINISH),
     ),
     "stripped": (
         (SOON, (VISA,)),
@@ -121,7 +152,7 @@ PLOTS: dict[str, tuple[Step, ...]] = {
     ),
 }
 
-# What a plot needs of the provider, instead of what is drawn: at a create or a cancellation, and at a question.
+# What a plot needs of the provider, instead of what is drawn: at a create or a cancellation; at a list or an object.
 FAULTS: dict[str, Faults] = {
     "the key's life": ((0.7, "lost_request"), (0.78, "lost_reply"), (0.82, "unavailable_503")),
     "the next attempt": ((0.25, "lost_reply"), (0.32, "late"), (0.4, "html_body"), (0.5, "error_500")),
@@ -129,26 +160,33 @@ FAULTS: dict[str, Faults] = {
     "given up at once": ((0.25, "slow"), (0.35, "late"), (0.65, "rate_limited_429"), (0.8, "refused")),
     "a night": ((0.25, "lost_reply"), (0.35, "error_500_charged")),
     "midnight": ((0.35, "lost_reply"), (0.5, "error_500_charged"), (0.6, "slow")),
+    "across midnight": ((0.8, "lost_request"), (0.85, "lost_reply")),
     "a finding": ((0.2, "lost_reply"), (0.25, "error_500_charged")),
     "a decline that names no intent": ((0.6, "bare_402"), (0.7, "lost_reply")),
     "paid by debit meanwhile": ((0.2, "bare_402"), (0.3, "lost_reply")),
     "an unfinished morning": ((0.2, "lost_reply"),),
+    "the lists fall silent": ((0.8, "lost_request"), (0.9, "lost_reply")),
+    "two that are paused": ((0.4, "pause 90000"), (0.45, "refused")),
+    "a night in two": ((0.2, "lost_reply"),),
     "stripped": ((0.85, "lost_reply"),),
     "other answers": ((0.2, "swapped"), (0.35, "wrong_currency"), (0.5, "wrong_mode"), (0.65, "wrong_amount")),
     "never sent": (),
 }
-AT_LISTS: dict[str, Faults] = {
+AT_QUESTIONS: dict[str, Faults] = {
     "given up": ((0.2, "unavailable_503"), (0.3, "cut_body")),
     "midnight": ((0.65, "unavailable_503"), (0.75, "lost_reply")),
     "a decline that names no intent": ((0.45, "unavailable_503"), (0.75, "html_body")),
     "an unfinished morning": (),
+    "across midnight": (),
+    "the lists fall silent": (),
+    "a night in two": (),
     "stripped": (),
     "never sent": (),
 }
-
-
+AT_MEETINGS: dict[str, Faults] = {"two that are paused": ((0.3, "pause 90000"),)}
 AT_COMMITS: dict[str, Faults] = {
     "a night": ((0.04, "die after"), (0.06, "die before")),
+    "two that are paused": ((0.07, "pause 90000"),),
     "an unfinished morning": ((0.04, "die after"), (0.06, "die before")),
 }
 

@@ -178,7 +178,8 @@ def s8_refused_by_somebody(ghost: Ghost, row: Row, intents: Iterable[dict[str, A
     theirs = [one for one in intents if _of(one) == attempt]
     if row.state == "declined" and not any(one["last_payment_error"] for one in theirs):
         raise Broken("S8", f"{name}, and nobody has refused it")
-    if row.state == "canceled" and ghost.of_attempt(attempt) and not any(one["canceled_at"] for one in theirs):
+    executed = any(sent.status not in (400, 404) for sent in ghost.of_attempt(attempt))
+    if row.state == "canceled" and executed and not any(one["canceled_at"] for one in theirs):
         raise Broken("S8", f"{name}, and was sent, and is not cancelled there")
 
 

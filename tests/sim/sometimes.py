@@ -64,6 +64,8 @@ MOMENTS = frozenset(
         "reconcile and resume at once",
         "one order charged at once",
         "a second night",
+        "an outage",
+        "killed with its host",
         "without leases",
         "restored",
         "restored with a call under way",

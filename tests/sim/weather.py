@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.sim.decisions import Dice
-from tests.sim.plots import AT_COMMITS, AT_LISTS, FAULTS, PLOTS
+from tests.sim.plots import AT_COMMITS, AT_MEETINGS, AT_QUESTIONS, FAULTS, PLOTS
 
 DAY_S = 24 * 3600.0
 
@@ -61,15 +61,16 @@ class Weather:
     commit: Table = ()
     post: Table = ()
     get: Table = ()
+    meet: Table = ()  # at the question whose account it is
     plot: str | None = None
 
 
 TEMPOS_S = (0.05, 1.0, 20.0, 600.0, 5 * 3600.0, 20 * 3600.0)
-CLASSES = ("clock", "restore", "hands", "credential", "no_leases", "lag", "poison", "foreign")
+CLASSES = ("clock", "restore", "hands", "credential", "no_leases", "lag", "poison", "stranger", "outage", "kill")
 PLOTTED = 0.5  # seeds that begin with a plot (`plots.py`)
 DASHBOARD = 0.03  # seeds in which a person works on open intents at the provider while we are in doubt of them
 OFTEN = {"clock": 0.25, "restore": 0.05, "hands": 0.12, "credential": 0.15, "no_leases": 0.2, "lag": 0.3}
-OFTEN |= {"poison": 0.05, "foreign": 0.15}
+OFTEN |= {"poison": 0.05, "stranger": 0.15, "outage": 0.1, "kill": 0.1}
 
 
 def draw(dice: Dice) -> Weather:
@@ -96,7 +97,8 @@ def draw(dice: Dice) -> Weather:
     accidents = _table(dice, AT_A_REQUEST, 0.3, 0.01 * scale, 0.1 * scale)
     weather.post = _joined(accidents, faults if weather.plot is None else FAULTS[weather.plot])
     usual = tuple((rate / 3, what) for rate, what in faults if what not in UNMOVED)
-    weather.get = _joined(accidents, AT_LISTS.get(weather.plot or "", usual))
+    weather.meet = _joined(accidents, AT_MEETINGS.get(weather.plot or "", usual))
+    weather.get = _joined(accidents, AT_QUESTIONS.get(weather.plot or "", usual))
     return weather
 
 

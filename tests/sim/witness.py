@@ -163,7 +163,8 @@ class Witness:
             datetime.fromisoformat(text + "+00:00").timestamp() for text in (started, f"{day} 00:00:00", end)
         )
         if call.begun_at > first + DAY_S + 2.0:
-            beyond = first + DAY_S  # the day was over when it was asked for, so it is asked for as a whole
+            # The day was over when it was asked for, so it is asked for as a whole, and read when it was over.
+            beyond, begun_at = first + DAY_S, max(begun_at, first + DAY_S)
         latest = begun_at - self._provider.lag_s - 2.0
         objects = itertools.chain(self._provider.charges(), self._provider.intents())
         there = {one["id"] for one in objects if first <= one["created"] < beyond and one["created"] <= latest}

@@ -28,6 +28,7 @@ from tests.sim.ghost import Ghost
 from tests.sim.hosts import KEYS, Host, Process
 from tests.sim.memory import Saved
 from tests.sim.on_disk import Store
+from tests.sim.plots import NEAR_MIDNIGHT
 from tests.sim.provider import ACCOUNT, Provider
 from tests.sim.weather import Weather, draw, pick
 from tests.sim.witness import Witness
@@ -45,7 +46,6 @@ LENGTHS = {
     "roll_forward_s": ("10", "3000", "80000", "90000", "250000"),
     "settles_after_s": ("0.5", "4000", "200000"),
 }
-OUTAGES, OUTAGES_S = 0.05, ("60", "3600", "21600", "108000")
 ENDS_EARLY = 0.6
 """Schedules that are over when all is final and explained; the others look at a clean night as well."""
 
@@ -71,8 +71,7 @@ class World:
             decisions.take("ends early", lambda dice: "yes" if dice.hits(ENDS_EARLY) else None) is not None
         )
         self._backups: list[Saved] | None = [] if self._troubled("restore") else None
-        self._outage = decisions.take("outage", self._draw_outage)
-        self._begun_at = self.now
+        self._down_until = self.now
         self.provider = Provider(lambda: self.now)
         self.provider.page_rows, self.provider.lag_s = int(length["page_rows"]), length["lag_s"]
         ours = self.provider.ours
@@ -96,23 +95,21 @@ class World:
         usual = self.weather.commit == () or (name == "lag_s" and "lag" not in self.weather.trouble)
 
         def drawn(dice: Dice) -> str | None:
-            return dice.one_of(LENGTHS[name]) if not usual and dice.hits(0.4) else None
+            likely = 1.0 if name == "start" and self.weather.plot in NEAR_MIDNIGHT else 0.4
+            return dice.one_of(LENGTHS[name]) if not usual and dice.hits(likely) else None
 
         decided = self.decisions.take(name, drawn)
         return USUAL[name] if decided is None else float(decided)
 
-    def _draw_outage(self, dice: Dice) -> str | None:
-        if not self.weather.commit or not dice.hits(OUTAGES):
-            return None
-        return f"{dice.between(0.0, 3.0) * self.weather.tempo_s:.1f} {dice.one_of(OUTAGES_S)}"
+    def fall_silent(self, seconds: float) -> None:
+        """The provider answers nobody for a while (F61)."""
+        self._down_until = self.now + seconds
+        self.ghost.seen["an outage"] += 1
 
     @property
     def down(self) -> bool:
-        """The provider answers nobody for a while (F61)."""
-        if self._outage is None or self.healing:
-            return False
-        since, length = map(float, self._outage.split())
-        return since <= self.now - self._begun_at < since + length
+        """Nobody is answered now."""
+        return self.now < self._down_until and not self.healing
 
     def _skew(self, host: str) -> float:
         """How wrong a host's clock is from the beginning."""
@@ -249,6 +246,12 @@ class World:
         for other in [one for one in self.running.values() if one.process is process]:
             call.host.dead.add(f"{process.name}:0:{other.name}")
             other.stop()
+
+    def kill_host(self, host: Host) -> None:
+        """Every process of a machine dies."""
+        for call in [one for one in self.running.values() if one.host is host]:
+            if call.alive:
+                self.kill(call, "with its host")
 
 
 # --- a whole schedule
