@@ -68,6 +68,8 @@ class Weather:
 TEMPOS_S = (0.05, 1.0, 20.0, 600.0, 5 * 3600.0, 20 * 3600.0)
 CLASSES = ("clock", "restore", "hands", "credential", "no_leases", "lag", "poison", "stranger", "outage", "kill")
 PLOTTED = 0.5  # seeds that begin with a plot (`plots.py`)
+MOST = 0.8  # of all requests meet a fault, when a seed has many kinds
+BESIDE_A_PLOT, AT_A_QUESTION = 0.25, 0.33  # of the rates of faults
 DASHBOARD = 0.03  # seeds in which a person works on open intents at the provider while we are in doubt of them
 OFTEN = {"clock": 0.25, "restore": 0.05, "hands": 0.12, "credential": 0.15, "no_leases": 0.2, "lag": 0.3}
 OFTEN |= {"poison": 0.05, "stranger": 0.15, "outage": 0.1, "kill": 0.1}
@@ -95,8 +97,10 @@ def draw(dice: Dice) -> Weather:
     weather.commit = AT_COMMITS.get(weather.plot or "", drawn)
     faults = _table(dice, PROVIDER_FAULTS, 0.35, 0.03 * scale, 0.4 * scale)
     accidents = _table(dice, AT_A_REQUEST, 0.3, 0.01 * scale, 0.1 * scale)
-    weather.post = _joined(accidents, faults if weather.plot is None else FAULTS[weather.plot])
-    usual = tuple((rate / 3, what) for rate, what in faults if what not in UNMOVED)
+    weather.post = _joined(accidents, faults)
+    if weather.plot is not None:
+        weather.post = _joined(accidents, _joined(FAULTS[weather.plot], _scaled(faults, BESIDE_A_PLOT)))
+    usual = _scaled(tuple(one for one in faults if one[1] not in UNMOVED), AT_A_QUESTION)
     weather.meet = _joined(accidents, AT_MEETINGS.get(weather.plot or "", usual))
     weather.get = _joined(accidents, AT_QUESTIONS.get(weather.plot or "", usual))
     return weather
@@ -108,7 +112,11 @@ def _table(dice: Dice, options: tuple[str, ...], on: float, least: float, most: 
         if dice.hits(on):
             total += dice.between(least, most)
             made.append((total, what))
-    return tuple(made)
+    return tuple(made) if total < MOST else _scaled(tuple(made), MOST / total)
+
+
+def _scaled(table: Table, by: float) -> Table:
+    return tuple((rate * by, what) for rate, what in table)
 
 
 def _joined(first: Table, then: Table) -> Table:

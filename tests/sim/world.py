@@ -38,7 +38,7 @@ BINDING = Binding("stripe", "test", ACCOUNT, "default")
 
 # Lengths of a world, in seconds but for one, and what they may be: all within the published fault model (DESIGN §1).
 LENGTHS = {
-    "start": ("0", "43190", "43198", "43199.5", "36000"),  # after noon: often just before midnight
+    "start": ("0", "43190", "43198.2", "43199.2", "36000"),  # after noon: often just before midnight
     "page_rows": ("1", "2", "3"),
     "lag_s": ("2", "60", "500"),
     "slow_s": ("0.2", "8", "25", "40", "120"),
@@ -46,6 +46,7 @@ LENGTHS = {
     "roll_forward_s": ("10", "3000", "80000", "90000", "250000"),
     "settles_after_s": ("0.5", "4000", "200000"),
 }
+LIKELY = dict.fromkeys(LENGTHS, 0.4) | {"slow_s": 0.8}
 ENDS_EARLY = 0.6
 """Schedules that are over when all is final and explained; the others look at a clean night as well."""
 
@@ -95,7 +96,7 @@ class World:
         usual = self.weather.commit == () or (name == "lag_s" and "lag" not in self.weather.trouble)
 
         def drawn(dice: Dice) -> str | None:
-            likely = 1.0 if name == "start" and self.weather.plot in NEAR_MIDNIGHT else 0.4
+            likely = 1.0 if name == "start" and self.weather.plot in NEAR_MIDNIGHT else LIKELY[name]
             return dice.one_of(LENGTHS[name]) if not usual and dice.hits(likely) else None
 
         decided = self.decisions.take(name, drawn)
