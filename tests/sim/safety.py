@@ -97,6 +97,7 @@ def s5_window(ghost: Ghost, sent: Sent) -> None:
 def s5_never_stale(ghost: Ghost, sent: Sent, verb: str, call_begun_at: float) -> None:
     """What has waited unsent for a day is not sent by a resume: a person charges it again, or cancels it."""
     first = ghost.clocks_right and ghost.begun[sent.attempt] >= call_begun_at
+    first = first and all(other.call == sent.call for other in ghost.sends if other.attempt == sent.attempt)
     if verb == "resume" and first and call_begun_at - ghost.born[sent.attempt] >= STALE_S + SLACK_S:
         raise Broken("S5", f"{sent.attempt} was never sent for a day, and resume sends it")
 
