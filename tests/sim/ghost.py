@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 from math import inf
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -141,6 +142,11 @@ class Ghost:
         else:
             self.seen[f"refused: {name}"] += 1
 
+    def asked_since(self, call: str) -> None:
+        """What a call writes down from now on is what it was answered to a question, not to its last send."""
+        for sent in self.sends:
+            sent.lied = sent.lied and sent.call != call
+
     def settled(self, call: str, attempt: Key, at: float) -> None:
         """A call has written down what its last send was answered."""
         sent = next((sent for sent in reversed(self.sends) if sent.call == call), None)
@@ -165,6 +171,11 @@ class Ghost:
             of = charge["metadata"]
             ours = "paycli_intent" in of and of.get("paycli_namespace") == "default"
             self.charges[charge["id"]] = (of["paycli_intent"], int(of["paycli_attempt"])) if ours else None
+
+
+def seconds_of(time: str) -> float:
+    """A time as a row has it, in true seconds."""
+    return datetime.fromisoformat(f"{time}+00:00").timestamp()
 
 
 def moved(charge: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gateway_client.state import PENDING
 from tests.sim import doing, liveness, safety
 from tests.sim.decisions import Dice
+from tests.sim.ghost import seconds_of
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -85,9 +86,10 @@ def _at_rest(world: World) -> bool:
 
 
 def _days(world: World) -> list[date]:
-    """Every day in which anything was made here or there, and today while anything is pending."""
+    """Every day in which anything was made here or there, by either's clock, and today while anything is pending."""
     created = {one["created"] for one in itertools.chain(world.provider.charges(), world.provider.intents())}
     created |= {int(sent.at) for sent in world.ghost.sends}
+    created |= {int(seconds_of(row.first_sent_at)) for row in world.ghost.rows.values() if row.first_sent_at}
     if any(row.state in PENDING for row in world.ghost.rows.values()):
         created.add(int(world.now))
     return sorted({datetime.fromtimestamp(at, UTC).date() for at in created})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from gateway_client.charge import Charge
 from gateway_client.state import PENDING
 from reconcile.effects import OpenedRun
-from tests.sim.ghost import Ghost, Row, moved
+from tests.sim.ghost import Ghost, Row, moved, seconds_of
 from tests.sim.provider import Provider
 from tests.sim.safety import Broken
 
@@ -35,7 +35,7 @@ def l1_in_a_day(ghost: Ghost, begun_at: float) -> None:
     """
     for key, row in ghost.rows.items():
         failed = any((sent.status or 0) >= 500 for sent in ghost.of_attempt(key))
-        ahead = row.closed_at is not None and datetime.fromisoformat(row.closed_at + "+00:00").timestamp() > begun_at
+        ahead = row.closed_at is not None and seconds_of(row.closed_at) > begun_at
         doubt = row.state in ("sending", "unknown") and row.provider_intent_id is None
         if doubt and not failed and not ahead and not ghost.strangers and key[0] not in ghost.handled:
             raise Broken("L1", f"{key} is still {row.state} a day after the faults")

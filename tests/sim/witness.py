@@ -88,6 +88,8 @@ class Witness:
         if sent is not None and isinstance(reply, NoReply) and "no whole answer" in reply.reason:
             self.ghost.seen["timeout"] += 1
             sent.status = TIMEOUT
+        if isinstance(effect, Ask):
+            self.ghost.asked_since(call.name)
         if status == 200 and isinstance(effect, Ask) and isinstance(reply, Reply) and "?" in effect.request.path:
             self._page(call, effect.request, more=b'"has_more": true' in reply.body)
 
