@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import output, words
-from cli.settings import open_client, open_store, read_settings
+from cli.settings import Settings, open_client, open_store, read_settings
 
 if TYPE_CHECKING:
     from gateway_client import Charge, Money
@@ -77,18 +77,23 @@ def resume(
 
     Exit code: 0 when nothing pending is left; 1 when something is; 3 when the provider or database could not be asked.
     """
-    from gateway_client.flow.effects import ReadPending
-    from gateway_client.store import read_pending
-
     settings = read_settings()
     with open_client(settings) as client:
         looked_at = client.resume(limit, on_charge=lambda each: _print_line(each, as_json))
-    with closing(open_store(settings)) as database:
-        left = database.transact(lambda session: read_pending(session, ReadPending(None, 1)), write=False)
+    left = pending_left(settings)
     finished = sum(each.final for each in looked_at)
     still = "something is still pending: see `paycli pending`" if left else "nothing is pending"
     output.say(f"looked at {len(looked_at)}, finished {finished}; {still}")
     return 1 if left else 0
+
+
+def pending_left(settings: Settings) -> bool:
+    """True while any charge is pending."""
+    from gateway_client.flow.effects import ReadPending
+    from gateway_client.store import read_pending
+
+    with closing(open_store(settings)) as database:
+        return bool(database.transact(lambda session: read_pending(session, ReadPending(None, 1)), write=False))
 
 
 def cancel(

@@ -40,7 +40,7 @@ def show(intent_id: IntentId, as_json: Json = False) -> int:
             write=False,
         )
     if not found:
-        raise UnknownIntent(f"{intent_id} is not in {settings.path}")
+        raise UnknownIntent(f"{intent_id} is not in {settings.place}")
     for one, sends, events in found:
         history = _history(sends, events)
         if as_json:

@@ -15,7 +15,7 @@ from typing import ParamSpec
 
 import typer
 
-from cli import alerting, charging, demo, looking, output, reconciling, setting_up
+from cli import alerting, charging, demo, doctor, looking, output, reconciling, setting_up, working
 
 DONE, PERSON, WRONG, NOT_NOW = 0, 1, 2, 3
 """Done; done, something needs a person; wrong usage or settings, nothing was sent; safe to run again."""
@@ -89,6 +89,7 @@ def _internal(error: Exception) -> int:
 app.command()(_settled(setting_up.init))
 app.command()(_settled(charging.charge))
 app.command()(_settled(charging.resume))
+app.command()(_settled(working.worker))
 app.command()(_settled(charging.cancel))
 app.command()(_settled(looking.show))
 app.command()(_settled(looking.pending))
@@ -97,6 +98,7 @@ app.command()(_settled(reconciling.findings))
 app.command()(_settled(reconciling.resolve))
 app.command()(_settled(alerting.alerts))
 app.command(cls=setting_up.SandboxCommand)(_settled(setting_up.sandbox))
+app.command()(_settled(doctor.doctor))
 app.command()(_settled(looking.states))
 app.command()(_settled(demo.demo))
 

@@ -97,6 +97,29 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
         yield lambda steps: bar.advance(task, steps)
 
 
+class StatusLine:
+    """One line on stderr that is written anew, when a person is looking; `clear` it before anything else is printed."""
+
+    def __init__(self) -> None:
+        self._wanted, self._shown = sys.stderr.isatty(), False
+
+    def show(self, text: str) -> None:
+        """Replace what is shown."""
+        if self._wanted:
+            self._write("\r\x1b[2K" + harmless(text))
+            self._shown = True
+
+    def clear(self) -> None:
+        """Take it away."""
+        if self._shown:
+            self._write("\r\x1b[2K")
+            self._shown = False
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):
+            print(text, end="", file=sys.stderr, flush=True)  # noqa: T201
+
+
 def never_fail_on_a_character(*streams: TextIO | Any) -> None:
     """Let a terminal that cannot show a character get its number: the charge is made by then, and must be reported."""
     for stream in streams:

@@ -12,36 +12,29 @@ import typer
 from typer.core import TyperCommand
 
 from cli import output
-from cli.settings import Settings, read_settings
+from cli.settings import Settings, database_dialect, read_settings
 
 if TYPE_CHECKING:
     from gateway_client.gateways.base import Binding
     from gateway_client.sandbox.server import SandboxServer
 
 
-def init() -> int:
-    """Create the database and its tables. Safe to run twice.
+def init(
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the SQL that makes the tables, and change nothing.")
+    ] = False,
+) -> int:
+    """Create the database and its tables, or upgrade those of an older program. Safe to run twice.
 
     When a key is set, the provider is asked for its account, and the store belongs to that account from then on.
     """
-    from gateway_client import ConfigurationError
-    from gateway_client.db import Database, has_tables
+    if sql:
+        from gateway_client import schema
 
+        output.text_of(schema.sql(database_dialect()))
+        return 0
     settings = read_settings()
-    if not settings.path.parent.is_dir():
-        raise ConfigurationError(f"there is no folder {settings.path.parent}: make it, or set PAYCLI_DATABASE_URL")
-    existed = settings.path.exists()
-    database = Database(settings.database_url)
-    try:
-        ours = existed and database.transact(lambda session: has_tables(session.connection()), write=False)
-        database.create()
-    finally:
-        database.close()
-    output.data(
-        f"{settings.path} was there already"
-        if ours
-        else f"{'added our tables to' if existed else 'created'} {settings.path}"
-    )
+    output.data(_upgraded(settings))
     binding = _bound(settings)
     if binding is None:
         output.data("no key is set: the first charge binds it to the account of the key that it is made with")
@@ -51,6 +44,29 @@ def init() -> int:
             f"namespace {binding.namespace}"
         )
     return 0
+
+
+def _upgraded(settings: Settings) -> str:
+    """Make or upgrade the tables; what was done, in words."""
+    from gateway_client import ConfigurationError, schema
+    from gateway_client.db import Database
+
+    if settings.path is not None and not settings.path.parent.is_dir():
+        raise ConfigurationError(f"there is no folder {settings.path.parent}: make it, or set PAYCLI_DATABASE_URL")
+    existed = settings.path is None or settings.path.exists()
+    database = Database(settings.database_url)
+    try:
+        found = database.upgrade()
+    finally:
+        database.close()
+    newest = schema.VERSIONS[-1]
+    if found.stamped:
+        return f"{settings.place} has all tables of version {newest}: that is written down now"
+    if found.before == newest:
+        return f"{settings.place} is up to date"
+    if found.before is not None:
+        return f"upgraded {settings.place} from version {found.before} to {newest}"
+    return f"{'added our tables to' if existed else 'created'} {settings.place}"
 
 
 def _bound(settings: Settings) -> Binding | None:

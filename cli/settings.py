@@ -23,7 +23,8 @@ class Settings:
     """What the environment says, checked."""
 
     database_url: str
-    path: Path
+    path: Path | None  # of a SQLite store
+    place: str  # of the store, for people
     namespace: str
     timeout_s: float
     retry: RetryPolicy
@@ -32,7 +33,7 @@ class Settings:
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings; an empty variable counts as not set."""
     from gateway_client import ConfigurationError, InvalidInput, RetryPolicy
-    from gateway_client.db import database_path
+    from gateway_client.db import backend_of, parsed
     from gateway_client.intent import check_namespace
     from gateway_client.wire import checked_timeout
 
@@ -40,9 +41,9 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     variable = "PAYCLI_DATABASE_URL"
     try:
         url = env.get(variable) or DATABASE_URL
-        path = database_path(url)
-        if "file:" in url:
-            raise ConfigurationError(f"{variable}: name the file by its path, such as sqlite:////var/lib/paycli.db")
+        address = parsed(url)
+        path = Path(address.database or "").absolute() if address.get_backend_name() == "sqlite" else None
+        place = backend_of(address).place(address)
         variable = "PAYCLI_NAMESPACE"
         namespace = env.get(variable) or "default"
         check_namespace(namespace)
@@ -54,23 +55,37 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise ConfigurationError(f"{variable} {error.problem}. Nothing was sent.") from None
     except ValueError:  # of float() and int(), which would repeat the value
         raise ConfigurationError(f"{variable} must be a number. Nothing was sent.") from None
-    return Settings(url, path, namespace, timeout_s, retry)
+    return Settings(url, path, place, namespace, timeout_s, retry)
+
+
+def database_dialect() -> str:
+    """The kind of the database that is set, such as postgresql; it is not opened and need not be there."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    from gateway_client import ConfigurationError
+
+    try:
+        return make_url(os.environ.get("PAYCLI_DATABASE_URL") or DATABASE_URL).get_backend_name()
+    except (ArgumentError, ValueError):  # the latter from a port that is no number
+        raise ConfigurationError("PAYCLI_DATABASE_URL is not a database URL; for example sqlite:///paycli.db") from None
 
 
 def open_store(settings: Settings) -> Database:
     """The store, which must exist: a job in another folder must not open an empty one and find nothing to do."""
     from gateway_client import ConfigurationError
-    from gateway_client.db import Database, has_tables
+    from gateway_client.db import Database
+    from gateway_client.schema import check
 
-    if not settings.path.is_file():
+    if settings.path is not None and not settings.path.is_file():
         raise ConfigurationError(
             f"there is no database at {settings.path}: run `paycli init` to create it, or set PAYCLI_DATABASE_URL. "
             "Nothing was sent."
         )
     database = Database(settings.database_url)
     try:
-        if not database.transact(lambda session: has_tables(session.connection()), write=False):
-            raise ConfigurationError(f"{settings.path} has no tables of ours: run `paycli init`. Nothing was sent.")
+        if not database.transact(lambda session: check(session.connection()), write=False):
+            raise ConfigurationError(f"{settings.place} has no tables of ours: run `paycli init`. Nothing was sent.")
     except BaseException:
         database.close()
         raise

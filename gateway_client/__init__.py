@@ -31,10 +31,13 @@ from gateway_client.intent import PaymentIntent
 from gateway_client.money import Money
 from gateway_client.retry import RetryPolicy
 from gateway_client.sandbox import Sandbox
+from gateway_client.schema import is_ours
 from gateway_client.state import State
+from gateway_client.worker import AsyncWorker, Worker
 
 __all__ = [
     "AsyncClient",
+    "AsyncWorker",
     "AttemptRefused",
     "Charge",
     "ChargeOnceError",
@@ -61,4 +64,6 @@ __all__ = [
     "UnknownFinding",
     "UnknownIntent",
     "UsageError",
+    "Worker",
+    "is_ours",
 ]

@@ -14,12 +14,20 @@ from sqlalchemy.orm import Session
 from gateway_client import store, telemetry
 from gateway_client.charge import Charge
 from gateway_client.clock import Clock
-from gateway_client.db import AsyncDatabase, begin_joined
-from gateway_client.driver import Driver, Listener, check_charge, check_rows, claimed, ignore, not_recorded
+from gateway_client.db import AsyncDatabase
+from gateway_client.driver import (
+    Driver,
+    Listener,
+    check_charge,
+    check_rows,
+    claimed,
+    ignore,
+    not_recorded,
+    transaction_of,
+)
 from gateway_client.errors import ChargeOnceError, StoreUnavailable
 from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
 from gateway_client.flow.effects import (
-    READING,
     Ask,
     ClearFirst,
     DatabaseEffect,
@@ -64,6 +72,7 @@ class AsyncClient(Driver):
         self._wire = self._new_wire()
         self._inherited: list[AsyncWire] = []
         self._lock = asyncio.Lock()
+        self.timeout_s = timeout_s
 
     async def charge(self, intent: PaymentIntent, *, attempt: int | None = None) -> Charge:
         """As Client.charge. A cancelled task leaves a row that `resume` finishes."""
@@ -80,7 +89,7 @@ class AsyncClient(Driver):
             return claimed(await self.perform(effect))
 
         def joined(inner: Session) -> Charge | ClearFirst:
-            begin_joined(inner, self._database.path)
+            self._database.join(inner)
             return self._joined(inner, effect)
 
         return claimed(await session.run_sync(joined))
@@ -151,7 +160,7 @@ class AsyncClient(Driver):
             return cast("T", self._binding)
         records: list[telemetry.Record] = []
         try:
-            result = await self._database.transact(self._work(effect, records), write=not isinstance(effect, READING))
+            result = await self._database.transact(self._work(effect, records), **transaction_of(effect))
         except (StoreUnavailable, SQLAlchemyError) as error:
             told = not_recorded(effect, error)
             if told is error:

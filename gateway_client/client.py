@@ -15,19 +15,27 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import httpx
-from sqlalchemy import URL, Engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from gateway_client import store, telemetry
 from gateway_client.charge import Charge
 from gateway_client.clock import Clock
-from gateway_client.db import Database, begin_joined
-from gateway_client.driver import Driver, Listener, check_charge, check_rows, claimed, ignore, not_recorded
+from gateway_client.db import Database
+from gateway_client.driver import (
+    Driver,
+    Listener,
+    check_charge,
+    check_rows,
+    claimed,
+    ignore,
+    not_recorded,
+    transaction_of,
+)
 from gateway_client.errors import ChargeOnceError, StoreUnavailable
 from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
 from gateway_client.flow.effects import (
-    READING,
     Ask,
     DatabaseEffect,
     Effect,
@@ -75,6 +83,7 @@ class Client(Driver):
         self._wire = self._new_wire()
         self._inherited: list[Wire] = []
         self._lock = threading.Lock()
+        self.timeout_s = timeout_s
 
     def charge(self, intent: PaymentIntent, *, attempt: int | None = None) -> Charge:
         """Charge an intent; safe to call again, after any crash. `attempt` None is the newest.
@@ -91,7 +100,7 @@ class Client(Driver):
         effect = self.run(prepare_flow(self._setup, intent, attempt))
         if session is None:
             return claimed(self.perform(effect))
-        begin_joined(session, self._database.path)
+        self._database.join(session)
         return claimed(self._joined(session, effect))
 
     def resume(self, limit: int | None = None, *, on_charge: Listener = ignore) -> tuple[Charge, ...]:
@@ -163,7 +172,7 @@ class Client(Driver):
             return cast("T", self._binding)
         records: list[telemetry.Record] = []
         try:
-            result = self._database.transact(self._work(effect, records), write=not isinstance(effect, READING))
+            result = self._database.transact(self._work(effect, records), **transaction_of(effect))
         except (StoreUnavailable, SQLAlchemyError) as error:
             told = not_recorded(effect, error)
             if told is error:
@@ -178,7 +187,7 @@ class Client(Driver):
 
         def whole(session: Session) -> T:
             result = work(session, self._time.now())
-            records.extend(session.info.pop(store.RECORDS, []))
+            records[:] = session.info.pop(store.RECORDS, [])
             return result
 
         result = self._database.transact(whole)
@@ -188,8 +197,7 @@ class Client(Driver):
     def copy_store(self, path: Path) -> Database:
         """A copy of the store as it is now, in a file of its own: what is tried on it changes nothing here."""
         self._open()
-        self._database.copy_to(path)
-        return Database(URL.create("sqlite", database=str(path)).render_as_string())
+        return self._database.copy_to(path)
 
     def _open(self) -> None:
         if not self._usable():

@@ -17,10 +17,19 @@ from sqlalchemy.orm import Session
 from gateway_client import store, telemetry
 from gateway_client.charge import Charge
 from gateway_client.clock import Clock, ProviderTime, Stopwatch, SystemClock
-from gateway_client.db import explained
+from gateway_client.db import joined
 from gateway_client.errors import AttemptRefused, InvalidInput, OutcomeNotRecorded, StoreUnavailable, UsageError
 from gateway_client.flow import Setup
-from gateway_client.flow.effects import BeginSend, Begun, ClearFirst, DatabaseEffect, ReadBinding, Settle, Wait
+from gateway_client.flow.effects import (
+    READING,
+    BeginSend,
+    Begun,
+    ClearFirst,
+    DatabaseEffect,
+    ReadBinding,
+    Settle,
+    Wait,
+)
 from gateway_client.gateways.base import Account, Binding, Gateway, NoReply, Reply
 from gateway_client.intent import PaymentIntent, check_attempt, check_namespace
 from gateway_client.outcome import CouldNotAsk
@@ -30,7 +39,7 @@ T = TypeVar("T")
 Listener = Callable[[Charge], None]
 
 
-def ignore(charge: Charge) -> None:
+def ignore(charge: Charge | str) -> None:
     """Nobody listens."""
 
 
@@ -63,6 +72,11 @@ class Driver:
     def setup(self) -> Setup:
         """What a flow needs to know, for those who bring one of their own to `run`."""
         return self._setup
+
+    @property
+    def clock(self) -> Clock:
+        """The machine's clock and its chance, or whatever stands for them."""
+        return self._clock
 
     def _learn(self, reply: Reply | NoReply) -> Reply | NoReply:
         """Every answer of the provider tells its time."""
@@ -101,7 +115,7 @@ class Driver:
             result = store.perform(session, effect, self._time.now())
             if isinstance(result, Begun):
                 result = cast("T", replace(result, age_s=watch.elapsed_s))
-            records.extend(session.info.pop(store.RECORDS, []))
+            records[:] = session.info.pop(store.RECORDS, [])  # of this try; one that was rolled back tells nothing
             return result
 
         return work
@@ -117,8 +131,12 @@ class Driver:
 
     def _joined(self, session: Session, effect: DatabaseEffect[T]) -> T:
         """An effect in the caller's own transaction; what it tells is told if and when the caller commits."""
-        with explained(session.connection().engine.url.database):
-            result = store.perform(session, effect, self._time.now())
+
+        def work(inner: Session) -> T:
+            inner.info.pop(store.RECORDS, None)  # of a try that was undone
+            return store.perform(inner, effect, self._time.now())
+
+        result = joined(session, work)
         records: list[telemetry.Record] = session.info.pop(store.RECORDS, [])
         event.listen(session, "after_rollback", lambda _: records.clear(), once=True)
         event.listen(session, "after_commit", lambda _: telemetry.emit(records, self._on_record), once=True)
@@ -133,6 +151,14 @@ class Driver:
     def _reopened(self) -> None:
         """The child has its own connections. Said last: another thread that comes earlier opens its own as well."""
         self._met, self._pid = None, os.getpid()
+
+
+def transaction_of(effect: DatabaseEffect[Any]) -> dict[str, bool]:
+    """What the transaction of an effect is: does it write, and may it be done again when nobody confirmed its commit?
+
+    A send that was begun twice is not as if it was begun once: its call ends, and nothing has left.
+    """
+    return {"write": not isinstance(effect, READING), "repeatable": not isinstance(effect, BeginSend)}
 
 
 def not_recorded(effect: DatabaseEffect[Any], error: Exception) -> Exception:

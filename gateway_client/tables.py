@@ -9,7 +9,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, DateTime, Dialect, ForeignKeyConstraint, Index, MetaData, Table, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKeyConstraint,
+    Index,
+    MetaData,
+    Table,
+    text,
+)
 from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
@@ -34,7 +44,9 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """From the database."""
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class Base(SQLModel, registry=registry(metadata=MetaData())):
@@ -58,6 +70,7 @@ class Store(Base, table=True):
     namespace: str
     created_at: datetime = Field(sa_type=UtcDateTime)
     latest_seen_at: datetime = Field(sa_type=UtcDateTime)
+    timeline: str | None = None  # PostgreSQL's, when it was bound: another one is another history
 
 
 class PendingCharge(Base, table=True):
@@ -67,7 +80,7 @@ class PendingCharge(Base, table=True):
     __table_args__ = (
         CheckConstraint("attempt >= 1", name="pending_charges_attempt"),
         # SQLite would keep 19.99 in an integer column.
-        CheckConstraint("amount > 0 AND amount = CAST(amount AS INTEGER)", name="pending_charges_amount"),
+        CheckConstraint("amount > 0 AND amount = CAST(amount AS BIGINT)", name="pending_charges_amount"),
         CheckConstraint(f"state IN ({_words(tuple(State))})", name="pending_charges_state"),
         # At most one attempt of an intent is live or succeeded, whatever else goes wrong.
         Index(
@@ -89,7 +102,7 @@ class PendingCharge(Base, table=True):
     state: str
     reason: str | None = None
     idempotency_key: str = Field(unique=True)
-    amount: int
+    amount: int = Field(sa_type=BigInteger)
     currency: str
     customer: str | None = None
     payment_method: str
@@ -102,6 +115,10 @@ class PendingCharge(Base, table=True):
     first_sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     settled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    # A worker's, by the database's clock: they share the work, and no safety rests on them.
+    leased_by: str | None = None
+    leased_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    resume_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # workers leave it alone until then
 
 
 class Send(Base, table=True):
@@ -204,8 +221,8 @@ class RunItem(Base, table=True):
     in_window: bool  # False: asked for by its id
     created_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     status: str
-    amount: int | None = None
-    amount_received: int | None = None
+    amount: int | None = Field(default=None, sa_type=BigInteger)
+    amount_received: int | None = Field(default=None, sa_type=BigInteger)
     currency: str | None = None
     live: bool | None = None
     captured: bool | None = None

@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
@@ -20,15 +21,20 @@ from typing import Any, Protocol, Self, TypeVar
 import httpx
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.orm import Session
 
 from gateway_client import AsyncClient, Charge, Client, Money, PaymentIntent, RetryPolicy, Sandbox, State, Stripe, store
 from gateway_client.db import Database
 from gateway_client.flow.effects import DatabaseEffect
 from gateway_client.gateways.base import Binding
 from gateway_client.sandbox.wire import Recorded
-from gateway_client.tables import Base
+from gateway_client.tables import Base, PendingCharge
+from tests import postgres
 
 T = TypeVar("T")
+
+KINDS = ("sync", "async", "sync, postgresql", "async, postgresql")
+"""Clients and databases: what is promised holds for each."""
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 USD_20 = Money(2000, "usd")
@@ -123,14 +129,23 @@ class Awaited:
 
 
 @functools.cache
-def _engines() -> tuple[Engine, AsyncEngine, Path]:
+def _file() -> Path:
     """One file for all worlds of a run, one after the other: tables are made once, statements are compiled once."""
     folder = tempfile.mkdtemp(prefix="charge-once-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = Path(folder) / "store.db"
-    engine = create_engine(f"sqlite:///{path}")
+    return Path(folder) / "store.db"
+
+
+@functools.cache
+def _engines(postgresql: bool) -> tuple[Engine, AsyncEngine]:
+    """The engines of both clients, of one database for all worlds of a run."""
+    if postgresql:
+        url = postgres.fresh_database()
+        options = {"connect_args": {"prepare_threshold": None}}
+        return create_engine(url, **options), create_async_engine(url, **options)
+    engine = create_engine(f"sqlite:///{_file()}")
     Database(engine).create()
-    return engine, create_async_engine(f"sqlite+aiosqlite:///{path}"), path
+    return engine, create_async_engine(f"sqlite+aiosqlite:///{_file()}")
 
 
 class World:
@@ -140,14 +155,16 @@ class World:
         self.kind = kind
         self.clock = FakeClock()
         self.sandbox = Sandbox(time=self.clock.true_time)
-        self._engine, self._async_engine, self.path = _engines()
+        self._postgresql = "postgresql" in kind
+        self._engine, self._async_engine = _engines(self._postgresql)
+        self.path = _file()  # of a store that is SQLite
         with self._engine.begin() as connection:
             for emptied in reversed(Base.metadata.sorted_tables):
                 connection.execute(emptied.delete())
         self.hooks: list[Hook] = []
         """Looked at before the provider: the first that answers (or raises) is what the client sees."""
         self._clients: list[AnyClient] = []
-        self._runner = asyncio.Runner() if kind == "async" else None
+        self._runner = asyncio.Runner() if kind.startswith("async") else None
 
     def __enter__(self) -> Self:
         return self
@@ -283,11 +300,10 @@ class World:
 
     def sql(self, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """A hand on the database: what another process, an operator or a bug may have done to it."""
-        connection = sqlite3.connect(self.path, isolation_level=None)
-        try:
+        if self._postgresql:
+            return postgres.sql(self._engine, statement, values)
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
             return connection.execute(statement, tuple(values)).fetchall()
-        finally:
-            connection.close()
 
     @property
     def binding(self) -> Binding:
@@ -296,12 +312,18 @@ class World:
 
     def perform(self, effect: DatabaseEffect[T]) -> T:
         """One database effect at the true time, as a driver would do it."""
-        return Database(self._engine).transact(lambda session: store.perform(session, effect, self.clock.now))
+        return self.transact(lambda session: store.perform(session, effect, self.clock.now))
+
+    def transact(self, work: Callable[[Session], T]) -> T:
+        """One transaction of the store's."""
+        return Database(self._engine).transact(work)
 
     def row(self, intent_id: str = ORDER.intent_id, attempt: int = 1) -> dict[str, Any]:
         """The row of an attempt as it is on disk."""
-        names = [column[1] for column in self.sql("PRAGMA table_info(pending_charges)")]
-        rows = self.sql("SELECT * FROM pending_charges WHERE intent_id = ? AND attempt = ?", (intent_id, attempt))
+        names = list(PendingCharge.model_fields)
+        rows = self.sql(
+            f"SELECT {', '.join(names)} FROM pending_charges WHERE intent_id = ? AND attempt = ?", (intent_id, attempt)
+        )
         return dict(zip(names, rows[0], strict=True))
 
     def state(self, intent_id: str = ORDER.intent_id, attempt: int = 1) -> State:

@@ -13,6 +13,7 @@ from typing import Any, cast
 import reconcile
 from gateway_client import Charge, Client, PaymentIntent, State
 from gateway_client.finding import Finding
+from gateway_client.tables import Base
 from tests.kit import USD_20, World
 
 Codes = set[tuple[str, str]]
@@ -21,8 +22,8 @@ Codes = set[tuple[str, str]]
 class Night(World):
     """One provider, one store, one clock, and the nightly run."""
 
-    def __init__(self) -> None:
-        super().__init__("sync")
+    def __init__(self, kind: str = "sync") -> None:
+        super().__init__(kind)
 
     def run(self, day: date | None = None, tz: str = "UTC", dry_run: bool = False) -> reconcile.RunResult:
         """Reconcile a day (None: today), as a new process."""
@@ -63,14 +64,17 @@ class Night(World):
 
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         """Every row of every table, in a stable order."""
-        names = [name for (name,) in self.sql("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        names = list(Base.metadata.tables)
         return {name: sorted(self.sql(f'SELECT * FROM "{name}"'), key=repr) for name in names}
 
 
+DATABASES = ("sync", "sync, postgresql")
+
+
 @contextmanager
-def night() -> Iterator[Night]:
+def night(kind: str = "sync") -> Iterator[Night]:
     """A night, cleared away afterwards."""
-    with Night() as made:
+    with Night(kind) as made:
         yield made
 
 

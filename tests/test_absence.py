@@ -19,7 +19,7 @@ from gateway_client import (
 from gateway_client.absence import Scan, why_not_absent
 from gateway_client.gateways.stripe_api import PROFILE
 from gateway_client.outcome import Answer, Unknown
-from tests.kit import ONE_SEND, ORDER, START, World
+from tests.kit import KINDS, ONE_SEND, ORDER, START, World
 
 INTENTS, CHARGES = "/v1/payment_intents", "/v1/charges"
 QUIET = 23.0  # hours after a lost request: its key's life is over, and it has been quiet for long
@@ -31,7 +31,7 @@ def world() -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=KINDS)
 def either(request: pytest.FixtureRequest) -> Iterator[World]:
     """The world of each of the two clients."""
     with World(request.param) as world:

@@ -19,11 +19,18 @@ SHELL_ORDER = (
     "gateway_client.wire",  # sockets
     "gateway_client.gateways.stripe",  # `from_env` reads the environment; what it sends is in stripe_api.py
     "gateway_client.tables",
+    "gateway_client.deadline",
+    "gateway_client.migrations.versions.v0001_tables",
+    "gateway_client.schema",
+    "gateway_client.sqlite",
+    "gateway_client.postgres",
     "gateway_client.db",
+    "gateway_client.condition",
     "gateway_client.store.rows",
     "gateway_client.store.findings",
     "gateway_client.store.reading",
     "gateway_client.store.claim",
+    "gateway_client.store.leases",
     "gateway_client.store.gate",
     "gateway_client.store.settle",
     "gateway_client.store",
@@ -34,6 +41,7 @@ SHELL_ORDER = (
     "gateway_client.driver",
     "gateway_client.client",
     "gateway_client.async_client",
+    "gateway_client.worker",
     "gateway_client",  # the public names
     "reconcile.store.runs",
     "reconcile.store.items",

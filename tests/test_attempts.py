@@ -16,12 +16,12 @@ from gateway_client import (
     ProviderUnavailable,
     State,
 )
-from tests.kit import DECLINED, ONE_SEND, ORDER, World
+from tests.kit import DECLINED, KINDS, ONE_SEND, ORDER, World
 
 CANCEL = "POST /v1/payment_intents/*/cancel"
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=KINDS)
 def either(request: pytest.FixtureRequest) -> Iterator[World]:
     """The world of each of the two clients."""
     with World(request.param) as world:

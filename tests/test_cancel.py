@@ -11,13 +11,13 @@ from gateway_client.flow.effects import BeginSend, Begun, Held, Next, Settle
 from gateway_client.gateways.stripe import Stripe
 from gateway_client.gateways.stripe_api import PROFILE
 from gateway_client.outcome import Answer, Cause, NotExecuted
-from tests.kit import ONE_SEND, ORDER, World
+from tests.kit import KINDS, ONE_SEND, ORDER, World
 
 BECAUSE = "the customer left"
 DEBIT = replace(ORDER, payment_method="pm_usBankAccount_processing")  # stays `processing` until it is cancelled
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=KINDS)
 def either(request: pytest.FixtureRequest) -> Iterator[World]:
     """The world of each of the two clients."""
     with World(request.param) as world:

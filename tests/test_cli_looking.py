@@ -29,7 +29,9 @@ def shell(tmp_path: Path) -> Iterator[World]:
         yield made
 
 
-COMMANDS = "init charge resume cancel show pending reconcile findings resolve alerts sandbox states demo".split()
+COMMANDS = (
+    "init charge resume worker cancel show pending reconcile findings resolve alerts sandbox doctor states demo".split()
+)
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -37,7 +39,7 @@ def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys\nimport cli.main\n"
         "try:\n    cli.main.app(['--help'])\nexcept SystemExit: pass\n"
-        "heavy = ('gateway_client', 'sqlmodel', 'sqlalchemy', 'stripe', 'httpx')\n"
+        "heavy = ('gateway_client', 'sqlmodel', 'sqlalchemy', 'alembic', 'stripe', 'httpx')\n"
         "print([name for name in heavy if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
@@ -59,7 +61,7 @@ def test_init(shell: World) -> None:
     first, second = shell.paycli("init"), shell.paycli("init")
     belongs = f"it belongs to stripe account {shell.sandbox.account}, test mode, namespace default"
     assert (first.code, first.out.splitlines()) == (0, [f"created {shell.path}", belongs])
-    assert (second.code, second.out.splitlines()) == (0, [f"{shell.path} was there already", belongs])
+    assert (second.code, second.out.splitlines()) == (0, [f"{shell.path} is up to date", belongs])
     assert shell.path.stat().st_mode & 0o777 == 0o600
     assert shell.paycli("init", **NO_KEY).out.splitlines()[1] == belongs
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from gateway_client import Sandbox, db
+from gateway_client import Sandbox, sqlite
 from gateway_client.sandbox.wire import Request
 from tests.cli_world import API_KEY, World, world
 from tests.nightly_shell import FINDING_FIELDS, NightShell, cells, night_shell
@@ -274,7 +274,8 @@ def test_another_process_is_at_it(shell: NightShell) -> None:
 
 def test_database_is_locked(shell: NightShell, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that another transaction holds is exit 3; nothing was changed, and later it is done."""
-    monkeypatch.setattr(db, "LOCK_TIMEOUT_S", 0)
+    monkeypatch.setattr(sqlite, "LOCK_TIMEOUT_S", 0)
+    monkeypatch.setattr(sqlite, "OPTIONS", {"connect_args": {"timeout": 0}})
     shell.doubt("order_1")
     with closing(sqlite3.connect(shell.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

@@ -124,11 +124,13 @@ def test_a_url_that_cannot_keep_a_promise_is_refused(url: str) -> None:
         assert "hunter2" not in str(refused.value)
 
 
-def test_postgresql_is_not_supported_yet() -> None:
-    """A PostgreSQL URL is refused in words, and without its password."""
-    with pytest.raises(ConfigurationError, match="postgresql databases are not supported yet") as refused:
-        Client(Stripe(API_KEY), database="postgresql+psycopg://app:hunter2@db/app")
-    assert "hunter2" not in str(refused.value)
+@pytest.mark.parametrize("url", ["postgresql+asyncpg://app:hunter2@db/app", "postgresql+psycopg://app:hunter2@db"])
+def test_an_unusable_postgresql_url_is_refused(url: str) -> None:
+    """Another driver, or no database, is refused in words, and without the password."""
+    for open_it in (Database, AsyncDatabase):
+        with pytest.raises(ConfigurationError, match="postgresql\\+psycopg://user@host/database") as refused:
+            open_it(url)
+        assert "hunter2" not in str(refused.value)
 
 
 def test_a_database_in_memory_is_refused_by_its_uri_too(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from gateway_client import AttemptRefused, NeedsPerson, State
-from tests.kit import ONE_SEND, ORDER, START, World
+from tests.kit import KINDS, ONE_SEND, ORDER, START, World
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def world() -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=KINDS)
 def either(request: pytest.FixtureRequest) -> Iterator[World]:
     """The world of each of the two clients."""
     with World(request.param) as world:

@@ -17,7 +17,7 @@ from gateway_client import (
     State,
     Stripe,
 )
-from tests.kit import DECLINED, ORDER, World
+from tests.kit import DECLINED, KINDS, ORDER, World
 
 INTENTS = "/v1/payment_intents"
 POST = ("POST", INTENTS)
@@ -31,7 +31,7 @@ def world() -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=KINDS)
 def either(request: pytest.FixtureRequest) -> Iterator[World]:
     """The world of each of the two clients."""
     with World(request.param) as world:

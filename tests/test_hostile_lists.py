@@ -10,7 +10,7 @@ import pytest
 
 from gateway_client import ClockRefused, PaymentIntent, ProviderUnavailable, RetryPolicy, State, wire
 from gateway_client.gateways.stripe_api import PROFILE, StripeApi
-from tests.kit import ONE_SEND, ORDER, World
+from tests.kit import KINDS, ONE_SEND, ORDER, World
 
 INTENTS, CHARGES = "/v1/payment_intents", "/v1/charges"
 QUIET_H = 23.0  # after a lost request: its key's life is over
@@ -22,7 +22,7 @@ def world() -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=KINDS)
 def either(request: pytest.FixtureRequest) -> Iterator[World]:
     """The world of each of the two clients."""
     with World(request.param) as world:

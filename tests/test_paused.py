@@ -10,7 +10,7 @@ from sqlalchemy import event
 from gateway_client import AsyncClient, Client, Sandbox, State, Stripe
 from gateway_client.flow.effects import BeginSend, Effect, Send
 from gateway_client.gateways.base import Request
-from tests.kit import ONE_SEND, ORDER, Awaited, FakeClock, World
+from tests.kit import KINDS, ONE_SEND, ORDER, Awaited, FakeClock, World
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ def test_paused_by_a_clock_set_back() -> None:
         assert world.sends == []
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_paused_while_connecting(tmp_path: Path, kind: str) -> None:
     """On a real socket the age is looked at again when the first byte is due: connecting may have taken long (F11)."""
     clock = FakeClock()

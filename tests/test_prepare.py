@@ -16,7 +16,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from gateway_client import Client, ConfigurationError, IntentConflict, State, StoreUnavailable, db
+from gateway_client import Client, ConfigurationError, IntentConflict, State, StoreUnavailable, sqlite
 from gateway_client.sandbox import Sandbox
 from tests.oracle_disk import sql
 from tests.oracle_world import (
@@ -69,7 +69,8 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test waits five seconds for a lock."""
-    monkeypatch.setattr(db, "LOCK_TIMEOUT_S", LOCK_S)
+    monkeypatch.setattr(sqlite, "LOCK_TIMEOUT_S", LOCK_S)
+    monkeypatch.setattr(sqlite, "OPTIONS", {"connect_args": {"timeout": LOCK_S}})
 
 
 @pytest.mark.parametrize("kind", SESSIONS)

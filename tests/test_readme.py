@@ -145,6 +145,35 @@ def test_shell_examples(environment: dict[str, str], tmp_path: Path) -> None:
     assert normal("\n".join(printed)) == normal(shown)
 
 
+def test_doctor_example(environment: dict[str, str], tmp_path: Path) -> None:
+    """`paycli doctor` prints what is shown, but for the figures of this machine."""
+    (tmp_path / "paycli").write_text(f'#!/bin/sh\nexec {sys.executable} -m cli.main "$@"\n', encoding="utf-8")
+    (tmp_path / "paycli").chmod(0o755)
+
+    def printed(command: str) -> str:
+        return subprocess.run(
+            ["bash", "-c", command],
+            env=environment,
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=SECONDS_MAX,
+            check=False,
+        ).stdout
+
+    shown = readme.marked("doctor")
+    printed("paycli init && paycli charge order_42 --amount 1999 --currency usd --payment-method pm_card_visa")
+    command = shown.splitlines()[0].removeprefix("$ ")
+    lines = normal(f"$ {command}\n{printed(command)}")
+    machine = (r"SQLite [\d.]+", r"(?:ok|warning) disk .*", r"\d+ ok, \d+ warning", r"127\.0\.0\.1:\d+")
+
+    def alike(told: list[str]) -> list[str]:
+        return [re.sub("|".join(machine), "…", line) for line in told]
+
+    assert alike(lines) == alike(normal(shown))
+
+
 def test_diagram() -> None:
     """The diagram is the table that the program runs on."""
     assert readme.marked("states") == diagram()
@@ -212,7 +241,7 @@ def test_nightly_example(environment: dict[str, str], tmp_path: Path) -> None:
     assert run(readme.python("Every night"), environment, tmp_path) == "True 0 0\n"
 
 
-@pytest.mark.parametrize("command", ["charge", "resume", "cancel", "reconcile", "init"])
+@pytest.mark.parametrize("command", ["charge", "resume", "worker", "cancel", "reconcile", "init", "doctor"])
 def test_permissions_are_those_used(
     command: str, environment: dict[str, str], sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -228,6 +257,7 @@ def test_permissions_are_those_used(
         paycli("init")
     if command in (
         "resume",
+        "worker",
         "cancel",
         "reconcile",
     ):  # something to resume, or to cancel: an unknown one, or one that waits
@@ -239,6 +269,7 @@ def test_permissions_are_those_used(
     paycli(
         *{
             "charge": (*charge, "pm_card_visa"),
+            "worker": ("worker", "--until-idle"),
             "cancel": ("cancel", "order_1", "--because", "test"),
             "reconcile": ("reconcile", "--date", "today"),
         }.get(command, (command,))

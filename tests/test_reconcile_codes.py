@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from gateway_client import AttemptRefused, IntentConflict, Money, NeedsPerson, PaymentIntent, State
-from gateway_client.db import Database
 from gateway_client.finding import Finding
 from gateway_client.store.findings import close_finding
 from tests.kit import ONE_SEND, USD_20
-from tests.nightly import Night, codes, night, only
+from tests.nightly import DATABASES, Night, codes, night, only
 from tests.nightly_cases import (
     AGREE,
     DEBIT,
@@ -41,10 +40,10 @@ from tests.nightly_cases import (
 ORDER_A = PaymentIntent("a", USD_20, VISA)
 
 
-@pytest.fixture
-def dark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Night]:
+@pytest.fixture(params=DATABASES)
+def dark(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Night]:
     """A night in which a temporary file that is left behind is seen."""
-    with night() as made:
+    with night(request.param) as made:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         yield made
     assert list(tmp_path.iterdir()) == []
@@ -151,9 +150,7 @@ def test_earlier_try(dark: Night) -> None:
 
 def close(dark: Night, finding: Finding) -> None:
     """As `paycli resolve` does."""
-    database = Database(f"sqlite:///{dark.path}")
-    database.transact(lambda session: close_finding(session, finding.id, "ann@example.com", "refunded", dark.clock.now))
-    database.close()
+    dark.transact(lambda session: close_finding(session, finding.id, "ann@example.com", "refunded", dark.clock.now))
 
 
 @pytest.mark.parametrize("name", ["charge gone", "same key again", "amount", "success after a decline"])

@@ -11,16 +11,16 @@ import pytest
 from gateway_client import State
 from reconcile import RunResult
 from tests.kit import START, Killed
-from tests.nightly import Codes, Night, codes, night, only
+from tests.nightly import DATABASES, Codes, Night, codes, night, only
 
 INTENTS, CHARGES = "/v1/payment_intents", "/v1/charges"
 DAY = date(2026, 11, 20)
 SECOND = timedelta(seconds=1)
 
 
-@pytest.fixture
-def world() -> Iterator[Night]:
-    with night() as made:
+@pytest.fixture(params=DATABASES)
+def world(request: pytest.FixtureRequest) -> Iterator[Night]:
+    with night(request.param) as made:
         yield made
 
 

@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 
 from gateway_client import ChargeOnceError, NeedsPerson, State
-from gateway_client.db import Database
 from gateway_client.store.findings import close_finding
 from tests.kit import ONE_SEND, ORDER
-from tests.nightly import Night, codes, night
+from tests.nightly import DATABASES, Night, codes, night
 
 
-@pytest.fixture
-def dark() -> Iterator[Night]:
-    with night() as made:
+@pytest.fixture(params=DATABASES)
+def dark(request: pytest.FixtureRequest) -> Iterator[Night]:
+    with night(request.param) as made:
         yield made
 
 
@@ -68,9 +67,7 @@ def test_a_known_success_is_not_forgotten_with_its_finding(dark: Night) -> None:
     dark.pay_behind_our_back("order_42", 2)
     (finding,) = dark.run().findings
     assert (finding.code, finding.action) == ("missing_locally", "flagged")
-    database = Database(f"sqlite:///{dark.path}")
-    database.transact(lambda session: close_finding(session, finding.id, "ann@host", "has paid", dark.clock.now))
-    database.close()
+    dark.transact(lambda session: close_finding(session, finding.id, "ann@host", "has paid", dark.clock.now))
     with pytest.raises(NeedsPerson, match="cancel this attempt, then reconcile"):
         dark.open_client().charge(ORDER)
     dark.open_client().resume()

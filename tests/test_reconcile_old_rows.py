@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from gateway_client import AttemptRefused, NeedsPerson, PaymentIntent, State
+from gateway_client.tables import Base
 from reconcile import RunResult
 from tests.kit import ONE_SEND, START, USD_20
-from tests.nightly import Codes, Night, codes, night
+from tests.nightly import DATABASES, Codes, Night, codes, night
 
 INTENTS, CHARGES = "/v1/payment_intents", "/v1/charges"
 ABSENT = State.ABSENT
@@ -21,9 +22,9 @@ WEEK_H = 7 * 24.0
 ORDER = PaymentIntent("order_1", USD_20, "pm_card_visa")
 
 
-@pytest.fixture
-def world() -> Iterator[Night]:
-    with night() as made:
+@pytest.fixture(params=DATABASES)
+def world(request: pytest.FixtureRequest) -> Iterator[Night]:
+    with night(request.param) as made:
         yield made
 
 
@@ -319,7 +320,7 @@ def test_many_rows_of_different_ages(world: Night) -> None:
 
 
 def rows_of(world: Night, table: str) -> Iterator[dict[str, Any]]:
-    names = [column[1] for column in world.sql(f"PRAGMA table_info({table})")]
+    names = Base.metadata.tables[table].columns.keys()
     return (dict(zip(names, row, strict=True)) for row in world.sql(f"SELECT * FROM {table}"))
 
 

@@ -11,7 +11,7 @@ import pytest
 import reconcile
 from gateway_client import PaymentIntent, State
 from tests.kit import USD_20, Killed
-from tests.nightly import Night, codes, night
+from tests.nightly import DATABASES, Night, codes, night
 from tests.nightly_lists import (
     ALL,
     CHARGES,
@@ -32,9 +32,9 @@ from tests.nightly_lists import (
 )
 
 
-@pytest.fixture
-def world() -> Iterator[Night]:
-    with night() as made:
+@pytest.fixture(params=DATABASES)
+def world(request: pytest.FixtureRequest) -> Iterator[Night]:
+    with night(request.param) as made:
         yield made
 
 

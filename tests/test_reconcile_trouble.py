@@ -11,7 +11,7 @@ import pytest
 import reconcile
 from gateway_client import Client, ConfigurationError, State
 from tests.kit import Killed
-from tests.nightly import Night, codes, night
+from tests.nightly import DATABASES, Night, codes, night
 from tests.nightly_lists import (
     ALL,
     CHARGES,
@@ -34,9 +34,9 @@ RATE_LIMIT = {"error": {"type": "invalid_request_error", "code": "rate_limit"}}
 HTML = b"<!doctype html><h1>Bad gateway</h1>"
 
 
-@pytest.fixture
-def world() -> Iterator[Night]:
-    with night() as made:
+@pytest.fixture(params=DATABASES)
+def world(request: pytest.FixtureRequest) -> Iterator[Night]:
+    with night(request.param) as made:
         yield made
 
 

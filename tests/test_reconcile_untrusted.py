@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from reconcile import RunResult
-from tests.nightly import Codes, Night, codes, night, only
+from tests.nightly import DATABASES, Codes, Night, codes, night, only
 from tests.nightly_lists import CHARGES, Lists, Object
 
 TEXT_MAX = 600
@@ -34,9 +34,9 @@ NASTY = {
 }
 
 
-@pytest.fixture
-def world() -> Iterator[Night]:
-    with night() as made:
+@pytest.fixture(params=DATABASES)
+def world(request: pytest.FixtureRequest) -> Iterator[Night]:
+    with night(request.param) as made:
         yield made
 
 

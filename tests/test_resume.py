@@ -16,13 +16,13 @@ from gateway_client import (
     ProviderUnavailable,
     State,
 )
-from tests.kit import ONE_SEND, ORDER, Killed, World
+from tests.kit import KINDS, ONE_SEND, ORDER, Killed, World
 
 POST, INTENTS, CHARGES = "POST /v1/payment_intents", "GET /v1/payment_intents", "GET /v1/charges"
 ACCOUNT = "GET /v1/account"
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=KINDS)
 def either(request: pytest.FixtureRequest) -> Iterator[World]:
     """The world of each of the two clients."""
     with World(request.param) as world:

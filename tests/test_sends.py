@@ -13,7 +13,7 @@ from gateway_client import (
     Sandbox,
     State,
 )
-from tests.kit import DECLINED, ONE_SEND, ORDER, START, World
+from tests.kit import DECLINED, KINDS, ONE_SEND, ORDER, START, World
 
 POST = ("POST", "/v1/payment_intents")
 
@@ -24,7 +24,7 @@ def world() -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=KINDS)
 def either(request: pytest.FixtureRequest) -> Iterator[World]:
     """The world of each of the two clients."""
     with World(request.param) as world:

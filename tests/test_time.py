@@ -12,7 +12,7 @@ from freezegun import freeze_time
 
 from gateway_client import AsyncClient, Client, ClockRefused, RetryPolicy, Sandbox, State, Stripe
 from gateway_client.clock import ProviderTime, Stopwatch
-from tests.kit import ONE_SEND, ORDER, START, Awaited, FakeClock, World
+from tests.kit import KINDS, ONE_SEND, ORDER, START, Awaited, FakeClock, World
 
 T = TypeVar("T")
 POST = ("POST", "/v1/payment_intents")
@@ -24,7 +24,7 @@ def world() -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=KINDS)
 def either(request: pytest.FixtureRequest) -> Iterator[World]:
     """The world of each of the two clients."""
     with World(request.param) as world:
@@ -109,7 +109,7 @@ def test_key_life_ends_between_two_sends_of_one_call(world: World) -> None:
     assert len(world.sends) == 3  # at 22:59:50 and 22:59:58; the next would be at 23:00:06
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_key_life_on_the_machines_own_clock(tmp_path: Path, kind: str) -> None:
     """With the clock of the machine itself (frozen), 22 h 59 min is inside the key's life and 23 h is not (S5)."""
     sandbox = Sandbox(faults={"lost_request": 1.0})

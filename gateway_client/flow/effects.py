@@ -116,6 +116,7 @@ class BeginSend(DatabaseEffect[Begun | Held]):
     profile: Profile
     credential_id: str
     looked_up: bool  # a complete look-up in this call found nothing
+    lease_of: str | None = None  # a worker, which sends nothing once its lease is over; safety never rests on it
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,24 @@ class ReadPending(DatabaseEffect[tuple[Charge, ...]]):
 
     after: tuple[datetime, str, int] | None
     rows_max: int
+
+
+@dataclass(frozen=True)
+class Lease(DatabaseEffect[tuple[Charge, ...]]):
+    """Take pending charges that are due, oldest deadline first, and that no other worker is at."""
+
+    worker: str
+    rows_max: int
+    seconds: float
+    open_s: float  # an open send younger than this is somebody's, who waits for its answer
+
+
+@dataclass(frozen=True)
+class Release(DatabaseEffect[None]):
+    """Give leased charges back: (intent_id, attempt, seconds to leave it alone or None)."""
+
+    worker: str
+    rows: tuple[tuple[str, int, float | None], ...]
 
 
 READING = (ReadBinding, ReadPending)
@@ -197,7 +216,7 @@ class Wait(Effect[float]):
 
 @dataclass(frozen=True)
 class Tell(Effect[None]):
-    """Tell the caller about one charge that was looked at."""
+    """Tell the caller about one charge that was looked at, or what a worker waits for (a sentence)."""
 
-    charge: Charge
-    listener: Callable[[Charge], None]
+    charge: Charge | str
+    listener: Callable[[Any], None]

@@ -36,7 +36,7 @@ def resume_flow(setup: Setup, rows_max: int | None, listener: Callable[[Charge],
             if stop:  # no more sends in this run; one look-up serves any number of charges
                 done = Finished(charge, Next.NOTHING if charge.last_sent_at is None else Next.LOOK_UP)
             else:
-                done = yield from _unless_a_person_is_needed(_advance(setup, binding, charge), charge)
+                done = yield from unless_a_person_is_needed(advance(setup, binding, charge), charge)
             if done.next is Next.NOTHING:
                 told.append(done.charge)
                 yield from Tell(done.charge, listener)
@@ -54,7 +54,7 @@ def resume_flow(setup: Setup, rows_max: int | None, listener: Callable[[Charge],
             break
         cursor = (page[-1].created_at, page[-1].intent_id, page[-1].attempt)
     if waiting and not silent:
-        looked_up, incomplete = yield from _look_up_all(setup, binding, waiting)
+        looked_up, incomplete = yield from look_up_all(setup, binding, waiting)
         unasked = incomplete or unasked
         for charge in looked_up:
             told.append(charge)
@@ -64,18 +64,21 @@ def resume_flow(setup: Setup, rows_max: int | None, listener: Callable[[Charge],
     return tuple(told)
 
 
-def _advance(setup: Setup, binding: Binding, charge: Charge) -> Flow[Finished]:
-    """What resume does with one pending row before the shared look-up (the table of DESIGN §6)."""
+def advance(setup: Setup, binding: Binding, charge: Charge, looked_up: frozenset[str] = frozenset()) -> Flow[Finished]:
+    """What resume does with one pending row before the shared look-up (the table of DESIGN §6).
+
+    `looked_up` are keys that this process has looked up since it began: the provider had nothing of them.
+    """
     if charge.state is State.PREPARED:
         now = yield from Now()
         if now - charge.created_at >= setup.gateway.profile.unsent_life:
             return Finished(charge)  # stale: a person charges it again or cancels it
-        if charge.created_at < setup.started_at:
+        if charge.created_at < setup.started_at and charge.idempotency_key not in looked_up:
             return Finished(charge, Next.LOOK_UP_THEN_SEND)
     return (yield from finish(setup, binding, charge))
 
 
-def _look_up_all(setup: Setup, binding: Binding, waiting: list[Finished]) -> Flow[tuple[list[Charge], str | None]]:
+def look_up_all(setup: Setup, binding: Binding, waiting: list[Finished]) -> Flow[tuple[list[Charge], str | None]]:
     """One scan for all that wait; those that only had to be looked up first are sent, and looked up again if held."""
     results: list[Charge] = []
     unasked = yield from meet(setup, binding)
@@ -88,7 +91,7 @@ def _look_up_all(setup: Setup, binding: Binding, waiting: list[Finished]) -> Flo
         for done, charge in zip(waiting, found, strict=True):
             if done.next is Next.LOOK_UP_THEN_SEND and may_send_after(setup, scan, charge):
                 sending = finish(setup, binding, charge, looked_up=True, sends=done.sends)
-                sent = yield from _unless_a_person_is_needed(sending, charge)
+                sent = yield from unless_a_person_is_needed(sending, charge)
                 unasked = sent.unasked or unasked
                 if sent.next is Next.LOOK_UP:
                     again.append(sent)
@@ -100,7 +103,7 @@ def _look_up_all(setup: Setup, binding: Binding, waiting: list[Finished]) -> Flo
     return results, unasked
 
 
-def _unless_a_person_is_needed(flow: Flow[Finished], charge: Charge) -> Flow[Finished]:
+def unless_a_person_is_needed(flow: Flow[Finished], charge: Charge) -> Flow[Finished]:
     """One charge that somebody must look at does not stop the others."""
     try:
         return (yield from flow)

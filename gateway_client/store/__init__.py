@@ -17,14 +17,17 @@ from gateway_client.flow.effects import (
     Claim,
     DatabaseEffect,
     GiveUp,
+    Lease,
     ProveAbsent,
     ReadBinding,
     ReadPending,
+    Release,
     Settle,
     T,
 )
 from gateway_client.store.claim import bind, claim, read_binding
 from gateway_client.store.gate import begin_send
+from gateway_client.store.leases import lease, release
 from gateway_client.store.reading import read_attempts, read_history, read_pending
 from gateway_client.store.rows import RECORDS
 from gateway_client.store.settle import give_up, prove_absent, settle
@@ -56,6 +59,11 @@ def _perform(session: Session, effect: DatabaseEffect[Any], now: datetime) -> ob
             return prove_absent(session, effect, now)
         case ReadPending():
             return read_pending(session, effect)
+        case Lease():
+            return lease(session, effect, now)
+        case Release():
+            release(session, effect, now)
+            return None
     raise TypeError(f"not a database effect: {type(effect).__name__}")
 
 

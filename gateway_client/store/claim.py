@@ -14,6 +14,7 @@ from gateway_client.errors import AttemptRefused, IntentConflict
 from gateway_client.flow.effects import Claim, ClearFirst
 from gateway_client.gateways.base import Binding, Profile
 from gateway_client.intent import differences
+from gateway_client.postgres import TIMELINE
 from gateway_client.state import State
 from gateway_client.store.rows import (
     INSERT_ROW,
@@ -46,7 +47,9 @@ def bind(session: Session, binding: Binding, now: datetime) -> Binding:
     found = read_binding(session)
     if found is not None:
         return found
-    run(session, _INSERT_STORE, {"id": 1, **asdict(binding), "created_at": now, "latest_seen_at": now})
+    timeline = session.info.get(TIMELINE)
+    times = {"created_at": now, "latest_seen_at": now, "timeline": timeline}
+    run(session, _INSERT_STORE, {"id": 1, **asdict(binding), **times})
     return binding
 
 

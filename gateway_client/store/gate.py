@@ -10,7 +10,9 @@ from sqlalchemy.orm import Session
 from gateway_client.errors import ClockRefused, ConfigurationError, NeedsPerson
 from gateway_client.flow.effects import BeginSend, Begun, Held, Next
 from gateway_client.gateways.base import Binding
+from gateway_client.postgres import TIMELINE
 from gateway_client.state import SENDABLE, Event
+from gateway_client.store.leases import holds
 from gateway_client.store.rows import (
     STORE_ROW,
     Record,
@@ -33,7 +35,10 @@ _UPDATE_STORE = update(store)
 def begin_send(session: Session, effect: BeginSend, now: datetime) -> Begun | Held:
     """Let one send through, written down with its time in this commit, or say what to do instead (DESIGN §6)."""
     _check_store(session, effect, now)
-    record = _close_if_over(session, effect, locked(session, effect.intent_id, effect.attempt), now)
+    record = locked(session, effect.intent_id, effect.attempt)
+    if effect.lease_of is not None and not holds(session, record.row, effect.lease_of, now):
+        return Held(record.charge(), Next.NOTHING)  # it was paused for longer than its lease: the row is another's now
+    record = _close_if_over(session, effect, record, now)
     row, charge = record.row, record.charge()
     if record.state.final:
         return Held(charge, Next.NOTHING)
@@ -70,6 +75,13 @@ def _check_store(session: Session, effect: BeginSend, now: datetime) -> None:
     row = run(session, STORE_ROW).mappings().one()
     if Binding(row["provider"], row["mode"], row["account"], row["namespace"]) != effect.binding:
         raise ConfigurationError("the store was bound anew under this process: restart it. Nothing more was sent.")
+    timeline = session.info.get(TIMELINE)
+    if None not in (timeline, row["timeline"]) and timeline != row["timeline"]:  # None: the engine cannot tell
+        raise ConfigurationError(
+            f"the database went to another timeline, {row['timeline']} to {timeline}: a failover or a restore. What it "
+            "had acknowledged may be lost, so a charge that it shows as never sent may have been made. Nothing more "
+            "was sent: reconcile the days since then first. This release cannot take the hold off afterwards."
+        )
     latest = row["latest_seen_at"]
     if now < latest - CLOCK_BEHIND_MAX:
         raise ClockRefused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -11,10 +12,23 @@ from sqlalchemy.orm import Session
 from gateway_client.charge import Charge
 from gateway_client.flow.effects import ReadPending
 from gateway_client.state import PENDING
-from gateway_client.store.rows import Row, charges, constant, events, key_of, of_attempt, run, snapshots, with_sends
+from gateway_client.store.rows import (
+    Row,
+    charges,
+    constant,
+    events,
+    key_of,
+    of_attempt,
+    run,
+    snapshots,
+    store,
+    with_sends,
+)
 
 _ATTEMPTS = select(charges).where(charges.c.intent_id == bindparam("of_intent")).order_by(charges.c.attempt)
 _HISTORY = select(events).where(*of_attempt(events)).order_by(events.c.event_no)
+_LATEST_SEEN_AT = select(store.c.latest_seen_at)
+_TIMELINE = select(store.c.timeline)
 
 
 @cache
@@ -51,3 +65,16 @@ def read_history(session: Session, charge: Charge) -> tuple[tuple[Row, ...], tup
     """The sends and the events of one attempt, in their order."""
     of = {"intent_id": charge.intent_id, "attempt": charge.attempt}
     return with_sends(session, of).sends, tuple(run(session, _HISTORY, key_of(of)).mappings())
+
+
+def read_latest_seen_at(session: Session) -> datetime | None:
+    """The latest time that the store has seen; None when it belongs to nobody yet."""
+    found = run(session, _LATEST_SEEN_AT).scalar()
+    assert found is None or isinstance(found, datetime)
+    return found
+
+
+def read_timeline(session: Session) -> str | None:
+    """The history of its database that the store was bound on; None when that was not written down."""
+    found = run(session, _TIMELINE).scalar()
+    return None if found is None else str(found)

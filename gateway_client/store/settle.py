@@ -22,6 +22,7 @@ from gateway_client.store.rows import (
     append_event,
     charges,
     constant,
+    events,
     findings,
     key_of,
     locked,
@@ -42,6 +43,7 @@ _NUMBERS_DIFFER = select(findings.c.id).where(
     findings.c.code.in_(constant((Code.AMOUNT_MISMATCH, Code.CURRENCY_MISMATCH))),
     findings.c.closed_at.is_(None),
 )
+_LAST_EVENT = select(events.c.event).where(*of_attempt(events)).order_by(events.c.event_no.desc()).limit(1)
 _NEWEST = select(func.max(charges.c.attempt)).where(charges.c.intent_id == bindparam("of_intent"))
 _UPDATE_BY_KEY = update(charges).where(charges.c.idempotency_key == bindparam("of_key"))
 
@@ -141,7 +143,8 @@ def give_up(session: Session, effect: GiveUp, now: datetime) -> Charge:
         return record.charge()
     reason = f"given up: {effect.because}"
     if record.row["provider_intent_id"] is not None:
-        append_event(session, record.row, now, record.state, reason, record.state)
+        if run(session, _LAST_EVENT, key_of(record.row)).scalar() != reason:  # else it was said, and not confirmed
+            append_event(session, record.row, now, record.state, reason, record.state)
         return record.charge()
     if record.state is State.PREPARED:
         return move(session, record, Event.CANCELED, now, {"reason": reason, "closed_at": now}).charge()

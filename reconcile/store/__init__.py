@@ -35,13 +35,24 @@ from reconcile.effects import (
 from reconcile.store.findings import close_stale, flag, flag_duplicates, flag_stale
 from reconcile.store.items import adopt, keep_item, read_pairs, read_unfinished, read_unseen, save_page
 from reconcile.store.repairs import close_over, import_charge, repair
-from reconcile.store.runs import end_run, forget_unfinished, hold, last_complete_at, open_run, read_result, release
+from reconcile.store.runs import (
+    end_run,
+    ended,
+    forget_unfinished,
+    hold,
+    last_complete_at,
+    open_run,
+    read_result,
+    release,
+)
 
 __all__ = ["forget_unfinished", "last_complete_at", "perform", "read_result", "release"]
 
 
 def perform(session: Session, effect: RunEffect[T], now: datetime) -> T:
     """Do one effect of a run at the provider's time `now`. Raises RunHeld when another process has the run."""
+    if isinstance(effect, EndRun) and ended(session, effect.run):
+        return cast("T", None)  # by a commit that nobody confirmed
     if isinstance(effect, OfRun):
         hold(session, effect.run, now)
     return cast("T", _WORK[type(effect)](session, effect, now))

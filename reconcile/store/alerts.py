@@ -1,4 +1,4 @@
-"""The facts behind alerts: a few figures of the store, each one statement. Nothing here writes."""
+"""The facts behind alerts and `paycli doctor`: a few figures of the store, each one statement. Nothing here writes."""
 
 from __future__ import annotations
 
@@ -34,6 +34,12 @@ _OLDEST_KEY = (
     .order_by(charges.c.first_sent_at, charges.c.intent_id)
     .limit(1)
 )
+_KEYS_OVER = select(func.count()).where(
+    charges.c.state.in_(constant(PENDING)),
+    charges.c.provider_intent_id.is_(None),
+    charges.c.first_sent_at <= bindparam("sent_until"),
+)
+_OPEN_FINDINGS = select(func.count()).select_from(findings).where(findings.c.closed_at.is_(None))
 
 
 def _grouped(
@@ -73,6 +79,16 @@ def read_facts(session: Session, now: datetime, limits: Limits, key_life: timede
         unfinished=_unfinished(session, now - min(limits.reconciled, now - EVER)),
         critical=_groups(session, _CRITICAL, {}),
     )
+
+
+def keys_over(session: Session, now: datetime, key_life: timedelta) -> int:
+    """How many pending attempts are past their key's life: they are never sent again, only looked up."""
+    return int(run(session, _KEYS_OVER, {"sent_until": now - key_life}).scalar_one())
+
+
+def open_findings(session: Session) -> int:
+    """How many findings wait for a person."""
+    return int(run(session, _OPEN_FINDINGS).scalar_one())
 
 
 def _unfinished(session: Session, before: datetime) -> Group | None:

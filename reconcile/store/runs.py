@@ -64,7 +64,8 @@ def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
     window = effect.window
     day = {"of_day": window.day.isoformat(), "of_tz": window.tz}
     for row in run(session, _UNFINISHED, day).mappings().all():
-        if row["held_until"] > now and not effect.holder.is_dead(row["holder"]):
+        ours = row["holder"] == effect.holder.name  # opened already, by a commit that nobody confirmed
+        if row["held_until"] > now and not ours and not effect.holder.is_dead(row["holder"]):
             raise _held(row)
         if _same(row, window):
             held = {"holder": effect.holder.name, "held_until": now + HOLD}
@@ -131,6 +132,12 @@ def hold(session: Session, opened: OpenedRun, now: datetime) -> None:
         raise RunHeld(
             f"{opened.run_id}: another process has taken this run over. What this one did is on disk; nothing is lost."
         )
+
+
+def ended(session: Session, opened: OpenedRun) -> bool:
+    """Have we ended this run already?"""
+    row = run(session, _RUN, {"of_run": opened.run_id}).mappings().one()
+    return row["ended_at"] is not None and row["holder"] == opened.holder
 
 
 def release(session: Session, opened: OpenedRun, now: datetime) -> None:

@@ -20,7 +20,7 @@ from typing import Any, TypedDict
 
 from sqlalchemy import Engine, create_engine
 
-from gateway_client import Client, Sandbox, Stripe, db, wire
+from gateway_client import Client, Sandbox, Stripe, db, sqlite, wire
 from gateway_client.gateways import stripe_api
 from reconcile.store import items
 from tests.kill_child import POLICY, fork
@@ -134,7 +134,7 @@ class Parent:
 
 def warm(database: str) -> None:
     """Load, compile and remember what every child would do anew; leave no connection open."""
-    engine = create_engine(database, connect_args={"timeout": db.LOCK_TIMEOUT_S}, hide_parameters=True)
+    engine = create_engine(database, connect_args={"timeout": sqlite.LOCK_TIMEOUT_S}, hide_parameters=True)
 
     def remembered(url: str, **options: object) -> Engine:
         return engine

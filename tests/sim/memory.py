@@ -140,7 +140,7 @@ class Memory:
         self.trouble = None
         self._connection.executescript(_EMPTY)
 
-    def transact(self, work: Callable[[Any], T], *, write: bool = True) -> T:
+    def transact(self, work: Callable[[Any], T], *, write: bool = True, repeatable: bool = True) -> T:
         """As `Database.transact`; what troubles a commit is told in `trouble`."""
         trouble, self.trouble = self.trouble, None
         self._connection.execute("BEGIN")

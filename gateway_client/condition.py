@@ -1,0 +1,222 @@
+"""What a database is like, for `paycli doctor`: asked for in transactions that can write nothing, each by itself.
+
+What a good one must be is said where it is judged, in `cli/checks.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from sqlalchemy import URL, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
+
+from gateway_client import postgres
+from gateway_client.db import backend_of, explained, parsed
+from gateway_client.errors import StoreUnavailable
+from gateway_client.sqlite import LOCK_TIMEOUT_S
+from gateway_client.tables import Base
+
+T = TypeVar("T")
+
+# Of a connection that never came to be PostgreSQL tells no code, only words.
+_NOT_CONNECTED = {
+    "password authentication failed": "it refused the user or password of PAYCLI_DATABASE_URL",
+    "no password supplied": "it asks for a password, and PAYCLI_DATABASE_URL has none",
+    "pg_hba.conf": "its pg_hba.conf lets nobody in from here with that user and database",
+    "role": "it has no such user",
+    "does not exist": "there is no such database",
+    "refused": "nothing listens there",
+    "too many": "it has too many connections",
+    "connection slots": "it has too many connections",
+    "starting up": "it is starting up",
+    "shutting down": "it is shutting down",
+    "resolve": "its host name is not known",
+    "translate host": "its host name is not known",
+    "timeout": "it does not answer",
+}
+
+
+class Reader:
+    """A database that is only looked at. Every transaction has a connection of its own: a broken one is no matter."""
+
+    def __init__(self, url: str) -> None:
+        self.url = parsed(url)
+        self._backend = backend_of(self.url)
+        self._engine = _engine(self.url)
+
+    @property
+    def place(self) -> str:
+        """Where the store is, for people."""
+        return self._backend.place(self.url)
+
+    @property
+    def path(self) -> Path | None:
+        """The store's file; None when it is on a server."""
+        return Path(self.url.database or "") if self.url.get_backend_name() == "sqlite" else None
+
+    def read(self, work: Callable[[Session], T]) -> T:
+        """Run `work` in a transaction that writes nothing and waits for nobody long. Raises StoreUnavailable."""
+        try:
+            with explained(self.url), Session(self._engine) as session:
+                self._backend.begin(session.connection(), write=False)
+                return work(session)
+        except StoreUnavailable as error:
+            why = _not_connected(error.__cause__)
+            raise (
+                error if why is None else StoreUnavailable(f"the database {self.place} cannot be used: {why}")
+            ) from None
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        path = Path(url.database or "").absolute()
+        return create_engine(url, creator=lambda: _sqlite_connection(path), poolclass=NullPool, hide_parameters=True)
+    readonly = {"isolation_level": "READ COMMITTED", "postgresql_readonly": True}  # a replica answers that, too
+    return create_engine(url, **postgres.OPTIONS, poolclass=NullPool, hide_parameters=True, execution_options=readonly)
+
+
+def _sqlite_connection(path: Path) -> sqlite3.Connection:
+    """A connection that leaves the folder as it was.
+
+    Of a file with a -wal beside it the last one to leave would write the one into the other, unless it may not write;
+    of one without, who may not write would leave an empty -wal behind.
+    """
+    mode = "ro" if Path(f"{path}-wal").exists() else "rw"
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, timeout=LOCK_TIMEOUT_S)
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA synchronous = FULL")  # of this connection, as those that write set it
+    return connection
+
+
+def _not_connected(error: BaseException | None) -> str | None:
+    if not isinstance(error, DBAPIError) or getattr(error.orig, "sqlstate", None) is not None:
+        return None
+    if isinstance(error.orig, sqlite3.Error):
+        return None
+    words = str(error.orig)
+    return next((why for part, why in _NOT_CONNECTED.items() if part in words), None)
+
+
+# SQLite ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteSettings:
+    """What makes a commit durable."""
+
+    journal_mode: str
+    synchronous: int
+
+
+def sqlite_settings(session: Session) -> SqliteSettings:
+    """The settings of a file and of a connection to it."""
+    ask = session.connection().exec_driver_sql
+    return SqliteSettings(str(ask("PRAGMA journal_mode").scalar()), int(ask("PRAGMA synchronous").scalar() or 0))
+
+
+_OCTAL = re.compile(r"\\([0-7]{3})")  # a space is \040 in /proc/mounts
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """The file system that a path is on."""
+
+    point: str
+    kind: str
+
+
+def mount_of(path: Path, mounts: str) -> Mount | None:
+    """The mount of a path, by the text of /proc/mounts; None when it has none."""
+    real = Path(os.path.realpath(path))
+    found = [
+        Mount(point, fields[2])
+        for fields in (line.split(" ") for line in mounts.splitlines())
+        if len(fields) > 2
+        for point in [_OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[1])]
+        if Path(point) == real or Path(point) in real.parents
+    ]
+    # Of two on one point the later one hides the earlier.
+    return max(reversed(found), key=lambda mount: len(Path(mount.point).parts), default=None)
+
+
+# PostgreSQL -----------------------------------------------------------------------------------------------------------
+
+_SETTINGS = text("SELECT name, setting, source FROM pg_settings WHERE name = ANY(:names)")
+_RIGHTS = text(
+    "SELECT t.name, r.word FROM unnest(CAST(:names AS text[])) AS t(name), unnest(CAST(:words AS text[])) AS r(word) "
+    "WHERE to_regclass(t.name) IS NOT NULL AND NOT has_table_privilege(to_regclass(t.name)::oid, r.word) ORDER BY 1, 2"
+)
+_MAY_CREATE = text("SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE')")
+DURABILITY = ("fsync", "synchronous_commit", "full_page_writes", "wal_level")
+RIGHTS = ("SELECT", "INSERT", "UPDATE")
+_DELETES = ("paycli_run_items",)  # what a run no longer needs of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting of PostgreSQL, as it is for this user and database, and who has set it."""
+
+    value: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What this user lacks on our tables, and whether it could make tables."""
+
+    missing: tuple[tuple[str, str], ...]
+    schema: str | None
+    may_create: bool
+
+
+def version(session: Session) -> tuple[str, int | None]:
+    """The server in its own words, and its number (None: it has none)."""
+    ask = session.connection().exec_driver_sql
+    number = ask("SELECT current_setting('server_version_num', true)").scalar()
+    return str(ask("SELECT version()").scalar()), int(number) if number else None
+
+
+def postgres_settings(session: Session) -> Mapping[str, Setting]:
+    """The settings that durability hangs on; an engine that lacks one does not name it."""
+    rows = session.connection().execute(_SETTINGS, {"names": list(DURABILITY)})
+    return {name: Setting(value, source) for name, value, source in rows}
+
+
+def is_replica(session: Session) -> bool:
+    """Whether the server follows another one."""
+    return bool(session.connection().exec_driver_sql("SELECT pg_is_in_recovery()").scalar())
+
+
+def timeline(session: Session) -> str | None:
+    """The history that the database is on; None when it does not tell."""
+    return postgres.timeline(session.connection())
+
+
+def rights(session: Session) -> Rights:
+    """What this user may do."""
+    connection = session.connection()
+    missing = [tuple(row) for row in connection.execute(_RIGHTS, _asked(Base.metadata.tables, RIGHTS))]
+    missing += [tuple(row) for row in connection.execute(_RIGHTS, _asked(_DELETES, ("DELETE",)))]
+    schema, may_create = connection.execute(_MAY_CREATE).one()
+    return Rights(tuple(missing), schema, bool(may_create))
+
+
+def _asked(names: Iterable[str], words: Iterable[str]) -> dict[str, Any]:
+    return {"names": list(names), "words": list(words)}
+
+
+def database_time(session: Session) -> datetime:
+    """The server's clock."""
+    found = session.connection().exec_driver_sql("SELECT clock_timestamp()").scalar()
+    assert isinstance(found, datetime)
+    return found

@@ -1,0 +1,208 @@
+"""PostgreSQL, or an engine that speaks it, as a store: durable commits of a primary; what is refused, in which words.
+
+Nothing is kept in a database session: each transaction says what it needs, so a transaction-mode pooler may stand
+between. Transactions are SERIALIZABLE, and done again when the database asks for it; what must not happen twice is
+forbidden by unique keys and locked rows besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, create_engine
+from sqlalchemy.exc import DBAPIError
+
+from gateway_client import schema, sqlite
+from gateway_client.errors import ConfigurationError, StoreUnavailable
+from gateway_client.tables import Base
+
+LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, CONNECT_TIMEOUT_S = 5, 30, 10
+DEADLINE_S: float | None = 60  # of one transaction, when whoever is there does not even answer
+
+OPTIONS: Mapping[str, Any] = {
+    # Prepared statements belong to a session, which behind a pooler is another one each time.
+    "connect_args": {"prepare_threshold": None, "connect_timeout": CONNECT_TIMEOUT_S},
+}
+ASYNC_DRIVER = "postgresql+psycopg"
+ISOLATION: str | None = "SERIALIZABLE"
+# In `Session.info`:
+TIMELINE = "charge_once_timeline"  # the history that the database is on; a promoted standby has another
+WARNINGS = "charge_once_warnings"  # what the server has said on this connection since somebody looked
+
+_DURABLE = ("on", "local", "remote_write", "remote_apply")
+# One round trip. An engine that lacks a setting says nothing of it; WAL names begin with the timeline.
+_BEGIN = f"""
+SELECT set_config('lock_timeout', '{LOCK_TIMEOUT_S}s', true),
+       set_config('statement_timeout', '{STATEMENT_TIMEOUT_S}s', true),
+       current_setting('fsync', true), current_setting('synchronous_commit', true), pg_is_in_recovery(),
+"""
+_TIMELINE = "CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END"
+_CAN_TELL = "SELECT count(*) FROM pg_catalog.pg_proc WHERE proname = 'pg_walfile_name'"
+
+
+def checked(url: URL) -> URL:
+    """A URL for psycopg, or ConfigurationError."""
+    if url.drivername not in ("postgresql", "postgresql+psycopg"):
+        raise ConfigurationError("PAYCLI_DATABASE_URL: use psycopg, as in postgresql+psycopg://user@host/database")
+    if not url.database:
+        raise ConfigurationError("PAYCLI_DATABASE_URL names no database: postgresql+psycopg://user@host/database")
+    try:
+        import psycopg  # noqa: F401 - is it there?
+    except ImportError:
+        raise ConfigurationError("PostgreSQL needs psycopg: pip install 'charge-once[postgres]'") from None
+    return url.set(drivername="postgresql+psycopg")
+
+
+def place(url: URL) -> str:
+    """Where the store is, for people: no user, no password."""
+    host = url.host or str(url.query.get("host", "localhost"))
+    return f"{url.database} on {host}" + (f":{url.port}" if url.port else "")
+
+
+def same(ours: URL, theirs: URL) -> bool:
+    """Whether two URLs are of one database, as far as URLs tell."""
+    return (place(ours), ours.port or 5432) == (place(theirs), theirs.port or 5432)
+
+
+def create_place(url: URL) -> None:
+    """A database is made by whoever runs the server."""
+
+
+def copy(connection: Connection, path: Path) -> None:
+    """Copy every committed row into a new SQLite file, as of one moment."""
+    target = create_engine(URL.create("sqlite", database=str(path)))
+    try:
+        with connection.begin(), target.begin() as made:
+            schema.upgrade(made)
+            for copied in Base.metadata.sorted_tables:
+                for rows in connection.execute(copied.select()).mappings().partitions(1000):
+                    made.execute(copied.insert(), [dict(row) for row in rows])
+    except DBAPIError as error:
+        why = explained(error) or sqlite.explained(error)
+        raise StoreUnavailable(f"the store cannot be copied to {path.parent}: {why}") from None
+    finally:
+        target.dispose()
+
+
+def begin(connection: Connection, *, write: bool) -> dict[str, Any]:
+    """Say how long a transaction may wait, and check that its commit will be durable, on a primary."""
+    if WARNINGS not in connection.info:  # once for each connection to the server
+        connection.info["charge_once_tells"] = bool(connection.exec_driver_sql(_CAN_TELL).scalar())
+        connection.info[WARNINGS] = _heard(connection)
+    history = _TIMELINE if connection.info["charge_once_tells"] else "NULL"
+    fsync, commit, replica, timeline = connection.exec_driver_sql(_BEGIN + history).one()[2:]
+    if not write:
+        return {}
+    if replica:
+        raise StoreUnavailable("the database is a replica: what it reads may be old. Connect to the primary")
+    if fsync == "off" or commit not in (None, *_DURABLE):
+        raise StoreUnavailable(
+            f"the database is not durable: fsync={fsync} and synchronous_commit={commit}, needed are on and on"
+        )
+    return {TIMELINE: timeline, WARNINGS: connection.info[WARNINGS]}
+
+
+def _heard(connection: Connection) -> list[str]:
+    """The warnings of a connection, as they come."""
+    said: list[str] = []
+
+    def hear(notice: Any) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            said.append(notice.message_primary)
+
+    connection.connection.driver_connection.add_notice_handler(hear)  # type: ignore[union-attr]
+    return said
+
+
+def before_commit(info: dict[Any, Any]) -> None:
+    """What was said until now is not about the commit."""
+    info.get(WARNINGS, []).clear()
+
+
+def after_commit(info: dict[Any, Any]) -> None:
+    """A commit that was warned about is not one: its standby may not have it. Doing it again would not show that."""
+    if info.get(WARNINGS):
+        raise StoreUnavailable(
+            "the database did not confirm the commit, which may be lost when its standby takes over "
+            "(somebody, or a timeout, ended the wait for synchronous replication)"
+        )
+
+
+def timeline(connection: Connection) -> str | None:
+    """The history that the database is on; None where it does not tell: a replica, another engine."""
+    tells = connection.exec_driver_sql(_CAN_TELL).scalar()
+    found = connection.exec_driver_sql("SELECT " + _TIMELINE).scalar() if tells else None
+    return None if found is None else str(found)
+
+
+def join(connection: Connection) -> dict[str, Any]:
+    """Check that the caller's own transaction is durable."""
+    return begin(connection, write=True)
+
+
+_AGAIN = ("40001", "40P01", "23505", "42P07")  # serialization, deadlock; a row or a table that another made first
+_EXPLANATIONS = {
+    "55P03": f"a row stayed locked for {LOCK_TIMEOUT_S} s: another transaction is open on it, perhaps one with a "
+    "`prepare` that is not committed yet",
+    "57014": f"a statement took longer than {STATEMENT_TIMEOUT_S} s",
+    "53100": "its disk is full",
+    "53300": "it has too many connections",
+    "53": "it is out of resources",
+    "57P": "it is shutting down or starting up",
+    "08": "the connection was lost",
+    "25006": "it is read-only (a replica?)",
+    "25P": "it ended a transaction that took too long",
+    "0A000": "it cannot run serializable transactions: a replica, or not a PostgreSQL",
+    "28": "it refused the user or password of PAYCLI_DATABASE_URL",
+    "3D000": "there is no such database",
+    "42501": "this user may not use its tables",
+    "40": "it was too busy with other transactions on the same rows",
+    "58": "its disk reported an error",
+    "XX": "it reported an internal error, or damaged data",
+}
+
+
+# What refuses a new connection has no code, only words; those of PostgreSQL, of poolers and of libpq.
+_REFUSALS = {  # in this order: "too many connections for role", "the database system is shutting down"
+    "too many": _EXPLANATIONS["53300"],
+    "connection slots": _EXPLANATIONS["53300"],
+    "system is": _EXPLANATIONS["57P"],
+    "authentication failed": _EXPLANATIONS["28"],
+    "no password supplied": _EXPLANATIONS["28"],
+    "no pg_hba.conf entry": _EXPLANATIONS["28"],
+    "role ": _EXPLANATIONS["28"],
+    "database ": _EXPLANATIONS["3D000"],
+    "resolve": "its host has no address",
+    "refused": "nothing answers at its address",
+    "unreachable": "nothing answers at its address",
+    "timeout": "it does not answer",
+}
+
+
+def explained(error: DBAPIError) -> str | None:
+    """Why the database refuses, in words for the person who must act; None for a bug of ours."""
+    state = getattr(error.orig, "sqlstate", None) or ""
+    known = next((why for code, why in _EXPLANATIONS.items() if state.startswith(code)), None)
+    if known is not None or (state and not lost(error)):
+        return known
+    said = str(error.orig).lower()
+    if lost(error):
+        return "the connection was lost, or it stopped answering"
+    return next((why for words, why in _REFUSALS.items() if words in said), "it cannot be reached")
+
+
+def lacks_tables(error: DBAPIError) -> bool:
+    """Whether what is missing is our tables."""
+    return getattr(error.orig, "sqlstate", None) == "42P01"
+
+
+def passes(error: DBAPIError) -> bool:
+    """Whether the same transaction may succeed when it is done again."""
+    return getattr(error.orig, "sqlstate", None) in _AGAIN
+
+
+def lost(error: DBAPIError) -> bool:
+    """Whether the connection is gone."""
+    return error.connection_invalidated

@@ -1,0 +1,189 @@
+"""SQLite as a store: a file of its owner alone, whose commits are synced. What is refused of it, and in which words."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+from sqlalchemy import URL, Connection
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from gateway_client.errors import ConfigurationError, StoreUnavailable
+
+LOCK_TIMEOUT_S = 5  # how long a transaction waits for another one before it gives up
+SWITCH_TRIES_MAX, SWITCH_PAUSE_S = 100, 0.02  # only while a store is new
+OFF, FULL = 0, 2  # PRAGMA synchronous: nothing, or every commit, is synced
+_DURABLE = ("wal", FULL)
+
+OPTIONS: Mapping[str, Any] = {"connect_args": {"timeout": LOCK_TIMEOUT_S}}
+ASYNC_DRIVER = "sqlite+aiosqlite"
+ISOLATION: str | None = None  # a file has one writer at a time
+DEADLINE_S: float | None = None  # nobody is waited for but the disk
+
+
+def checked(url: URL) -> URL:
+    """A URL of a file on disk, or ConfigurationError. Relative paths are of the current folder."""
+    if not url.database or url.database == ":memory:" or url.query.get("mode") == "memory":
+        raise ConfigurationError("a database in memory forgets what was sent: use a file, sqlite:///paycli.db")
+    if url.database.startswith("file:"):
+        raise ConfigurationError(
+            "PAYCLI_DATABASE_URL: name the database's file by its path, such as sqlite:////var/lib/paycli.db"
+        )
+    return url.set(drivername="sqlite")
+
+
+def place(url: URL) -> str:
+    """Where the store is, for people."""
+    return str(Path(url.database).absolute()) if url.database else "the database"
+
+
+def same(ours: URL, theirs: URL) -> bool:
+    """Whether two URLs are of one database."""
+    return bool(ours.database and theirs.database) and place(ours) == place(theirs)
+
+
+def create_place(url: URL) -> None:
+    """Create the file with mode 0600: SQLite would use the umask, and its -wal and -shm copy the file's mode."""
+    path = url.database
+    if not path:
+        return
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        folder = os.open(Path(path).absolute().parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # else a power cut could take the new file's name away with its rows
+        finally:
+            os.close(folder)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StoreUnavailable(f"cannot create {Path(path).absolute()}: {error.strerror}") from None
+
+
+def copy(connection: Connection, path: Path) -> None:
+    """Copy every committed row into a new file, while others go on writing."""
+    ours = cast("sqlite3.Connection", connection.connection.driver_connection)
+    with closing(sqlite3.connect(path)) as made:
+        try:
+            ours.backup(made)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the store cannot be copied to {path.parent}: {error}") from None
+
+
+def begin(connection: Connection, *, write: bool) -> dict[str, Any]:
+    """Start a transaction on a connection whose durability has been checked."""
+    if not write:  # changes nothing, not even the journal of a file that is not ours; all that is read is of one moment
+        if not _in_transaction(connection):
+            connection.exec_driver_sql("BEGIN")
+    elif _in_transaction(connection):  # the caller's engine begins by itself
+        require_durable(connection)
+    else:
+        check_durable(connection)
+        # IMMEDIATE: a transaction that begins by reading could not be sure to become a writer later.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    return {}
+
+
+def _in_transaction(connection: Connection) -> bool:
+    return bool(getattr(connection.connection.driver_connection, "in_transaction", False))
+
+
+def join(connection: Connection) -> dict[str, Any]:
+    """Check that the caller's own transaction is durable; take its write lock."""
+    require_durable(connection)  # inside a transaction the settings can be read, not changed
+    if not _in_transaction(connection):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    return {}
+
+
+def before_commit(info: dict[Any, Any]) -> None:
+    """Nothing is said about a commit."""
+
+
+def after_commit(info: dict[Any, Any]) -> None:
+    """A file either commits or says why not."""
+
+
+def check_durable(connection: Connection) -> None:
+    """Set what makes a commit durable, and read it back: unread, a PRAGMA hides its error."""
+    found = _durability(connection)
+    if found[1] == OFF:  # what was written before may not have reached the disk, the head of the file for one
+        require_durable(connection)
+    if found != _DURABLE:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {LOCK_TIMEOUT_S * 1000}")
+        _switch_to_wal(connection)
+        connection.exec_driver_sql("PRAGMA synchronous = FULL")
+        # macOS: plain fsync stops short of the disk; no effect elsewhere
+        connection.exec_driver_sql("PRAGMA fullfsync = 1")
+        connection.exec_driver_sql("PRAGMA checkpoint_fullfsync = 1")
+        require_durable(connection)
+
+
+def _switch_to_wal(connection: Connection) -> None:
+    """SQLite does not wait for other readers here, whatever its busy_timeout; a new store may have several."""
+    for tries in range(SWITCH_TRIES_MAX):
+        try:
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL").scalar()
+        except OperationalError:
+            if tries == SWITCH_TRIES_MAX - 1:
+                raise
+            time.sleep(SWITCH_PAUSE_S)
+        else:
+            return
+
+
+def require_durable(connection: Connection) -> None:
+    """Raise StoreUnavailable when a commit of this connection could be lost by a power cut."""
+    journal, synchronous = _durability(connection)
+    if journal != "wal" or not isinstance(synchronous, int) or synchronous < FULL:
+        raise StoreUnavailable(
+            f"the database is not durable: journal_mode={journal} and synchronous={synchronous}, needed are wal and "
+            f"{FULL} (FULL). A file on a local disk has them"
+        )
+
+
+def _durability(connection: Connection) -> tuple[object, object]:
+    journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+    return journal, connection.exec_driver_sql("PRAGMA synchronous").scalar()
+
+
+_EXPLANATIONS = {
+    "SQLITE_BUSY": f"it stayed locked for {LOCK_TIMEOUT_S} s: another transaction is open on it, perhaps one with a "
+    "`prepare` that is not committed yet",
+    "SQLITE_LOCKED": "it is locked by another connection of this process",
+    "SQLITE_READONLY": "it is read-only",
+    "SQLITE_FULL": "the disk is full",
+    "SQLITE_CORRUPT": "its file is damaged: restore it from a backup, then reconcile before you charge",
+    "SQLITE_NOTADB": "its file is not a SQLite database",
+    "SQLITE_CANTOPEN": "its file cannot be opened (a read-only disk, or no right to its folder?)",
+    "SQLITE_IOERR": "the disk reported an error (is it full?)",
+    "SQLITE_PERM": "this user may not use it",
+    "SQLITE_NOLFS": "the disk cannot hold it",
+}
+
+
+def explained(error: DBAPIError) -> str | None:
+    """Why the database refuses, in words for the person who must act; None for a bug of ours."""
+    name = getattr(error.orig, "sqlite_errorname", "") or _name_of(error.orig)
+    known = next((why for code, why in _EXPLANATIONS.items() if name.startswith(code)), None)
+    return known or (str(error.orig) if isinstance(error.orig, sqlite3.OperationalError) else None)
+
+
+def lacks_tables(error: DBAPIError) -> bool:
+    """Whether what is missing is our tables."""
+    return "no such table" in str(error.orig)
+
+
+def passes(error: DBAPIError) -> bool:
+    """Whether the same transaction may succeed when it is done again: SQLite has waited by itself."""
+    return False
+
+
+def _name_of(error: BaseException | None) -> str:
+    cause = getattr(error, "__cause__", None)
+    return getattr(cause, "sqlite_errorname", "") or ""

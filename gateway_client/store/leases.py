@@ -1,0 +1,100 @@
+"""Leases: which worker is at which pending charge. They share the work, and no safety rests on them: the gate decides.
+
+A lease that is over belongs to nobody; a row that was set aside waits for its `resume_at`. One clock judges both.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import bindparam, exists, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from gateway_client.charge import Charge
+from gateway_client.flow.effects import Lease, Release
+from gateway_client.state import PENDING
+from gateway_client.store.rows import Row, charges, constant, of_attempt, run, sends, snapshots
+from gateway_client.wire import BEGUN_S_MAX
+
+_AT: Any = bindparam("clock")
+_OPEN_SEND = exists().where(
+    sends.c.intent_id == charges.c.intent_id,
+    sends.c.attempt == charges.c.attempt,
+    sends.c.ended_at.is_(None),
+    sends.c.begun_at > bindparam("open_since"),
+)
+_DUE = (
+    select(charges)
+    .where(
+        charges.c.state.in_(constant(PENDING)),
+        or_(charges.c.leased_until.is_(None), charges.c.leased_until <= _AT),
+        or_(charges.c.resume_at.is_(None), charges.c.resume_at <= _AT),
+        ~_OPEN_SEND,  # somebody waits for the answer
+    )
+    # The oldest deadline first: all keys live equally long. What was never sent has none, and waits behind.
+    .order_by(
+        charges.c.first_sent_at.is_(None),
+        charges.c.first_sent_at,
+        charges.c.created_at,
+        charges.c.intent_id,
+        charges.c.attempt,
+    )
+    .limit(bindparam("rows_max"))
+    .with_for_update(of=charges, skip_locked=True)
+)
+_TAKE = update(charges).where(*of_attempt(charges))
+_GIVE_BACK = _TAKE.where(charges.c.leased_by == bindparam("of_worker"))
+
+
+def lease(session: Session, effect: Lease, now: datetime) -> tuple[Charge, ...]:
+    """Take the charges that are due and that no other worker has."""
+    clock = _clock(session, now)
+    values = {"clock": clock, "rows_max": effect.rows_max, "open_since": now - timedelta(seconds=effect.open_s)}
+    rows = run(session, _DUE, values).mappings().all()
+    until = clock + timedelta(seconds=effect.seconds)
+    taken = [
+        {
+            "of_intent": row["intent_id"],
+            "of_attempt": row["attempt"],
+            "leased_by": effect.worker,
+            "leased_until": until,
+        }
+        for row in rows
+    ]
+    if taken:
+        session.connection().execute(_TAKE, taken)
+    return snapshots(session, rows)
+
+
+def release(session: Session, effect: Release, now: datetime) -> None:
+    """Give back what is still this worker's, each row for now or set aside for a time."""
+    clock = _clock(session, now)
+    given = [
+        {
+            "of_intent": intent_id,
+            "of_attempt": attempt,
+            "of_worker": effect.worker,
+            "leased_by": None,
+            "leased_until": None,
+            "resume_at": None if aside_s is None else clock + timedelta(seconds=aside_s),
+        }
+        for intent_id, attempt, aside_s in effect.rows
+    ]
+    session.connection().execute(_GIVE_BACK, given)
+
+
+def holds(session: Session, row: Row, worker: str, now: datetime) -> bool:
+    """True when the row is the worker's for longer than its send may take to leave."""
+    if row["leased_by"] != worker or row["leased_until"] is None:
+        return False
+    return bool(_clock(session, now) + timedelta(seconds=BEGUN_S_MAX) < row["leased_until"])
+
+
+def _clock(session: Session, now: datetime) -> datetime:
+    """The one clock of leases: the database's where it has one; a file has only ours, corrected by the provider's."""
+    connection = session.connection()
+    if connection.dialect.name != "postgresql":
+        return now
+    told: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return told
