@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import httpx
 from sqlalchemy import Engine
@@ -51,9 +51,6 @@ from gateway_client.gateways.base import Gateway
 from gateway_client.intent import PaymentIntent, check_intent_id, check_text
 from gateway_client.retry import RetryPolicy
 from gateway_client.wire import Wire, unaged
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 
