@@ -29,6 +29,7 @@ ASYNC_DRIVER = "postgresql+psycopg"
 ISOLATION: str | None = "SERIALIZABLE"
 # In `Session.info`:
 TIMELINE = "charge_once_timeline"  # the history that the database is on; a promoted standby has another
+CLOCK = "charge_once_clock"  # the database has a clock of its own
 WARNINGS = "charge_once_warnings"  # what the server has said on this connection since somebody looked
 
 _DURABLE = ("on", "local", "remote_write", "remote_apply")
@@ -101,7 +102,7 @@ def begin(connection: Connection, *, write: bool) -> dict[str, Any]:
         raise StoreUnavailable(
             f"the database is not durable: fsync={fsync} and synchronous_commit={commit}, needed are on and on"
         )
-    return {TIMELINE: timeline, WARNINGS: connection.info[WARNINGS]}
+    return {TIMELINE: timeline, CLOCK: True, WARNINGS: connection.info[WARNINGS]}
 
 
 def _heard(connection: Connection) -> list[str]:

@@ -113,6 +113,7 @@ class PendingCharge(Base, table=True):
     provider_charge_id: str | None = None
     created_at: datetime = Field(sa_type=UtcDateTime)
     first_sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    first_sent_db_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # the same by the database's clock
     settled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     # A worker's, by the database's clock: they share the work, and no safety rests on them.

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -20,12 +21,12 @@ from gateway_client import Client, State
 from gateway_client.charge import iso
 from gateway_client.errors import RunHeld
 from reconcile.store.runs import HOLD
-from tests.kit import ONE_SEND, ORDER, Killed
+from tests.kit import ONE_SEND, ORDER, START, Killed
 from tests.pg_proxy import How, Proxy
 from tests.pg_shop import FIRST, Shop
 
 SECONDS_MAX = 20.0
-VARIES = ("run_id", "closed_by", "elapsed_ms")
+VARIES = ("run_id", "closed_by", "elapsed_ms", "first_sent_db_at")
 TABLES = ("pending_charges", "paycli_sends", "paycli_events", "paycli_findings", "paycli_run_items")
 
 
@@ -50,7 +51,7 @@ def disagree(shop: Shop) -> None:
 def run(shop: Shop, url: URL | None = None) -> reconcile.RunResult:
     client = shop.client(url)
     assert isinstance(client, Client)
-    return reconcile.run(client, shop.clock.now.date())
+    return reconcile.run(client, START.date())
 
 
 def dump(shop: Shop) -> list[Any]:
@@ -104,6 +105,11 @@ class Machine:
         self._thread.join(SECONDS_MAX)
         assert not self._thread.is_alive()
         return self
+
+
+def outlive_the_hold(shop: Shop) -> None:
+    """Let the database's clock pass the end of every hold, as it were: it is the database that moves back."""
+    shop.sql(f"UPDATE paycli_runs SET held_until = held_until - interval '{HOLD.total_seconds() + 1} s'")
 
 
 class Pause:
@@ -163,10 +169,22 @@ def test_a_dead_machine_is_taken_over(shop: Shop, machines: None) -> None:
     ((run_id, held_until),) = shop.sql("SELECT run_id, held_until FROM paycli_runs")
     early = Machine("two.example", shop).ended()
     assert f"taken over from {iso(held_until)}" in str(early.problem)
-    shop.clock.advance(seconds=HOLD.total_seconds() + 1)
+    outlive_the_hold(shop)
     result = Machine("two.example", shop).ended().result
     assert result is not None
     assert (result.run_id, result.complete, result.repaired, result.flagged) == (run_id, True, 1, 1)
+
+
+def test_a_hold_is_judged_by_the_clock_of_the_database(shop: Shop, machines: None) -> None:
+    """F95: a machine for which a hold is over long ago takes nothing over while the database says that it is not."""
+    pause = Pause(shop)
+    first = Machine("one.example", shop)
+    assert pause.inside.wait(SECONDS_MAX)
+    ahead = datetime.now(UTC) - shop.clock.now + 2 * HOLD
+    shop.clock.advance(seconds=max(ahead, 2 * HOLD).total_seconds())
+    assert isinstance(Machine("two.example", shop).ended().problem, RunHeld)
+    pause.go_on.set()
+    assert first.ended().result is not None
 
 
 def test_a_machine_that_was_taken_over_does_nothing_more(shop: Shop, machines: None) -> None:
@@ -174,7 +192,7 @@ def test_a_machine_that_was_taken_over_does_nothing_more(shop: Shop, machines: N
     pause = Pause(shop)
     stale = Machine("one.example", shop)
     assert pause.inside.wait(SECONDS_MAX)
-    shop.clock.advance(seconds=HOLD.total_seconds() + 1)
+    outlive_the_hold(shop)
     result = Machine("two.example", shop).ended().result
     assert result is not None
     assert result.complete

@@ -17,6 +17,7 @@ from gateway_client.store.rows import (
     STORE_ROW,
     Record,
     Row,
+    clock_of,
     locked,
     move,
     refuse_open_finding,
@@ -36,9 +37,10 @@ def begin_send(session: Session, effect: BeginSend, now: datetime) -> Begun | He
     """Let one send through, written down with its time in this commit, or say what to do instead (DESIGN §6)."""
     _check_store(session, effect, now)
     record = locked(session, effect.intent_id, effect.attempt)
-    if effect.lease_of is not None and not holds(session, record.row, effect.lease_of, now):
+    clock = clock_of(session, now)
+    if effect.lease_of is not None and not holds(record.row, effect.lease_of, clock):
         return Held(record.charge(), Next.NOTHING)  # it was paused for longer than its lease: the row is another's now
-    record = _close_if_over(session, effect, record, now)
+    record = _close_if_over(session, effect, record, now, clock)
     row, charge = record.row, record.charge()
     if record.state.final:
         return Held(charge, Next.NOTHING)
@@ -65,7 +67,7 @@ def begin_send(session: Session, effect: BeginSend, now: datetime) -> Begun | He
         "begun_at": now,
     }
     run(session, _INSERT_SEND, send)
-    first = {"first_sent_at": now} if row["first_sent_at"] is None else {}
+    first = {"first_sent_at": now, "first_sent_db_at": clock} if row["first_sent_at"] is None else {}
     after = move(session, Record(row, (*record.sends, send)), Event.SEND_BEGUN, now, first)
     return Begun(after.charge(), send_no, row["body"], row["api_version"])
 
@@ -92,11 +94,14 @@ def _check_store(session: Session, effect: BeginSend, now: datetime) -> None:
         run(session, _UPDATE_STORE, {"latest_seen_at": now})
 
 
-def _close_if_over(session: Session, effect: BeginSend, record: Record, now: datetime) -> Record:
-    """Close the attempt for good once its key's life is over: after that the same key could be a new request."""
+def _close_if_over(session: Session, effect: BeginSend, record: Record, now: datetime, clock: datetime) -> Record:
+    """Close the attempt for good once its key's life is over: after that the same key could be a new request.
+
+    Either clock is enough: the provider's, which each host knows by its answers, and the database's.
+    """
     row = record.row
-    first = row["first_sent_at"]
-    over = first is not None and now - first >= effect.profile.key_life
+    first, first_db = row["first_sent_at"], row["first_sent_db_at"]
+    over = first is not None and max(now - first, clock - (first_db or clock)) >= effect.profile.key_life
     if not over or row["closed_at"] is not None or record.state.final:
         return record
     return close(session, record, now)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, exists, func, or_, select, update
+from sqlalchemy import bindparam, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
 from gateway_client.flow.effects import Lease, Release
 from gateway_client.state import PENDING
-from gateway_client.store.rows import Row, charges, constant, of_attempt, run, sends, snapshots
+from gateway_client.store.rows import Row, charges, clock_of, constant, of_attempt, run, sends, snapshots
 from gateway_client.wire import BEGUN_S_MAX
 
 _AT: Any = bindparam("clock")
@@ -49,7 +49,7 @@ _GIVE_BACK = _TAKE.where(charges.c.leased_by == bindparam("of_worker"))
 
 def lease(session: Session, effect: Lease, now: datetime) -> tuple[Charge, ...]:
     """Take the charges that are due and that no other worker has."""
-    clock = _clock(session, now)
+    clock = clock_of(session, now)
     values = {"clock": clock, "rows_max": effect.rows_max, "open_since": now - timedelta(seconds=effect.open_s)}
     rows = run(session, _DUE, values).mappings().all()
     until = clock + timedelta(seconds=effect.seconds)
@@ -69,7 +69,7 @@ def lease(session: Session, effect: Lease, now: datetime) -> tuple[Charge, ...]:
 
 def release(session: Session, effect: Release, now: datetime) -> None:
     """Give back what is still this worker's, each row for now or set aside for a time."""
-    clock = _clock(session, now)
+    clock = clock_of(session, now)
     given = [
         {
             "of_intent": intent_id,
@@ -84,17 +84,8 @@ def release(session: Session, effect: Release, now: datetime) -> None:
     session.connection().execute(_GIVE_BACK, given)
 
 
-def holds(session: Session, row: Row, worker: str, now: datetime) -> bool:
+def holds(row: Row, worker: str, clock: datetime) -> bool:
     """True when the row is the worker's for longer than its send may take to leave."""
     if row["leased_by"] != worker or row["leased_until"] is None:
         return False
-    return bool(_clock(session, now) + timedelta(seconds=BEGUN_S_MAX) < row["leased_until"])
-
-
-def _clock(session: Session, now: datetime) -> datetime:
-    """The one clock of leases: the database's where it has one; a file has only ours, corrected by the provider's."""
-    connection = session.connection()
-    if connection.dialect.name != "postgresql":
-        return now
-    told: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
-    return told
+    return bool(clock + timedelta(seconds=BEGUN_S_MAX) < row["leased_until"])

@@ -31,6 +31,7 @@ from gateway_client.charge import Charge
 from gateway_client.errors import NeedsPerson, UnknownIntent
 from gateway_client.finding import HARMLESS, Action, Code
 from gateway_client.outcome import IN_DOUBT, NAMES, Answer, NotExecuted
+from gateway_client.postgres import CLOCK
 from gateway_client.state import Event, State, next_state
 from gateway_client.tables import Event as EventRow
 from gateway_client.tables import Finding, PendingCharge, Send, Store, table
@@ -59,6 +60,7 @@ def constant(words: Iterable[str]) -> list[ColumnElement[str]]:
     return [literal(str(word)) for word in words]
 
 
+_CLOCK = select(func.clock_timestamp())
 STORE_ROW = select(store)  # its one row
 ROW_OF_ATTEMPT = select(charges).where(*of_attempt(charges))
 INSERT_ROW = insert(charges)
@@ -87,6 +89,14 @@ _HELD_BY = select(findings).where(
 def run(session: Session, statement: Executable, values: Values | None = None) -> CursorResult[Any]:
     """Execute a Core statement in the session's transaction, past the ORM."""
     return session.connection().execute(statement, values)
+
+
+def clock_of(session: Session, now: datetime) -> datetime:
+    """The one clock of leases, holds and key lives: the database's; a file has ours, set by the provider's."""
+    if not session.info.get(CLOCK):
+        return now
+    told: datetime = run(session, _CLOCK).scalar_one()
+    return told
 
 
 def key_of(row: Row) -> dict[str, Any]:

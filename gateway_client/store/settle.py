@@ -72,7 +72,7 @@ def settle(session: Session, effect: Settle, now: datetime) -> Charge:
         changes |= _provider_ids(record.row, outcome)
     if event is Event.NOT_EXECUTED and nothing_left:
         # Else an outage longer than the key's life would close charges that never left.
-        changes["first_sent_at"] = None
+        changes["first_sent_at"] = changes["first_sent_db_at"] = None
     return move(session, record, event, now, changes, answer=answer).charge()
 
 

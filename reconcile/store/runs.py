@@ -32,7 +32,7 @@ from gateway_client.errors import RunHeld
 from gateway_client.finding import Action, Code
 from gateway_client.gateways.base import Kind
 from gateway_client.store.findings import OF_A_RUN, findings_of, run_findings
-from gateway_client.store.rows import Row, Values, charges, findings, run, sends
+from gateway_client.store.rows import Row, Values, charges, clock_of, findings, run, sends
 from gateway_client.tables import Run, RunItem, UtcDateTime, table
 from reconcile.effects import AttemptKey, EndRun, OpenedRun, OpenRun
 from reconcile.report import RunResult
@@ -62,13 +62,14 @@ _LAST_COMPLETE_AT = select(runs.c.ended_at).where(runs.c.complete).order_by(runs
 def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
     """Begin a run of the window, or take up the one that was left unfinished, with its bounds."""
     window = effect.window
+    clock = clock_of(session, now)
     day = {"of_day": window.day.isoformat(), "of_tz": window.tz}
     for row in run(session, _UNFINISHED, day).mappings().all():
         ours = row["holder"] == effect.holder.name  # opened already, by a commit that nobody confirmed
-        if row["held_until"] > now and not ours and not effect.holder.is_dead(row["holder"]):
+        if row["held_until"] > clock and not ours and not effect.holder.is_dead(row["holder"]):
             raise _held(row)
         if _same(row, window):
-            held = {"holder": effect.holder.name, "held_until": now + HOLD}
+            held = {"holder": effect.holder.name, "held_until": clock + HOLD}
             run(session, UPDATE_RUN, {"of_run": row["run_id"], **held})
             return _opened({**row, **held}, effect)
         # It was of a part of the day, and now the whole is asked for.
@@ -83,7 +84,7 @@ def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
         "window_end": window.end,
         "started_at": now,
         "holder": effect.holder.name,
-        "held_until": now + HOLD,
+        "held_until": clock + HOLD,
         "lists_read": 0,
         "local_charges": _number(session, _LOCAL_CHARGES, bounds(window)),
         "provider_charges": 0,
@@ -128,7 +129,7 @@ def _opened(row: Row, effect: OpenRun) -> OpenedRun:
 
 def hold(session: Session, opened: OpenedRun, now: datetime) -> None:
     """Renew our hold, in the transaction of what we are about to do; a stale holder does nothing any more."""
-    if not run(session, _UPDATE_HELD, {**_held_by(opened), "held_until": now + HOLD}).rowcount:
+    if not run(session, _UPDATE_HELD, {**_held_by(opened), "held_until": clock_of(session, now) + HOLD}).rowcount:
         raise RunHeld(
             f"{opened.run_id}: another process has taken this run over. What this one did is on disk; nothing is lost."
         )
@@ -142,7 +143,7 @@ def ended(session: Session, opened: OpenedRun) -> bool:
 
 def release(session: Session, opened: OpenedRun, now: datetime) -> None:
     """Let go of a run that we could not finish, so that the next call need not wait."""
-    run(session, _UPDATE_HELD, {**_held_by(opened), "held_until": now})
+    run(session, _UPDATE_HELD, {**_held_by(opened), "held_until": clock_of(session, now)})
 
 
 def _held_by(opened: OpenedRun) -> Values:
@@ -188,7 +189,7 @@ def end_run(session: Session, effect: EndRun, now: datetime) -> None:
         "complete": complete,
         "why_incomplete": effect.why_incomplete,
         "ended_at": now if complete else None,
-        "held_until": now,
+        "held_until": clock_of(session, now),
     }
     run(session, UPDATE_RUN, of | values)
 

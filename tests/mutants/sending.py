@@ -12,7 +12,7 @@ MUTANTS = (
     Mutant(
         "the time of the first send is not on disk",
         GATE,
-        'first = {"first_sent_at": now} if row["first_sent_at"] is None else {}',
+        'first = {"first_sent_at": now, "first_sent_db_at": clock} if row["first_sent_at"] is None else {}',
         "first: dict[str, object] = {}",
     ),
     Mutant(
@@ -63,7 +63,7 @@ MUTANTS = (
     Mutant(
         "re-send after 24 h",
         GATE,
-        "over = first is not None and now - first >= effect.profile.key_life",
+        "over = first is not None and max(now - first, clock - (first_db or clock)) >= effect.profile.key_life",
         "over = False",
         incident="crbnos/carbon #252: keys live 24 hours, afterwards the same request is executed again",
         planted="re-send after 24 h",
@@ -71,8 +71,8 @@ MUTANTS = (
     Mutant(
         "the key's life counts from the last send",
         GATE,
-        'first = row["first_sent_at"]',
-        'first = record.sends[-1]["begun_at"] if record.sends else None',
+        'first, first_db = row["first_sent_at"], row["first_sent_db_at"]',
+        'first = first_db = record.sends[-1]["begun_at"] if record.sends else None',
     ),
     Mutant(
         "the key's whole life is used",

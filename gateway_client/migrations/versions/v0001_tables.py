@@ -81,6 +81,7 @@ def _charges(op: Operations) -> None:
         _text("provider_charge_id", nullable=True),
         _time("created_at"),
         _time("first_sent_at", nullable=True),
+        _time("first_sent_db_at", nullable=True),
         _time("settled_at", nullable=True),
         _time("closed_at", nullable=True),
         _text("leased_by", nullable=True),
