@@ -43,8 +43,16 @@ _DUE = (
     .limit(bindparam("rows_max"))
     .with_for_update(of=charges, skip_locked=True)
 )
-_TAKE = update(charges).where(*of_attempt(charges))
-_GIVE_BACK = _TAKE.where(charges.c.leased_by == bindparam("of_worker"))
+# Of an intent at most one attempt is pending, so its id is enough. One statement, not one for each row: psycopg would
+# send those as a pipeline, and warn on stderr when the database asks for the transaction to be done again.
+_OF_INTENTS = charges.c.intent_id.in_(bindparam("of_intents", expanding=True))
+_TAKE = update(charges).where(_OF_INTENTS, charges.c.state.in_(constant(PENDING)))
+_GIVE_BACK = (
+    update(charges)
+    .where(_OF_INTENTS, charges.c.leased_by == bindparam("of_worker"))
+    .values(leased_by=None, leased_until=None, resume_at=None)
+)
+_SET_ASIDE = update(charges).where(*of_attempt(charges), charges.c.leased_by == bindparam("of_worker"))
 
 
 def lease(session: Session, effect: Lease, now: datetime) -> tuple[Charge, ...]:
@@ -52,36 +60,23 @@ def lease(session: Session, effect: Lease, now: datetime) -> tuple[Charge, ...]:
     clock = clock_of(session, now)
     values = {"clock": clock, "rows_max": effect.rows_max, "open_since": now - timedelta(seconds=effect.open_s)}
     rows = run(session, _DUE, values).mappings().all()
-    until = clock + timedelta(seconds=effect.seconds)
-    taken = [
-        {
-            "of_intent": row["intent_id"],
-            "of_attempt": row["attempt"],
-            "leased_by": effect.worker,
-            "leased_until": until,
-        }
-        for row in rows
-    ]
-    if taken:
-        session.connection().execute(_TAKE, taken)
+    if rows:
+        until = clock + timedelta(seconds=effect.seconds)
+        taken = {"of_intents": [row["intent_id"] for row in rows], "leased_by": effect.worker, "leased_until": until}
+        run(session, _TAKE, taken)
     return snapshots(session, rows)
 
 
 def release(session: Session, effect: Release, now: datetime) -> None:
     """Give back what is still this worker's, each row for now or set aside for a time."""
     clock = clock_of(session, now)
-    given = [
-        {
-            "of_intent": intent_id,
-            "of_attempt": attempt,
-            "of_worker": effect.worker,
-            "leased_by": None,
-            "leased_until": None,
-            "resume_at": None if aside_s is None else clock + timedelta(seconds=aside_s),
-        }
-        for intent_id, attempt, aside_s in effect.rows
-    ]
-    session.connection().execute(_GIVE_BACK, given)
+    for intent_id, attempt, aside_s in effect.rows:
+        if aside_s is not None:
+            row = {"of_intent": intent_id, "of_attempt": attempt, "of_worker": effect.worker}
+            until = clock + timedelta(seconds=aside_s)
+            run(session, _SET_ASIDE, row | {"leased_by": None, "leased_until": None, "resume_at": until})
+    given = {"of_intents": [intent_id for intent_id, _, _ in effect.rows], "of_worker": effect.worker}
+    run(session, _GIVE_BACK, given)
 
 
 def holds(row: Row, worker: str, clock: datetime) -> bool:
