@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -51,6 +51,7 @@ class Backend(Protocol):
     def copy(self, connection: Connection, path: Path) -> None: ...
     def begin(self, connection: Connection, *, write: bool) -> dict[str, Any]: ...
     def join(self, connection: Connection) -> dict[str, Any]: ...
+    def patient(self, connection: Connection) -> AbstractContextManager[None]: ...
     def before_commit(self, info: dict[Any, Any]) -> None: ...
     def after_commit(self, info: dict[Any, Any]) -> None: ...
     def explained(self, error: DBAPIError) -> str | None: ...
@@ -270,7 +271,7 @@ def joined(session: Session, work: Callable[[Session], T]) -> T:
     with explained(connection.engine.url):
         for tries in range(1, JOIN_TRIES_MAX + 1):
             try:
-                with connection.begin_nested():
+                with connection.begin_nested(), backend.patient(connection):
                     return work(session)
             except DBAPIError as error:
                 if not backend.passes(error):

@@ -7,11 +7,12 @@ forbidden by unique keys and locked rows besides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, create_engine
+from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from gateway_client import schema, sqlite
@@ -33,12 +34,11 @@ CLOCK = "charge_once_clock"  # the database has a clock of its own
 WARNINGS = "charge_once_warnings"  # what the server has said on this connection since somebody looked
 
 _DURABLE = ("on", "local", "remote_write", "remote_apply")
-# One round trip. An engine that lacks a setting says nothing of it; WAL names begin with the timeline.
-_BEGIN = f"""
-SELECT set_config('lock_timeout', '{LOCK_TIMEOUT_S}s', true),
-       set_config('statement_timeout', '{STATEMENT_TIMEOUT_S}s', true),
-       current_setting('fsync', true), current_setting('synchronous_commit', true), pg_is_in_recovery(),
+# An engine that lacks a setting says nothing of it; WAL names begin with the timeline.
+_TIMEOUTS = f"""
+set_config('lock_timeout', '{LOCK_TIMEOUT_S}s', true), set_config('statement_timeout', '{STATEMENT_TIMEOUT_S}s', true)
 """
+_DURABILITY = "current_setting('fsync', true), current_setting('synchronous_commit', true), pg_is_in_recovery()"
 _TIMELINE = "CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END"
 _CAN_TELL = "SELECT count(*) FROM pg_catalog.pg_proc WHERE proname = 'pg_walfile_name'"
 
@@ -89,20 +89,46 @@ def copy(connection: Connection, path: Path) -> None:
 
 def begin(connection: Connection, *, write: bool) -> dict[str, Any]:
     """Say how long a transaction may wait, and check that its commit will be durable, on a primary."""
+    *_, fsync, commit, replica, history = _told(connection, f"{_TIMEOUTS}, {_DURABILITY}")  # one round trip
+    return _checked(connection, fsync, commit, replica, history) if write else {}
+
+
+def join(connection: Connection) -> dict[str, Any]:
+    """Check that the caller's own transaction is durable; what `prepare` then does is done `patient`ly."""
+    return _checked(connection, *_told(connection, _DURABILITY))
+
+
+@contextmanager
+def patient(connection: Connection) -> Iterator[None]:
+    """Within it the caller's transaction waits as long as ours do, then as before; an error's savepoint undoes it."""
+    before = connection.exec_driver_sql(
+        "SELECT current_setting('lock_timeout'), current_setting('statement_timeout')"
+    ).one()
+    connection.exec_driver_sql(f"SELECT {_TIMEOUTS}")
+    yield
+    connection.execute(
+        text("SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true)"),
+        {"lock": before[0], "statement": before[1]},
+    )
+
+
+def _told(connection: Connection, asked: str) -> Sequence[Any]:
+    """What was asked, and the timeline."""
     if WARNINGS not in connection.info:  # once for each connection to the server
         connection.info["charge_once_tells"] = bool(connection.exec_driver_sql(_CAN_TELL).scalar())
         connection.info[WARNINGS] = _heard(connection)
     history = _TIMELINE if connection.info["charge_once_tells"] else "NULL"
-    fsync, commit, replica, timeline = connection.exec_driver_sql(_BEGIN + history).one()[2:]
-    if not write:
-        return {}
+    return connection.exec_driver_sql(f"SELECT {asked}, {history}").one()
+
+
+def _checked(connection: Connection, fsync: str, commit: str, replica: bool, history: str | None) -> dict[str, Any]:
     if replica:
         raise StoreUnavailable("the database is a replica: what it reads may be old. Connect to the primary")
     if fsync == "off" or commit not in (None, *_DURABLE):
         raise StoreUnavailable(
             f"the database is not durable: fsync={fsync} and synchronous_commit={commit}, needed are on and on"
         )
-    return {TIMELINE: timeline, CLOCK: True, WARNINGS: connection.info[WARNINGS]}
+    return {TIMELINE: history, CLOCK: True, WARNINGS: connection.info[WARNINGS]}
 
 
 def _heard(connection: Connection) -> list[str]:
@@ -136,11 +162,6 @@ def timeline(connection: Connection) -> str | None:
     tells = connection.exec_driver_sql(_CAN_TELL).scalar()
     found = connection.exec_driver_sql("SELECT " + _TIMELINE).scalar() if tells else None
     return None if found is None else str(found)
-
-
-def join(connection: Connection) -> dict[str, Any]:
-    """Check that the caller's own transaction is durable."""
-    return begin(connection, write=True)
 
 
 _AGAIN = ("40001", "40P01", "23505", "42P07")  # serialization, deadlock; a row or a table that another made first

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -99,6 +99,11 @@ def join(connection: Connection) -> dict[str, Any]:
     if not _in_transaction(connection):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     return {}
+
+
+def patient(connection: Connection) -> AbstractContextManager[None]:
+    """How long the caller's transaction waits was said when it began."""
+    return nullcontext()
 
 
 def before_commit(info: dict[Any, Any]) -> None:

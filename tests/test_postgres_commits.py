@@ -164,6 +164,7 @@ def settled(shop: Shop, url: URL, outcome: Outcome, meanwhile: Callable[[], obje
     meanwhile()
     client.perform(Settle(ORDER.intent_id, 1, Answer(outcome, status=200), saves_declines=True, send_no=1))
     tables = ("pending_charges", "paycli_sends", "paycli_events", "paycli_findings")
+    shop.sql("UPDATE pending_charges SET first_sent_db_at = NULL")  # the one time that is real
     return [shop.sql(f"SELECT * FROM {table} WHERE intent_id = 'order_42' ORDER BY 1, 2, 3") for table in tables]
 
 

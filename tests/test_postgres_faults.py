@@ -29,8 +29,8 @@ def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
 
 def hurry(monkeypatch: pytest.MonkeyPatch, timeout: str) -> None:
     """This timeout of our transactions is short; the others stay, for a machine may be busy."""
-    begin = getattr(postgres, "_BEGIN")  # noqa: B009 - what each transaction says first
-    monkeypatch.setattr(postgres, "_BEGIN", begin.replace(f"'{timeout}s'", "'1s'"))
+    begin = getattr(postgres, "_TIMEOUTS")  # noqa: B009 - what each transaction says first
+    monkeypatch.setattr(postgres, "_TIMEOUTS", begin.replace(f"'{timeout}s'", "'1s'"))
 
 
 @pytest.fixture

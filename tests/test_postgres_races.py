@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -15,7 +16,18 @@ from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.orm import Session
 
 import reconcile
-from gateway_client import AsyncClient, Charge, Client, PaymentIntent, State, StoreUnavailable, Stripe, postgres
+from gateway_client import (
+    AsyncClient,
+    Charge,
+    Client,
+    IntentConflict,
+    Money,
+    PaymentIntent,
+    State,
+    StoreUnavailable,
+    Stripe,
+    postgres,
+)
 from tests.kit import ONE_SEND, ORDER, USD_20
 from tests.pg_shop import Shop
 
@@ -154,8 +166,8 @@ def test_a_row_that_another_transaction_holds(
     shop: Shop, callers: Callable[[str], Caller], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F97: neither `prepare` nor `charge` waits for ever for a `prepare` that is not committed; both say so."""
-    begin = getattr(postgres, "_BEGIN")  # noqa: B009 - what each transaction says first
-    monkeypatch.setattr(postgres, "_BEGIN", begin.replace(f"'{postgres.LOCK_TIMEOUT_S}s'", "'300ms'"))
+    begin = getattr(postgres, "_TIMEOUTS")  # noqa: B009 - what each transaction says first
+    monkeypatch.setattr(postgres, "_TIMEOUTS", begin.replace(f"'{postgres.LOCK_TIMEOUT_S}s'", "'300ms'"))
     first, second = callers("READ COMMITTED"), callers("READ COMMITTED")
     with Session(first.engine) as theirs, Session(second.engine) as mine:
         first.client.prepare(ORDER, theirs)
@@ -169,3 +181,16 @@ def test_a_row_that_another_transaction_holds(
     assert (second.orders(), shop.posts) == (1, 0)
     assert shop.client().charge(ORDER).state is State.SUCCEEDED
     assert shop.paid() == 1
+
+
+def test_the_caller_waits_as_it_did_before(callers: Callable[[str], Caller]) -> None:
+    """A `prepare` in the caller's transaction leaves no timeouts of ours in it, whether it was written or refused."""
+    caller = callers("READ COMMITTED")
+    waits = text("SELECT current_setting('lock_timeout'), current_setting('statement_timeout')")
+    with Session(caller.engine) as mine:
+        mine.execute(text("SET LOCAL lock_timeout = '7min'"))
+        caller.client.prepare(ORDER, mine)
+        assert tuple(mine.execute(waits).one()) == ("7min", "0")
+        with pytest.raises(IntentConflict):
+            caller.client.prepare(replace(ORDER, amount=Money(1, "usd")), mine)
+        assert tuple(mine.execute(waits).one()) == ("7min", "0")
