@@ -24,7 +24,7 @@ from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
-from gateway_client.state import REFUSED, State
+from gateway_client.state import PENDING, REFUSED, State
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -55,6 +55,11 @@ class Base(SQLModel, registry=registry(metadata=MetaData())):
 
 def _words(states: tuple[State, ...]) -> str:
     return ", ".join(f"'{state}'" for state in states)
+
+
+def _of_pending(name: str, *columns: str) -> Index:
+    pending = text(f"state IN ({_words(PENDING)})")
+    return Index(name, *columns, sqlite_where=pending, postgresql_where=pending)
 
 
 class Store(Base, table=True):
@@ -90,7 +95,9 @@ class PendingCharge(Base, table=True):
             sqlite_where=text(f"state NOT IN ({_words(REFUSED)})"),
             postgresql_where=text(f"state NOT IN ({_words(REFUSED)})"),
         ),
-        Index("pending_charges_by_age", "state", "created_at"),
+        # What is pending is little beside what was settled: a settled row is in neither of these.
+        _of_pending("pending_charges_by_age", "created_at", "intent_id", "attempt"),
+        _of_pending("pending_charges_due", "first_sent_at", "created_at", "intent_id", "attempt"),
         Index("pending_charges_by_provider_charge", "provider_charge_id"),
         Index("pending_charges_by_provider_intent", "provider_intent_id"),
         Index("pending_charges_by_first_send", "first_sent_at"),
@@ -122,6 +129,9 @@ class PendingCharge(Base, table=True):
     resume_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # workers leave it alone until then
 
 
+_OPEN = text("ended_at IS NULL")
+
+
 class Send(Base, table=True):
     """One HTTP try of an attempt: begun on disk before the first byte; what support asks for when it ended."""
 
@@ -129,6 +139,7 @@ class Send(Base, table=True):
     __table_args__ = (
         ForeignKeyConstraint(["intent_id", "attempt"], ["pending_charges.intent_id", "pending_charges.attempt"]),
         Index("paycli_sends_by_time", "begun_at"),
+        Index("paycli_sends_open", "intent_id", "attempt", sqlite_where=_OPEN, postgresql_where=_OPEN),
     )
 
     intent_id: str = Field(primary_key=True)

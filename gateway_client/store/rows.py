@@ -20,7 +20,7 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
-    literal,
+    literal_column,
     or_,
     select,
     update,
@@ -56,8 +56,8 @@ def of_attempt(which: Any) -> tuple[Any, Any]:
 
 
 def constant(words: Iterable[str]) -> list[ColumnElement[str]]:
-    """A list that never changes, for IN: written out once, where a plain one would be at each call."""
-    return [literal(str(word)) for word in words]
+    """Words that never change, for IN: written out once, and so that SQLite sees which index has just these rows."""
+    return [literal_column(f"'{word}'") for word in words]
 
 
 _CLOCK = select(func.clock_timestamp())

@@ -14,6 +14,12 @@ revision = "0001"
 down_revision = None
 
 _LIVE = sa.text("state NOT IN ('declined', 'rejected', 'canceled', 'absent')")
+_PENDING = sa.text("state IN ('prepared', 'sending', 'unknown', 'processing', 'requires_action', 'conflict')")
+_OF_PENDING = {
+    "pending_charges_by_age": ["created_at", "intent_id", "attempt"],
+    "pending_charges_due": ["first_sent_at", "created_at", "intent_id", "attempt"],
+}
+_OPEN = sa.text("ended_at IS NULL")
 _OF_AN_ATTEMPT = (["intent_id", "attempt"], ["pending_charges.intent_id", "pending_charges.attempt"])
 
 
@@ -105,7 +111,8 @@ def _charges(op: Operations) -> None:
         sqlite_where=_LIVE,
         postgresql_where=_LIVE,
     )
-    op.create_index("pending_charges_by_age", "pending_charges", ["state", "created_at"])
+    for name, columns in _OF_PENDING.items():
+        op.create_index(name, "pending_charges", columns, sqlite_where=_PENDING, postgresql_where=_PENDING)
     op.create_index("pending_charges_by_provider_charge", "pending_charges", ["provider_charge_id"])
     op.create_index("pending_charges_by_provider_intent", "pending_charges", ["provider_intent_id"])
     op.create_index("pending_charges_by_first_send", "pending_charges", ["first_sent_at"])
@@ -132,6 +139,9 @@ def _sends_and_events(op: Operations) -> None:
         sa.ForeignKeyConstraint(*_OF_AN_ATTEMPT),
     )
     op.create_index("paycli_sends_by_time", "paycli_sends", ["begun_at"])
+    op.create_index(
+        "paycli_sends_open", "paycli_sends", ["intent_id", "attempt"], sqlite_where=_OPEN, postgresql_where=_OPEN
+    )
     op.create_table(
         "paycli_events",
         _text("intent_id"),
