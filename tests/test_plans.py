@@ -1,0 +1,73 @@
+"""How the databases look for what is due: by an index, however much was settled and whatever statistics they have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, insert
+from sqlalchemy.orm import Session
+
+from gateway_client import State
+from gateway_client.db import Database
+from gateway_client.flow.effects import Lease
+from gateway_client.store.leases import lease
+from gateway_client.tables import PendingCharge, table
+from tests import postgres
+from tests.oracle_world import database_url
+from tests.test_tables import ROW
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def full(request: Any, tmp_path: Path) -> Iterator[Database]:
+    """A store with two thousand pending charges and as many that are settled."""
+    url = database_url(tmp_path)
+    if request.param == "postgresql":
+        url = postgres.fresh_database().render_as_string(hide_password=False)
+    database = Database(url)
+    database.create()
+
+    def fill(session: Session) -> None:
+        rows = [
+            {
+                **ROW,
+                "intent_id": f"order_{number}",
+                "idempotency_key": f"pc1_{number}",
+                "created_at": NOW - timedelta(seconds=number),
+                "state": State.UNKNOWN if number % 2 else State.SUCCEEDED,
+            }
+            for number in range(4000)
+        ]
+        session.connection().execute(insert(table(PendingCharge)), rows)
+
+    database.transact(fill)
+    yield database
+    database.close()
+
+
+def test_what_is_due_is_found_by_an_index(full: Database) -> None:
+    """A lease of a few among many reads a few rows: in the order of the index, sorting nothing."""
+    plans = []
+
+    def explain(session: Session) -> tuple[str, ...]:
+        connection = session.connection()
+        explained = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
+
+        def look(_: Any, cursor: Any, statement: str, parameters: Any, *more: object) -> None:
+            if "pending_charges_due" not in "".join(plans) and statement.startswith("SELECT pending_charges"):
+                cursor.execute(explained + statement, parameters)
+                plans.append("\n".join(str(row) for row in cursor.fetchall()))
+
+        event.listen(connection, "before_cursor_execute", look)
+        leased = lease(session, Lease("a", 3, 60.0, 10.0), NOW)
+        return tuple(charge.intent_id for charge in leased)
+
+    assert full.transact(explain) == ("order_3999", "order_3997", "order_3995")
+    (plan,) = plans
+    assert "pending_charges_due" in plan
+    assert [word for word in ("TEMP B-TREE", "Sort", "Seq Scan on pending_charges") if word in plan] == []
