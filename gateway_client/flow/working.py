@@ -43,7 +43,7 @@ ROWS_MAX = 50  # of one lease, or a second's sends if that is less: others want 
 BEGUN_S = 10.0  # what the wire grants a send between its commit and its first byte (wire.py)
 POLL_S = 5.0  # how often an idle worker looks for work, about
 SLICE_S = 0.25  # how late a wait hears that it is over
-RETRY_S, ASIDE_S_MAX, POISON_S = 2.0, 900.0, 3600.0
+RETRY_S, RETRY_S_MAX, ASIDE_S_MAX, POISON_S = 2.0, 120.0, 900.0, 3600.0
 
 News = Callable[[Charge | str], None]
 """Hears of each charge that was worked on, as it is afterwards, and of what the worker waits for, in a sentence."""
@@ -214,12 +214,11 @@ def _look_up(setup: Setup, plan: Plan, rows: _Rows, waiting: list[Finished]) -> 
 
 
 def _aside_s(plan: Plan, charge: Charge, now: datetime, *, asked: bool = False) -> float:
-    """How long a row that is not final is left alone: twice as long after each send, or half of its age."""
-    if charge.state in SENDABLE and not asked:
-        seconds = RETRY_S * 2.0 ** min(max(charge.sends - 1, 0), 30)
+    """How long a row that is not final is left alone: twice as long after each send, or a quarter of its age."""
+    if charge.state in SENDABLE and not asked:  # what keeps all of them from a storm is the pace
+        seconds = min(RETRY_S * 2.0 ** min(max(charge.sends - 1, 0), 30), RETRY_S_MAX)
     else:  # a question each time, which is not counted: the older it is, the less is it in a hurry
-        seconds = max(2 * RETRY_S, (now - charge.created_at).total_seconds() / 2)
-    seconds = min(seconds, ASIDE_S_MAX)
+        seconds = min(max(2 * RETRY_S, (now - charge.created_at).total_seconds() / 4), ASIDE_S_MAX)
     return plan.between(seconds / 2, seconds)
 
 
