@@ -16,34 +16,15 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import URL, Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from gateway_client import postgres
 from gateway_client.db import backend_of, explained, parsed
-from gateway_client.errors import StoreUnavailable
 from gateway_client.sqlite import LOCK_TIMEOUT_S
 from gateway_client.tables import Base
 
 T = TypeVar("T")
-
-# Of a connection that never came to be PostgreSQL tells no code, only words.
-_NOT_CONNECTED = {
-    "password authentication failed": "it refused the user or password of PAYCLI_DATABASE_URL",
-    "no password supplied": "it asks for a password, and PAYCLI_DATABASE_URL has none",
-    "pg_hba.conf": "its pg_hba.conf lets nobody in from here with that user and database",
-    "role": "it has no such user",
-    "does not exist": "there is no such database",
-    "refused": "nothing listens there",
-    "too many": "it has too many connections",
-    "connection slots": "it has too many connections",
-    "starting up": "it is starting up",
-    "shutting down": "it is shutting down",
-    "resolve": "its host name is not known",
-    "translate host": "its host name is not known",
-    "timeout": "it does not answer",
-}
 
 
 class Reader:
@@ -66,15 +47,9 @@ class Reader:
 
     def read(self, work: Callable[[Session], T]) -> T:
         """Run `work` in a transaction that writes nothing and waits for nobody long. Raises StoreUnavailable."""
-        try:
-            with explained(self.url), Session(self._engine) as session:
-                self._backend.begin(session.connection(), write=False)
-                return work(session)
-        except StoreUnavailable as error:
-            why = _not_connected(error.__cause__)
-            raise (
-                error if why is None else StoreUnavailable(f"the database {self.place} cannot be used: {why}")
-            ) from None
+        with explained(self.url), Session(self._engine) as session:
+            self._backend.begin(session.connection(), write=False)
+            return work(session)
 
 
 def _engine(url: URL) -> Engine:
@@ -96,15 +71,6 @@ def _sqlite_connection(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA synchronous = FULL")  # of this connection, as those that write set it
     return connection
-
-
-def _not_connected(error: BaseException | None) -> str | None:
-    if not isinstance(error, DBAPIError) or getattr(error.orig, "sqlstate", None) is not None:
-        return None
-    if isinstance(error.orig, sqlite3.Error):
-        return None
-    words = str(error.orig)
-    return next((why for part, why in _NOT_CONNECTED.items() if part in words), None)
 
 
 # SQLite ---------------------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def test_nothing_listens(shell: World) -> None:
     run = doctor(shell, PAYCLI_DATABASE_URL=f"postgresql://me:{PASSWORD}@127.0.0.1:1/billing")
     assert (run.code, words(run)["account"]) == (3, "ok")
     assert found(run)["database"]["found"] == (
-        "the database billing on 127.0.0.1:1 cannot be used: nothing listens there"
+        "the database billing on 127.0.0.1:1 cannot be used: nothing answers at its address"
     )
     assert {words(run)[name] for name in POSTGRESQL[5:]} == {"not checked"}
 

@@ -52,7 +52,7 @@ def full(request: Any, tmp_path: Path) -> Iterator[Database]:
 
 def test_what_is_due_is_found_by_an_index(full: Database) -> None:
     """A lease of a few among many reads a few rows: in the order of the index, sorting nothing."""
-    plans = []
+    plans: list[str] = []
 
     def explain(session: Session) -> tuple[str, ...]:
         connection = session.connection()

@@ -180,7 +180,7 @@ def test_no_such_database(shop: Shop) -> None:
 
 def test_no_such_user(shop: Shop) -> None:
     """A user that is not there is said to be so, unnamed."""
-    refused(shop, "it refused the user or password", shop.url.set(username="nobody_we_know"))
+    refused(shop, "it has no such user", shop.url.set(username="nobody_we_know"))
 
 
 def test_too_many_connections(shop: Shop) -> None:
