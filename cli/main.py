@@ -6,6 +6,7 @@ What a command does is in the file of its group; nothing of `gateway_client` is 
 from __future__ import annotations
 
 import errno
+import logging
 import sys
 import traceback
 from collections.abc import Callable
@@ -105,6 +106,8 @@ app.command()(_settled(demo.demo))
 
 def run() -> None:
     """The console script `paycli`."""
+    for driver in ("psycopg", "sqlalchemy"):  # what they log of a lost connection is said in words of ours
+        logging.getLogger(driver).addHandler(logging.NullHandler())
     output.never_fail_on_a_character(sys.stdout, sys.stderr)
     app()
 

@@ -115,10 +115,24 @@ def patient(connection: Connection) -> Iterator[None]:
 def _told(connection: Connection, asked: str) -> Sequence[Any]:
     """What was asked, and the timeline."""
     if WARNINGS not in connection.info:  # once for each connection to the server
-        connection.info["charge_once_tells"] = bool(connection.exec_driver_sql(_CAN_TELL).scalar())
+        connection.info["charge_once_tells"] = _tells(connection)
         connection.info[WARNINGS] = _heard(connection)
     history = _TIMELINE if connection.info["charge_once_tells"] else "NULL"
     return connection.exec_driver_sql(f"SELECT {asked}, {history}").one()
+
+
+def _tells(connection: Connection) -> bool:
+    """Whether the engine tells its timeline: some have no such function, some refuse it."""
+    if not connection.exec_driver_sql(_CAN_TELL).scalar():
+        return False
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql("SELECT " + _TIMELINE)
+    except DBAPIError as error:
+        if not str(getattr(error.orig, "sqlstate", None)).startswith(("0A", "42")):
+            raise
+        return False
+    return True
 
 
 def _checked(connection: Connection, fsync: str, commit: str, replica: bool, history: str | None) -> dict[str, Any]:
@@ -159,12 +173,12 @@ def after_commit(info: dict[Any, Any]) -> None:
 
 def timeline(connection: Connection) -> str | None:
     """The history that the database is on; None where it does not tell: a replica, another engine."""
-    tells = connection.exec_driver_sql(_CAN_TELL).scalar()
-    found = connection.exec_driver_sql("SELECT " + _TIMELINE).scalar() if tells else None
+    found = connection.exec_driver_sql("SELECT " + _TIMELINE).scalar() if _tells(connection) else None
     return None if found is None else str(found)
 
 
 _AGAIN = ("40001", "40P01", "23505", "42P07")  # serialization, deadlock; a row or a table that another made first
+_AMID = "its connection came amid somebody else's transaction: does a pooler hand on what was not ended?"
 _EXPLANATIONS = {
     "55P03": f"a row stayed locked for {LOCK_TIMEOUT_S} s: another transaction is open on it, perhaps one with a "
     "`prepare` that is not committed yet",
@@ -175,6 +189,8 @@ _EXPLANATIONS = {
     "57P": "it is shutting down or starting up",
     "08": "the connection was lost",
     "25006": "it is read-only (a replica?)",
+    "25001": _AMID,
+    "25P02": _AMID,
     "25P": "it ended a transaction that took too long",
     "0A000": "it cannot run serializable transactions: a replica, or not a PostgreSQL",
     "28": "it refused the user or password of PAYCLI_DATABASE_URL",

@@ -95,7 +95,8 @@ class PendingCharge(Base, table=True):
             sqlite_where=text(f"state NOT IN ({_words(REFUSED)})"),
             postgresql_where=text(f"state NOT IN ({_words(REFUSED)})"),
         ),
-        # What is pending is little beside what was settled: a settled row is in neither of these.
+        # What is pending is little beside what was settled: a settled row is in none of these.
+        _of_pending("pending_charges_pending", "intent_id", "attempt"),
         _of_pending("pending_charges_by_age", "created_at", "intent_id", "attempt"),
         _of_pending("pending_charges_due", "first_sent_at", "created_at", "intent_id", "attempt"),
         Index("pending_charges_by_provider_charge", "provider_charge_id"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, exists, select, true, update
+from sqlalchemy import bindparam, exists, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
@@ -29,7 +29,8 @@ _DUE = (
     .where(
         charges.c.state.in_(constant(PENDING)),
         # "Not later than now, or never": in this form PostgreSQL sees without statistics that it is true of most rows.
-        (charges.c.leased_until > _AT).is_not(true()),
+        # A worker has one batch in hand: what it still holds when it asks for the next is of a commit that got lost.
+        or_((charges.c.leased_until > _AT).is_not(true()), charges.c.leased_by == bindparam("worker")),
         (charges.c.resume_at > _AT).is_not(true()),
         ~_OPEN_SEND,  # somebody waits for the answer
     )
@@ -58,7 +59,8 @@ _SET_ASIDE = update(charges).where(*of_attempt(charges), charges.c.leased_by == 
 def lease(session: Session, effect: Lease, now: datetime) -> tuple[Charge, ...]:
     """Take the charges that are due and that no other worker has."""
     clock = clock_of(session, now)
-    values = {"clock": clock, "rows_max": effect.rows_max, "open_since": now - timedelta(seconds=effect.open_s)}
+    open_since = now - timedelta(seconds=effect.open_s)
+    values = {"clock": clock, "rows_max": effect.rows_max, "worker": effect.worker, "open_since": open_since}
     rows = run(session, _DUE, values).mappings().all()
     if rows:
         until = clock + timedelta(seconds=effect.seconds)

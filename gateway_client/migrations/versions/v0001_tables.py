@@ -16,6 +16,7 @@ down_revision = None
 _LIVE = sa.text("state NOT IN ('declined', 'rejected', 'canceled', 'absent')")
 _PENDING = sa.text("state IN ('prepared', 'sending', 'unknown', 'processing', 'requires_action', 'conflict')")
 _OF_PENDING = {
+    "pending_charges_pending": ["intent_id", "attempt"],
     "pending_charges_by_age": ["created_at", "intent_id", "attempt"],
     "pending_charges_due": ["first_sent_at", "created_at", "intent_id", "attempt"],
 }
