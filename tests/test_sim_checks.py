@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from gateway_client.errors import ProviderUnavailable
-from tests.sim import liveness, safety
+from gateway_client.gateways.base import NoReply
+from tests.sim import liveness, safety, shift
 from tests.sim.ghost import Ghost, Reading, Row, Sent
 from tests.sim.provider import Provider
 from tests.sim.safety import Broken
+from tests.sim.shift import Shift
 
 HOUR_S = 3600.0
 ATTEMPT = ("order_1", 1)
@@ -64,6 +66,50 @@ class Rows:
 
     def read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         return list(self._rows)
+
+
+def shift_of(**fields: Any) -> Shift:
+    """A worker that makes two sends a second."""
+    return Shift("worker_1", 2.0, **fields)
+
+
+def at_work(taken_at: float = 0.0, **fields: Any) -> Shift:
+    """One that has a row on lease."""
+    made = shift_of(**fields)
+    made.takes([ATTEMPT], 140.0, taken_at)
+    return made
+
+
+def sent_before(at: float, *, times: int = 1, again: bool = True) -> Shift:
+    """One that has sent the row in vain; `again`: it has leased it once more since."""
+    made = at_work(at)
+    made.sends_one(replace(SENT, at=at))
+    made.last_sent[ATTEMPT] = (at, times)
+    if again:
+        made.takes([ATTEMPT], 140.0, at)
+    return made
+
+
+def unanswered(times: int) -> Shift:
+    """One that so many sends were not answered of."""
+    made = at_work()
+    for _ in range(times):
+        made.saw(NoReply(True, "planted", 0), of_send=True)
+    return made
+
+
+def asked_twice(seconds: float) -> None:
+    """One without tokens asks, and asks again."""
+    made = unanswered(10)
+    made.asks(0.0, probe=True)
+    made.asks(seconds, probe=True)
+
+
+def asked_to_wait(seconds: float) -> Shift:
+    """One that the provider has asked to wait, which it does for a minute at most."""
+    made = at_work()
+    made.held(0.0, seconds)
+    return made
 
 
 CLOSED = ROW._replace(closed_at="2026-11-21 11:00:00.000000")
@@ -155,6 +201,30 @@ BROKEN: dict[str, Callable[[], None]] = {
     "L5: refused": lambda: liveness.after_resume(1, [ROW], ProviderUnavailable("planted"), 0.0),
     "L6: left out": lambda: liveness.after_resume(1, [ROW], (), 0.0),
     "L7: too slow": lambda: liveness.after_resume(1, [], (), 61.0),
+    # Of workers
+    "L5: a worker is refused": lambda: liveness.a_worker_ends("w", 1, ProviderUnavailable("planted"), 0.0),
+    "L7: a worker is too slow": lambda: liveness.a_worker_ends("w", 0, None, 61.0),
+    "L6: left out by workers": lambda: liveness.after_work(1, [ROW], set()),
+    "S13: not leased": lambda: shift_of().sends_one(SENT),
+    "S13: leased, and over": lambda: at_work(taken_at=-140.0).sends_one(SENT),
+    "S13: over, whatever the clocks say": lambda: at_work(taken_at=-515.0, clocks_right=False).sends_one(SENT),
+    "S13: in the second half of a lease": lambda: at_work(taken_at=-72.0).sends_one(SENT),
+    "S13: in the last seconds of a lease": lambda: at_work(taken_at=-131.0).begins(ATTEMPT, 0.0),
+    "S13: two have one row": lambda: shift.s13_one_holder(at_work(), [at_work()], 0.0),
+    "S22: an open send": lambda: shift.s22_leaves_open_sends_alone(at_work(), [replace(SENT, at=-29.0)], 0.0),
+    "S22: twice in one lease": lambda: sent_before(-5.0, again=False).sends_one(SENT),
+    "S22: again at once": lambda: sent_before(-0.9).sends_one(SENT),
+    "S22: a third time too early": lambda: sent_before(-1.9, times=2).sends_one(SENT),
+    "S22: no token left": lambda: unanswered(10).begins(ATTEMPT, 0.0),
+    "S22: two questions in a minute": lambda: asked_twice(59.0),
+    "S22: over its rate": lambda: at_work(begun_at=-0.4).begins(ATTEMPT, 0.0),
+    "S22: sooner than it was asked to": lambda: asked_to_wait(61.0).begins(ATTEMPT, 59.0),
+    "L4: told to end": lambda: shift.l4_told_to_end(at_work(told_to_end_at=0.0), "Lease", 0.1),
+    "L5: asks, and was answered": lambda: at_work().asks(0.0, probe=True),
+    "L6: rows are kept": lambda: shift.l6_rows_given_back(at_work(), Rows(("order_1", 1))),
+    "L7: the oldest last": lambda: shift.l7_oldest_first(
+        at_work(), [SECOND.attempt, ATTEMPT], {ATTEMPT: ROW, SECOND.attempt: ROW._replace(first_sent_at=None)}
+    ),
 }
 
 
@@ -188,8 +258,30 @@ def test_checks_hold_of_a_sound_ledger() -> None:
         end(sound, Ledger(CHARGE), Rows())
 
 
+def test_checks_hold_of_a_sound_worker() -> None:
+    """A worker that keeps its leases, its rate and its silence breaks nothing; without leases it has none to keep."""
+    at_work(taken_at=-70.0).sends_one(SENT)
+    at_work(taken_at=-129.0, begun_at=-0.5).begins(ATTEMPT, 0.0)
+    at_work(taken_at=-500.0, clocks_right=False).sends_one(SENT)
+    shift_of(leases=False).sends_one(SENT)
+    shift.s13_one_holder(at_work(), [at_work(taken_at=-141.0)], 0.0)
+    shift.s22_leaves_open_sends_alone(at_work(), [replace(SENT, at=-31.0), replace(SENT, open=False)], 0.0)
+    sent_before(-1.0).sends_one(SENT)
+    sent_before(-2.0, times=2).sends_one(SENT)
+    unanswered(9).begins(ATTEMPT, 0.0)
+    asked_twice(60.0)
+    asked_to_wait(61.0).begins(ATTEMPT, 60.0)
+    unanswered(1).asks(0.0, probe=True)
+    shift.l4_told_to_end(at_work(told_to_end_at=0.1), "Lease", 0.1)
+    shift.l6_rows_given_back(at_work(), Rows())
+    shift.l6_rows_given_back(at_work(sure=False), Rows(("order_1", 1)))
+    shift.l7_oldest_first(at_work(), [ATTEMPT], {ATTEMPT: ROW})
+    liveness.a_worker_ends("w", 1, None, 60.0)
+    liveness.after_work(1, [ROW], {ATTEMPT})
+
+
 def test_every_check_is_shown_to_fail() -> None:
     """No check is left out above."""
-    checks = {name.partition("_")[0].upper() for module in (safety, liveness) for name in vars(module)}
+    checks = {name.partition("_")[0].upper() for module in (safety, shift, liveness) for name in vars(module)}
     numbered = {name for name in checks if name[:1] in "SL" and name[1:].isdigit()}
     assert numbered <= {case.partition(":")[0] for case in BROKEN}

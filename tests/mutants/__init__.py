@@ -7,6 +7,7 @@
     attempts.py     about doubt, the next attempt and giving up
     absence.py      about looking up, and about proving that nothing was charged
     settling.py     about what is written down, and what is done with what is pending
+    working.py      about workers, their leases and their pace
     reconciling.py  about the nightly run
     listed.py       all of them
     runner.py       schedules of the simulator on mutants, on all cores

@@ -23,6 +23,7 @@ MUTANTS = (
         'return any(send["ended_at"] is None or send["outcome"] in IN_DOUBT for send in others)',
         'return any(send["outcome"] in IN_DOUBT for send in others)',
         incident="bslatkin/dpxdt #46: a worker that had lost its lease reported over another one's work",
+        seeds_max=20_000,
     ),
     Mutant(
         "a send that was never answered is not in doubt",

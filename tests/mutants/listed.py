@@ -1,6 +1,6 @@
 """All mutants, by area."""
 
-from tests.mutants import absence, attempts, keys, outcomes, reconciling, sending, settling
+from tests.mutants import absence, attempts, keys, outcomes, reconciling, sending, settling, working
 
 MUTANTS = (
     *keys.MUTANTS,
@@ -9,5 +9,6 @@ MUTANTS = (
     *attempts.MUTANTS,
     *absence.MUTANTS,
     *settling.MUTANTS,
+    *working.MUTANTS,
     *reconciling.MUTANTS,
 )

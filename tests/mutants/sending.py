@@ -121,5 +121,6 @@ MUTANTS = (
         "gateway_client/driver.py",
         "if isinstance(effect, BeginSend):\n                self._time.check()",
         "if False:\n                self._time.check()",
+        seeds_max=20_000,
     ),
 )

@@ -6,10 +6,11 @@
     hosts.py        machines with clocks of their own; a process is a real client
     provider.py     the sandbox model, with short pages and late lists
     memory.py       a real SQLite in memory, past SQLAlchemy's layers; on_disk.py: the library's own, in a file
-    call.py         one call, effect by effect
+    call.py         one call, effect by effect; worker.py: a worker, with its leases or without any
     world.py        the true time and what is due next; doing.py: what happens; healing.py: how it comes to rest
     witness.py      sees what leaves a host, comes back or is committed; ghost.py: the ledger it keeps
-    safety.py       what must hold at every step; liveness.py: after the faults; sometimes.py: what must have been seen
+    safety.py       what must hold at every step; shift.py: of a worker; liveness.py: after the faults
+    sometimes.py    what must have been seen
     campaign.py     many schedules; shrink.py: a failing one made short; determinism.py: on every interpreter
 
 `python -m tests.sim COUNT --seed FIRST` runs it.

@@ -11,21 +11,36 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from gateway_client.errors import ChargeOnceError
-from gateway_client.flow.effects import Ask, DatabaseEffect, Effect, MeetProvider, Now, Send, Tell, Wait
+from gateway_client.flow.effects import (
+    Ask,
+    BeginSend,
+    Begun,
+    DatabaseEffect,
+    Effect,
+    Lease,
+    MeetProvider,
+    Now,
+    Send,
+    Tell,
+    Wait,
+)
+from gateway_client.flow.working import SLICE_S
 from gateway_client.gateways.base import NoReply, Reply, Request
 from gateway_client.sandbox.wire import Lost
 from gateway_client.wire import unaged
 from reconcile.effects import Progress, RunEffect
-from tests.sim import provider
+from tests.sim import provider, worker
 from tests.sim.ghost import Sent
 from tests.sim.hosts import Host, Process
 from tests.sim.safety import Broken
+from tests.sim.shift import Shift, l4_told_to_end
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
 COMMIT_S, REQUEST_S = 0.002, 0.1
 EFFECTS_MAX = 3000  # L4: no call goes on for ever
+NAPS_MAX = 8  # the longest nap of a worker is a minute
 
 Perform = Callable[[Effect[Any]], Any]
 
@@ -43,17 +58,26 @@ class Call:
         flow: Generator[Any, Any, Any],
         perform: Perform,
         on_end: Callable[[Any], None],
+        shift: Shift | None,
     ) -> None:
         self.world, self.host, self.process, self.name, self.verb = world, host, process, name, verb
         self._flow, self._perform, self._on_end = flow, perform, on_end
         self._counts: Counter[str] = Counter()
         self._over = False
         self.begun_at = world.now
+        self.shift = shift  # of a worker
+        self._naps = 0  # of a worker, since it last had something to do
+        self._napping_since: float | None = None
         world.running[name] = self
 
     @property
     def alive(self) -> bool:
         return not self._over and self.process.alive
+
+    def wish_its_end(self) -> None:
+        """SIGTERM, for those that hear it."""
+        if self.shift is not None:
+            worker.tell_to_end(self.world, self.shift)
 
     def start(self) -> None:
         """Go to the first effect."""
@@ -64,6 +88,9 @@ class Call:
         self._over = True
         self.world.running.pop(self.name, None)
         self._flow.close()
+        if self.shift is not None:
+            self.shift.alive = False
+            self.world.ghost.seen["a worker died with rows in hand"] += bool(self.shift.until)
 
     def _go(self, step: Callable[[Any], Any], value: object) -> None:
         if not self.alive:
@@ -95,13 +122,37 @@ class Call:
                 self._go(self._flow.send, self.process.perform(effect))
             case MeetProvider() if not self.process.must_meet():
                 self._go(self._flow.send, self.process.perform(effect))
-            case Tell() | Progress():
+            case Tell():
+                effect.listener(effect.charge)
+                self._go(self._flow.send, None)
+            case Progress():
                 self._go(self._flow.send, None)
             case Wait():
-                seconds = self.process._draw(effect)
+                seconds = self._slept(self.process._draw(effect))
                 self.world.after(seconds, lambda: self._go(self._flow.send, seconds))
             case _:
+                if self.shift is not None:
+                    self._watch(self.shift, effect)
                 self._decide(effect, self._request(effect))
+
+    def _slept(self, seconds: float) -> float:
+        """How long a wait takes. A worker with nothing to do sleeps longer and longer, and hears the later for it."""
+        if self.shift is None:
+            return seconds
+        if seconds == SLICE_S:
+            seconds *= 2 ** min(self._naps, NAPS_MAX)
+            self._naps += 1
+        self._napping_since = self.world.now
+        self.shift.slept_s += seconds
+        return seconds
+
+    def _watch(self, shift: Shift, effect: Effect[Any]) -> None:
+        if isinstance(effect, BeginSend | Lease | Ask | MeetProvider):
+            since = self.world.now if self._napping_since is None else self._napping_since
+            self.world.witness.hold(l4_told_to_end, shift, type(effect).__name__, since)
+        self._napping_since = None
+        if shift.told_to_end_by == sum(self._counts.values()):
+            worker.tell_to_end(self.world, shift)
 
     def _decide(self, effect: Effect[Any], request: Request | None) -> None:
         kind = type(effect).__name__
@@ -109,11 +160,17 @@ class Call:
         moment = f"{self.name} {kind} {self._counts[kind]}"
         if request is None:
             decided, seconds = _paused(self.world.decide(moment, "commit"))
+            self._delayed(seconds)
             self.world.after(COMMIT_S + seconds, lambda: self._commit(effect, decided))
         else:
             asks = "meet" if isinstance(effect, MeetProvider) else "get"
             decided, seconds = _paused(self.world.decide(moment, "post" if request.method == "POST" else asks))
+            self._delayed(seconds)
             self.world.after(REQUEST_S / 2 + seconds, lambda: self._depart(effect, request, decided))
+
+    def _delayed(self, seconds: float) -> None:
+        if self.shift is not None:
+            self.shift.slept_s += seconds
 
     def _request(self, effect: Effect[Any]) -> Request | None:
         match effect:
@@ -144,6 +201,8 @@ class Call:
             result, step = error, self._flow.throw
         self.world.store.trouble = None
         self.world.witness.observe(self, effect, result)
+        if self.shift is not None and (isinstance(result, Begun) or (isinstance(effect, Lease) and result)):
+            self._naps = 0
         if dies:
             self.world.kill(self, f"after {type(effect).__name__}")
         else:
@@ -177,7 +236,7 @@ class Call:
 
         def arrive() -> None:
             answer = world.witness.finish(sandbox, exchange)
-            reply = provider.reply_of(answer, elapsed_s)
+            reply = provider.reply_of(answer, elapsed_s, decided)
             if sent is not None:
                 reply, sent.lied = provider.told_wrong(reply, decided, world.ghost.another_answer(sent.attempt))
             self._answered(effect, reply, sent)

@@ -10,6 +10,7 @@ from gateway_client.charge import Charge
 from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
 from gateway_client.sandbox.wire import Request
 from gateway_client.state import PENDING
+from tests.sim import worker
 from tests.sim.happenings import Happening, intent_of
 from tests.sim.hosts import KEYS, Host, Process
 
@@ -38,6 +39,8 @@ def do(world: World, one: Happening) -> None:
             world.call(one.name, "cancel", host, credential, lambda by: cancel_flow(by.setup, name, "asked to"))
         case "resume", (credential,):
             world.call(one.name, "resume", host, credential, resume)
+        case "work", (rate, until, credential):
+            worker.start(world, one.name, host, float(rate), until, credential)
         case "reconcile", (days_ago, credential):
             day = (datetime.fromtimestamp(world.now, UTC) - timedelta(days=int(days_ago))).date()
             world.reconcile(one.name, host, day, credential)
@@ -107,6 +110,7 @@ def hand(world: World, what: str, intent_id: str) -> None:
         case "lose":
             for table in ("paycli_sends", "paycli_events", "pending_charges"):
                 world.store.write(f"DELETE FROM {table} WHERE intent_id = ?", intent_id)
+            world.ghost.forget(intent_id)
             world.witness.look_at_rows(None)
         case "twice":
             world.ghost.excused.add(intent_id)

@@ -11,10 +11,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from gateway_client.gateways.base import Request
+
+if TYPE_CHECKING:
+    from tests.sim.shift import Shift
 
 TIMEOUT = 0
 """What stands for the status of an answer that did not come in time."""
@@ -61,6 +64,8 @@ class Sent:
     may_execute: bool = True  # False: the connection was refused, or the answer came from before the key is looked at
     status: int | None = None
     lied: bool = False  # the answer is not what was asked for
+    by_worker: bool = False
+    open: bool = True  # nobody has heard of its end
     failed_at: float | None = None  # when a 5xx answer was written down: one that was not, nobody can wait for
 
 
@@ -96,6 +101,7 @@ class Ghost:
     doubled_after_restore: bool = False
     strangers: int = 0  # charges in our account that nobody here has made
     handled: set[str] = field(default_factory=set)  # intents on which somebody laid a hand
+    shifts: list[Shift] = field(default_factory=list)  # every worker there was, the dead ones, too
 
     def sent(self, at: float, request: Request, credential: str, call: str) -> Sent:
         """A send leaves."""
@@ -152,6 +158,13 @@ class Ghost:
         sent = next((sent for sent in reversed(self.sends) if sent.call == call), None)
         if sent is not None and sent.attempt == attempt and (sent.status or 0) >= 500 and sent.failed_at is None:
             sent.failed_at = at
+
+    def forget(self, intent_id: str) -> None:
+        """Its rows are gone: no lease and no open send keeps a worker from those that come after them."""
+        for sent in self.sends:
+            sent.open &= sent.attempt[0] != intent_id
+        for shift in self.shifts:
+            shift.until = {key: until for key, until in shift.until.items() if key[0] != intent_id}
 
     def of_attempt(self, attempt: Key) -> list[Sent]:
         """The sends of an attempt that may have been executed."""

@@ -14,7 +14,7 @@ from tests.sim.decisions import Decisions, Dice
 from tests.sim.weather import Weather
 
 HOSTS = ("east", "west", "night")
-CALLS = ("charge", "prepare", "cancel", "resume", "reconcile")
+CALLS = ("charge", "prepare", "cancel", "resume", "work", "reconcile")
 METHODS = (
     *("pm_card_visa",) * 6,
     *("pm_card_chargeDeclined",) * 3,
@@ -34,6 +34,8 @@ CLOCKS_S = ("-3600", "-400", "-200", "-30", "0", "30", "200", "400", "3600", "90
 OUTAGES_S = ("60", "3600", "21600", "108000")
 AMOUNTS = {1: 2000, 2: 2000, 3: 1999, 4: 2000}
 """Equal amounts on purpose: what is not ours may look like ours."""
+RATES = ("25", "25", "2", "0.2")
+UNTIL = ("idle", "idle", "idle", "1s", "10s", "60s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ def _of_plot(dice: Dice, weather: Weather, number: int, at_s: float) -> str | No
         return None
     gap_s, words = step
     host = "night" if words == "kill" or (words.startswith("reconcile") and dice.hits(0.7)) else HOSTS[dice.below(2)]
+    if words == "resume":
+        words = _finishes(dice, weather)
     credential = f" {_credential(dice, weather)}" if words.startswith(CALLS) else ""
     return f"{at_s + gap_s:.3f} {host} {words}{credential}"
 
@@ -109,6 +113,7 @@ def _what(dice: Dice, weather: Weather, number: int, first: dict[int, str]) -> s
         first[order] = methods[dice.below(len(methods))]
         verb = "prepare" if kind < 0.08 else "charge"
         return f"{host} {verb} {order} {first[order]} 1 {credential}"
+    finishes = _finishes(dice, weather)
     attempt, on = 2 + dice.below(2) * dice.below(2), "night" if dice.hits(0.8) else host
     return next(
         line
@@ -116,11 +121,19 @@ def _what(dice: Dice, weather: Weather, number: int, first: dict[int, str]) -> s
             (0.3, f"{host} charge {order} {first[order]} 1 {credential}"),
             (0.45, f"{host} charge {order} pm_card_visa {attempt} {credential}"),
             (0.52, f"{host} cancel {order} {credential}"),
-            (0.8, f"{host} resume {credential}"),
+            (0.8, f"{host} {finishes} {credential}"),
             (1.0, f"{on} reconcile {dice.below(2)} {credential}"),
         )
         if kind < most
     )
+
+
+def _finishes(dice: Dice, weather: Weather) -> str:
+    """Resume, or a worker: until it is idle, told to end after a time, or at one of its effects."""
+    if "workers" not in weather.trouble or dice.hits(0.4):
+        return "resume"
+    until = f"{1 + dice.below(20)}th" if dice.hits(0.25) else dice.one_of(UNTIL)
+    return f"work {dice.one_of(RATES)} {until}"
 
 
 def _special(dice: Dice, kind: str, order: int) -> str:

@@ -1,25 +1,28 @@
-"""Healing: the faults have stopped, and the world must come to rest by the ordinary means: resume and nightly runs.
+"""Healing: the faults have stopped, and the world must come to rest by the ordinary means.
 
-At once; when every key is over; when every 500 is beyond its roll-forward; then a run for each day. What must hold then
-is `liveness.py`.
+They are resume, or workers, and nightly runs: at once; when every key is over; when every 500 is beyond its
+roll-forward; then a run for each day. What must hold then is `liveness.py`.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from gateway_client.state import PENDING
-from tests.sim import doing, liveness, safety
+from tests.sim import doing, liveness, safety, worker
 from tests.sim.decisions import Dice
-from tests.sim.ghost import seconds_of
+from tests.sim.ghost import Key, Row, seconds_of
+from tests.sim.shift import Shift
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
 HOUR_S = 3600.0
 LATE_HANDS = 0.15
+HEALING_RATE = 25.0
 RESUMES = {1: 25 * HOUR_S, 2: 50 * HOUR_S, 3: HOUR_S}  # number → the time until what comes next
 TABLES = ("pending_charges", "paycli_sends", "paycli_events", "paycli_findings", "paycli_run_items")
 
@@ -30,6 +33,8 @@ def begin(world: World) -> None:
     world.trace("healing")
     for host in world.hosts.values():
         host.clock.wrong_s = 0.0
+    for call in list(world.running.values()):
+        call.wish_its_end()
     world.after(60.0, lambda: _when_calls_have_ended(world))
 
 
@@ -39,7 +44,8 @@ def _when_calls_have_ended(world: World) -> None:
         world.after(HOUR_S / 2, lambda: _when_calls_have_ended(world))
     else:
         _lay_hand(world)
-        _resume(world, 1)
+        # What a worker has set aside, or died with, is due again.
+        world.after(2 * HOUR_S if world.workers_heal else 0.0, lambda: _resume(world, 1))
 
 
 def _lay_hand(world: World) -> None:
@@ -69,6 +75,9 @@ def _resume(world: World, number: int) -> None:
 
     def end(result: Any) -> None:
         world.witness.hold(liveness.after_resume, number, pending, result, world.now - begun_at)
+        ended()
+
+    def ended() -> None:
         if number == 2:
             world.witness.hold(liveness.l1_in_a_day, ghost, begun_at)
         if number < len(RESUMES):
@@ -76,7 +85,26 @@ def _resume(world: World, number: int) -> None:
         else:
             world.after(RESUMES[number], lambda: _night(world, _days(world), 1))
 
-    world.call(f"resume{number}", "resume", world.hosts["healer"], "ours", doing.resume, on_end=end)
+    if world.workers_heal:
+        _work(world, number, pending, ended)
+    else:
+        world.call(f"resume{number}", "resume", world.hosts["healer"], "ours", doing.resume, on_end=end)
+
+
+def _work(world: World, number: int, pending: list[Row], ended: Callable[[], None]) -> None:
+    """Two workers, and nobody else."""
+    begun_at, told, names = world.now, set[Key](), [f"work{number}-1", f"work{number}-2"]
+    world.ghost.seen["workers heal"] += 1
+
+    def end(shift: Shift, result: Any) -> None:
+        told.update(shift.told)
+        world.witness.hold(liveness.a_worker_ends, shift.name, len(pending), result, world.now - begun_at)
+        if not any(name in world.running for name in names):
+            world.witness.hold(liveness.after_work, number, pending, told)
+            ended()
+
+    for name in names:
+        worker.start(world, name, world.hosts["healer"], HEALING_RATE, "idle", "ours", end)
 
 
 def _at_rest(world: World) -> bool:

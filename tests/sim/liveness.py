@@ -9,7 +9,7 @@ from typing import Any
 from gateway_client.charge import Charge
 from gateway_client.state import PENDING
 from reconcile.effects import OpenedRun
-from tests.sim.ghost import Ghost, Row, moved, seconds_of
+from tests.sim.ghost import Ghost, Key, Row, moved, seconds_of
 from tests.sim.provider import Provider
 from tests.sim.safety import Broken
 
@@ -26,6 +26,21 @@ def after_resume(number: int, pending: list[Row], result: Any, elapsed_s: float)
         raise Broken("L6", f"resume {number} after the faults did not look at {left_out}")
     if elapsed_s > len(pending) * SECONDS_OF_A_CHARGE_MAX + 60:
         raise Broken("L7", f"resume {number} of {len(pending)} rows took {elapsed_s:.0f} s")
+
+
+def a_worker_ends(name: str, rows: int, result: Any, elapsed_s: float) -> None:
+    """After the faults a worker ends when nothing is due, and in time."""
+    if isinstance(result, Exception):
+        raise Broken("L5", f"{name} ends with {type(result).__name__}: {result}")
+    if elapsed_s > rows * SECONDS_OF_A_CHARGE_MAX + 60:
+        raise Broken("L7", f"{name} took {elapsed_s:.0f} s for {rows} rows")
+
+
+def after_work(number: int, pending: list[Row], told: set[Key]) -> None:
+    """The workers after the faults have looked at every pending row, whatever became of the others."""
+    left_out = sorted({(row.intent_id, row.attempt) for row in pending} - told)
+    if left_out:
+        raise Broken("L6", f"the workers of round {number} after the faults did not look at {left_out}")
 
 
 def l1_in_a_day(ghost: Ghost, begun_at: float) -> None:

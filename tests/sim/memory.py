@@ -113,6 +113,8 @@ class Result:
 class Session:
     """What the store asks of a session: `connection().execute(…)` and a place for notes."""
 
+    dialect = _DIALECT
+
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self.info: dict[str, Any] = {}

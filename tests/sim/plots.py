@@ -31,6 +31,7 @@ AGAIN = ("charge 1 pm_card_visa 2", "charge 1 pm_card_visa 2", "charge 1 pm_card
 FINISH = ("resume", "resume", "reconcile 0", "reconcile 1")
 RETRY = ("resume", VISA, DECLINE)
 HANDS = ("hand twice 1", "hand confirm 1", "hand remove 1", "hand amount 1", "hand currency 1")
+WORK = ("work 25 60s", "work 25 300s", "work 2 idle", "work 25 idle", "work 25 9th", "work 0.2 60s")
 LATER = (*_about(QUIET, QUIET_AFTER_5XX), (2 * HOUR_S, 60 * HOUR_S))
 
 PLOTS: dict[str, tuple[Step, ...]] = {
@@ -145,6 +146,34 @@ PLOTS: dict[str, tuple[Step, ...]] = {
         (SOON, ("resume", VISA, "charge 2 pm_card_visa 1")),
         (HOURS, FINISH),
     ),
+    "workers at one queue": (
+        (SOON, (VISA, "prepare 1 pm_card_visa 1", DECLINE)),
+        (SOON, ("prepare 2 pm_card_visa 1", "charge 2 pm_card_chargeDeclined 1")),
+        (SOON[:2], ("prepare 3 pm_card_visa 1", "charge 3 pm_card_visa 1")),
+        (SOON[:2], WORK),
+        (SOON[:1], WORK),
+        (((0.0, 0.3), (60.0, 300.0)), (*WORK, "resume", VISA)),
+        (((100.0, 900.0),), (*WORK, "reconcile 0")),
+    ),
+    "a bad day of a worker": (
+        *((SOON[:1], (f"prepare {order} pm_card_visa 1",)) for order in (1, 2, 3, 4)),
+        (SOON[:2], ("work 25 1800s", "work 2 1800s", "work 25 600s")),
+        (((0.0, 5.0), (5.0, 30.0)), ("poison 1", "poison 2", "hand remove 1", "outage 600", *WORK[:2])),
+        (((60.0, 900.0),), (*WORK, "resume")),
+    ),
+    "a slow day of workers": (
+        *((SOON[:1], (f"prepare {order} pm_card_visa 1",)) for order in (1, 2, 3, 4)),
+        (SOON[:1], ("work 25 1800s",)),
+        (SOON[:1], ("work 25 1800s", "work 25 900s", "work 25 3th")),
+        (((400.0, 900.0),), ("poison 2", *WORK)),
+    ),
+    "workers in an outage": (
+        (SOON, (VISA, "prepare 1 pm_card_visa 1")),
+        (SOON[:1], ("charge 2 pm_card_visa 1", "prepare 2 pm_card_visa 1")),
+        (SOON[:2], ("outage 600", "outage 3600")),
+        (SOON, ("work 25 7200s", "work 2 1800s")),
+        (((0.0, 900.0),), (*WORK, "work 25 1800s")),
+    ),
     "never sent": (
         (SOON, ("prepare 1 pm_card_visa 1",)),
         (_about(24 * HOUR_S, 25 * HOUR_S), ("resume",)),
@@ -176,6 +205,16 @@ FAULTS: dict[str, Faults] = {
     "a night in two": ((0.2, "lost_reply"), (0.4, "in_use_409")),
     "stripped": ((0.85, "lost_reply"),),
     "other answers": ((0.2, "swapped"), (0.35, "wrong_currency"), (0.5, "wrong_mode"), (0.65, "wrong_amount")),
+    "workers at one queue": ((0.2, "lost_reply"), (0.3, "slow"), (0.4, "in_use_409"), (0.5, "pause 135")),
+    "a bad day of a worker": (
+        (0.25, "unavailable_503"),
+        (0.45, "lost_reply"),
+        (0.6, "in_use_409"),
+        (0.68, "asked_to_wait"),
+        (0.8, "lost_request"),
+    ),
+    "a slow day of workers": ((0.7, "slow"), (0.8, "lost_reply"), (0.85, "pause 200")),
+    "workers in an outage": ((0.3, "lost_reply"), (0.4, "asked_to_wait")),
     "never sent": (),
 }
 AT_QUESTIONS: dict[str, Faults] = {
@@ -186,6 +225,8 @@ AT_QUESTIONS: dict[str, Faults] = {
     "across midnight": (),
     "the lists fall silent": (),
     "a night in two": (),
+    "a bad day of a worker": (),
+    "a slow day of workers": (),
     "stripped": (),
     "never sent": (),
 }
@@ -193,6 +234,11 @@ AT_MEETINGS: dict[str, Faults] = {"two that are paused": ((0.3, "pause 90000"),)
 AT_COMMITS: dict[str, Faults] = {
     "a night": ((0.04, "die after"), (0.06, "die before")),
     "two that are paused": ((0.07, "pause 90000"),),
+    "a slow day of workers": ((0.02, "pause 135"), (0.08, "pause 200"), (0.1, "die after")),
+    "workers at one queue": (
+        *((0.02, "die after"), (0.04, "die before"), (0.06, "commit fails"), (0.08, "commit fails late")),
+        *((0.1, "pause 15"), (0.13, "pause 135"), (0.18, "pause 700")),
+    ),
     "an unfinished morning": ((0.04, "die after"), (0.06, "die before")),
 }
 

@@ -22,6 +22,7 @@ from tests.sim.weather import LIES
 
 ACCOUNT, OTHER_ACCOUNT = "acct_1Ours", "acct_1Theirs"
 TIMEOUT_S = 30.0
+RETRY_AFTER_S = "20"
 _LIMIT, _LATEST = re.compile(r"limit=\d+"), re.compile(r"created%5Blte%5D=(\d+)")
 
 
@@ -52,6 +53,8 @@ class Provider:
         path = self._limited(request.path) if request.method == "GET" else request.path
         if fault in FAULTS or fault == "lost_500_later":
             sandbox.fault("error_500_later" if fault == "lost_500_later" else fault, on="*")
+        if fault == "asked_to_wait":
+            sandbox.fault("rate_limited_429", on="*")
         if fault == "unauthorized_401":
             headers["authorization"] = "Bearer sk_test_expired"
         body = b"" if request.body is None else request.body.encode("ascii")
@@ -105,7 +108,7 @@ def _with(reply: Reply, changed: dict[str, object]) -> Reply:
     return replace(reply, body=json.dumps({**json.loads(reply.body), **changed}).encode())
 
 
-def reply_of(answer: sandbox_wire.Answer, elapsed_s: float) -> Reply | NoReply:
+def reply_of(answer: sandbox_wire.Answer, elapsed_s: float, decided: str | None = None) -> Reply | NoReply:
     """What the client's wire makes of an answer, or of none."""
     elapsed_ms = int(elapsed_s * 1000)
     if elapsed_s > TIMEOUT_S:
@@ -113,6 +116,8 @@ def reply_of(answer: sandbox_wire.Answer, elapsed_s: float) -> Reply | NoReply:
     match answer:
         case sandbox_wire.Reply():
             headers = {name.lower(): value for name, value in answer.headers}
+            if decided == "asked_to_wait" and answer.status == 429:
+                headers["retry-after"] = RETRY_AFTER_S
             return Reply(answer.status, headers, answer.body, elapsed_ms)
         case sandbox_wire.Cut():
             return no_reply(httpx.RemoteProtocolError("peer closed connection"), elapsed_ms)

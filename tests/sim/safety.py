@@ -98,8 +98,8 @@ def s5_never_stale(ghost: Ghost, sent: Sent, verb: str, call_begun_at: float) ->
     """What has waited unsent for a day is not sent by a resume: a person charges it again, or cancels it."""
     first = ghost.clocks_right and ghost.begun[sent.attempt] >= call_begun_at
     first = first and all(other.call == sent.call for other in ghost.sends if other.attempt == sent.attempt)
-    if verb == "resume" and first and call_begun_at - ghost.born[sent.attempt] >= STALE_S + SLACK_S:
-        raise Broken("S5", f"{sent.attempt} was never sent for a day, and resume sends it")
+    if verb in ("resume", "work") and first and call_begun_at - ghost.born[sent.attempt] >= STALE_S + SLACK_S:
+        raise Broken("S5", f"{sent.attempt} was never sent for a day, and {verb} sends it")
 
 
 def s6_attempt_advance(ghost: Ghost, sent: Sent, intents: Iterable[dict[str, Any]]) -> None:
@@ -219,10 +219,14 @@ def s15_scan_completeness(run_id: str, listed: set[str], there: set[str]) -> Non
 
 
 def s22_amplification(ghost: Ghost) -> None:
-    """A call sends an attempt at most four times, so that in any minute sends are bounded by calls."""
+    """A call sends an attempt at most four times, so that in any minute sends are bounded by calls.
+
+    A worker is a call that need not end: what holds of it is in `shift.py`.
+    """
     count: Counter[tuple[str, Key]] = Counter()
     for sent in ghost.sends:
-        count[sent.call, sent.attempt] += sent.status != 409  # "being executed now" is waited out, and not counted
+        waited_out = sent.status == 409  # "being executed now", which is not counted
+        count[sent.call, sent.attempt] += not (waited_out or sent.by_worker)
     for (call, attempt), times in count.items():
         if times > SENDS_OF_A_CALL_MAX:
             raise Broken("S22", f"{call} sent {attempt} {times} times")

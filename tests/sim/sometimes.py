@@ -40,6 +40,7 @@ KILLED = frozenset(
         *("before Send", "in Send", "before Settle", "after Settle"),  # p3 to p7
         *("after OpenRun", "after SavePage", "before SavePage", "after Repair", "before Repair", "before EndRun"),
         *("in Ask", "after ProveAbsent", "before ProveAbsent", "after GiveUp"),
+        *("before Lease", "after Lease", "before Release", "after Release"),
     )
 )
 
@@ -75,6 +76,20 @@ MOMENTS = frozenset(
         "refused: IntentConflict",
         "refused: NeedsPerson",
         "OutcomeNotRecorded",
+        "a worker and charge at once",
+        "a worker and resume at once",
+        "a worker and reconcile at once",
+        "two workers at once",
+        "two workers at one row",  # without leases
+        "the row of a worker that was paused for too long was taken",
+        "the row of a worker that has died was taken",
+        "a lease was over at the gate",
+        "a worker was told to end with rows in hand",
+        "a worker died with rows in hand",
+        "a worker was asked to wait",
+        "the bucket was empty, and the provider answers",
+        "a poison row was set aside",
+        "workers heal",
     }
 )
 

@@ -66,13 +66,25 @@ class Weather:
 
 
 TEMPOS_S = (0.05, 1.0, 20.0, 600.0, 5 * 3600.0, 20 * 3600.0)
-CLASSES = ("clock", "restore", "hands", "credential", "no_leases", "lag", "poison", "stranger", "outage", "kill")
+CLASSES = (
+    "clock",
+    "restore",
+    "hands",
+    "credential",
+    "no_leases",
+    "lag",
+    "poison",
+    "stranger",
+    "outage",
+    "kill",
+    "workers",
+)
 PLOTTED = 0.5  # seeds that begin with a plot (`plots.py`)
 MOST = 0.8  # of all requests meet a fault, when a seed has many kinds
 BESIDE_A_PLOT, AT_A_QUESTION = 0.25, 0.33  # of the rates of faults
 DASHBOARD = 0.03  # seeds in which a person works on open intents at the provider while we are in doubt of them
 OFTEN = {"clock": 0.25, "restore": 0.05, "hands": 0.12, "credential": 0.15, "no_leases": 0.2, "lag": 0.3}
-OFTEN |= {"poison": 0.05, "stranger": 0.15, "outage": 0.1, "kill": 0.1}
+OFTEN |= {"poison": 0.05, "stranger": 0.15, "outage": 0.1, "kill": 0.1, "workers": 0.3}
 
 
 def draw(dice: Dice) -> Weather:

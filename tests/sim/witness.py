@@ -13,24 +13,42 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from gateway_client.charge import Charge
-from gateway_client.flow.effects import Ask, BeginSend, Claim, Effect, GiveUp, ProveAbsent, Send, Settle
-from gateway_client.gateways.base import NoReply, Reply, Request
+from gateway_client.flow.effects import (
+    Ask,
+    BeginSend,
+    Begun,
+    Claim,
+    Effect,
+    GiveUp,
+    Held,
+    Lease,
+    MeetProvider,
+    Next,
+    ProveAbsent,
+    Release,
+    Send,
+    Settle,
+)
+from gateway_client.gateways.base import Account, NoReply, Reply, Request
+from gateway_client.outcome import CouldNotAsk
 from gateway_client.sandbox import Sandbox
 from gateway_client.sandbox.model import Exchange
 from gateway_client.sandbox.wire import Answer
 from gateway_client.state import REFUSED
 from reconcile.effects import CloseOver, EndRun, Import, Repair
 from tests.sim import safety
-from tests.sim.ghost import ROWS, TIMEOUT, Ghost, Reading, Row, Sent
+from tests.sim.ghost import ROWS, TIMEOUT, Ghost, Key, Reading, Row, Sent
 from tests.sim.provider import Provider
 from tests.sim.safety import Broken
+from tests.sim.shift import Shift, l6_rows_given_back, l7_oldest_first, s13_one_holder, s22_leaves_open_sends_alone
 
 if TYPE_CHECKING:
     from tests.sim.call import Call
     from tests.sim.on_disk import Store
 
 
-DAY_S = 24 * 3600.0
+HOUR_S = 3600.0
+DAY_S = 24 * HOUR_S
 
 MOVING = (Claim, BeginSend, Settle, GiveUp, ProveAbsent, Import, Repair, CloseOver)
 """Effects that may change a row of `pending_charges`; the others are not worth a look."""
@@ -56,17 +74,24 @@ class Witness:
                 self.ghost.readings[call.name] = Reading(
                     self._now(), int(fields["created[gte]"]), created_to=int(fields["created[lte]"])
                 )
+        if call.shift is not None and isinstance(effect, Ask):
+            probe = path == call.process.gateway.account_request().path
+            self.hold(call.shift.asks, self._now(), probe=probe)
         if not isinstance(effect, Send):
             return None
         credential = next(name for name, one in call.host.processes.items() if one is call.process)
         sent = self.ghost.sent(self._now(), request, credential, call.name)
         self.hold(self._check_send, sent, call)
+        if call.shift is not None:
+            sent.by_worker = True
+            self.hold(call.shift.sends_one, sent)
         return sent
 
     def _check_send(self, sent: Sent, call: Call) -> None:
         for check in safety.ON_SEND:
             check(self.ghost, sent)
-        safety.s5_never_stale(self.ghost, sent, call.verb, call.begun_at)
+        begun_at = call.begun_at if call.shift is None else call.shift.leased_at
+        safety.s5_never_stale(self.ghost, sent, call.verb, begun_at)
         self._provider.catch_up()
         safety.s6_attempt_advance(self.ghost, sent, self._provider.intents())
 
@@ -79,6 +104,10 @@ class Witness:
     def answered(self, call: Call, effect: Effect[Any], reply: Reply | NoReply, sent: Sent | None) -> None:
         """An answer, or the lack of one, comes to a host."""
         status = reply.status if isinstance(reply, Reply) else None
+        if sent is not None:
+            sent.open = False
+        if call.shift is not None and isinstance(effect, MeetProvider):
+            call.shift.slept_s += reply.elapsed_ms / 1000
         if sent is not None and status is not None:
             sent.status = status
             if isinstance(reply, Reply) and status == 200 and not sent.lied:
@@ -110,6 +139,8 @@ class Witness:
         if effect is not None and call is not None:
             safety.s23_no_network_in_a_transaction(call.process.fetched.asked_in_transaction)
             self._trace(f"{call.name} {type(effect).__name__} → {_short(result)}")
+            if call.shift is not None:
+                self._observe_worker(call, call.shift, effect, result)
             if isinstance(effect, Settle) and not isinstance(result, Exception):
                 self.ghost.settled(call.name, (effect.intent_id, effect.attempt), self._now())
         if (effect is None or isinstance(effect, MOVING)) and self._store.changes != self._seen_changes:
@@ -121,6 +152,55 @@ class Witness:
             and not isinstance(result, Exception)
         ):
             self.hold(self._check_run, effect.run.run_id, call)
+
+    def _observe_worker(self, call: Call, shift: Shift, effect: Effect[Any], result: object) -> None:
+        now, seen = self._now(), self.ghost.seen
+        shift.clocks_right = self.ghost.clocks_right
+        match effect, result:
+            case Lease(), tuple():
+                self._leased(shift, tuple((charge.intent_id, charge.attempt) for charge in result), effect.seconds)
+            case Release(), _:
+                shift.until = {}
+                shift.sure = shift.sure and result is None
+                seen["a poison row was set aside"] += any((aside_s or 0) >= HOUR_S for _, _, aside_s in effect.rows)
+            case Lease(), _:
+                shift.sure = False
+            case BeginSend(), Begun():
+                self.hold(shift.begins, (effect.intent_id, effect.attempt), now)
+            case BeginSend(), Held(next=Next.NOTHING) if not result.charge.final:
+                seen["a lease was over at the gate"] += 1
+            case Send() | Ask(), Reply() | NoReply():
+                if isinstance(effect, Send):
+                    charge = effect.begun.charge
+                    shift.unrecorded.discard((charge.intent_id, charge.attempt))
+                answers = isinstance(effect, Ask) and shift.asked_at is not None and isinstance(result, Reply)
+                shift.saw(result, of_send=isinstance(effect, Send))
+                if answers and isinstance(call.process.gateway.read_account(result), Account):
+                    seen["the bucket was empty, and the provider answers"] += 1
+                    shift.answered()
+            case MeetProvider(), CouldNotAsk(credential=False):
+                shift.tokens = 0
+            case Settle(), Exception():
+                shift.unrecorded.add((effect.intent_id, effect.attempt))
+            case Settle(), Charge() if effect.answer.retry_after_s:
+                seen["a worker was asked to wait"] += 1
+                shift.held(now, effect.answer.retry_after_s)
+
+    def _leased(self, shift: Shift, keys: tuple[Key, ...], seconds: float) -> None:
+        now, ghost = self._now(), self.ghost
+        shift.takes(keys, seconds, now)
+        for other in ghost.shifts:
+            if other is not shift and any(key in other.until for key in keys):
+                late = "was paused for too long" if other.alive else "has died"
+                what = f"the row of a worker that {late} was taken"
+                ghost.seen[what if shift.leases else "two workers at one row"] += 1
+        self.hold(s13_one_holder, shift, ghost.shifts, now)
+        self.hold(s22_leaves_open_sends_alone, shift, ghost.sends, now)
+        self.hold(l7_oldest_first, shift, keys, ghost.rows)
+
+    def shift_ended(self, shift: Shift) -> None:
+        """A worker has ended by itself."""
+        self.hold(l6_rows_given_back, shift, self._store)
 
     def look_at_rows(self, call: Call | None) -> None:
         """The rows have changed: what they say now must be so."""
@@ -182,10 +262,10 @@ class Witness:
         self._provider.catch_up()
         self.hold(safety.s1_no_double, self.ghost, self._provider.charges())
 
-    def hold(self, check: Callable[..., None], *arguments: Any) -> None:
+    def hold(self, check: Callable[..., None], *arguments: Any, **named: Any) -> None:
         """A restored database is outside the promise until a fence is built: what happens then is counted apart."""
         try:
-            check(*arguments)
+            check(*arguments, **named)
         except Broken as broken:
             if self.ghost.restored_at is None:
                 raise

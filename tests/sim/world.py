@@ -30,6 +30,7 @@ from tests.sim.memory import Saved
 from tests.sim.on_disk import Store
 from tests.sim.plots import NEAR_MIDNIGHT
 from tests.sim.provider import ACCOUNT, Provider
+from tests.sim.shift import Shift
 from tests.sim.weather import Weather, draw, pick
 from tests.sim.witness import Witness
 
@@ -49,6 +50,7 @@ LENGTHS = {
 LIKELY = dict.fromkeys(LENGTHS, 0.4) | {"slow_s": 0.8}
 ENDS_EARLY = 0.6
 """Schedules that are over when all is final and explained; the others look at a clean night as well."""
+WORKERS_HEAL = 0.2
 
 USUAL = {"start": 0.0, "page_rows": 100.0, "lag_s": 0.0, "slow_s": 1.0, "late_s": 600.0, "roll_forward_s": 172800.0}
 USUAL |= {"settles_after_s": 20.0}
@@ -70,6 +72,10 @@ class World:
         self.leases = not self._troubled("no_leases")
         self.ends_early = (
             decisions.take("ends early", lambda dice: "yes" if dice.hits(ENDS_EARLY) else None) is not None
+        )
+        self.workers_heal = (
+            decisions.take("heals by", lambda dice: "workers" if weather.commit and dice.hits(WORKERS_HEAL) else None)
+            is not None
         )
         self._backups: list[Saved] | None = [] if self._troubled("restore") else None
         self._down_until = self.now
@@ -207,11 +213,12 @@ class World:
         *,
         perform: Callable[[Effect[Any]], Any] | None = None,
         on_end: Callable[[Any], None] = lambda result: None,
+        shift: Shift | None = None,
     ) -> None:
-        """Start a call."""
+        """Start a call; a worker has a `shift`."""
         process = self.process(host, credential)
         others = {other.verb for other in self.running.values()}
-        call = Call(self, host, process, name, verb, flow(process), perform or process.perform, on_end)
+        call = Call(self, host, process, name, verb, flow(process), perform or process.perform, on_end, shift)
         if {"reconcile", "resume"} <= others | {verb}:
             self.ghost.seen["reconcile and resume at once"] += 1
         if verb in others and verb.startswith("charge"):
