@@ -5,72 +5,26 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
 from cli import output
-from gateway_client import Client, Money, PaymentIntent, Stripe
-from tests.cli_world import World, world
+from tests.cli_world import World
 from tests.worker_child import PAUSE_S
+from tests.worker_yard import LONG_AGO, WAIT_S_MAX, leased, posts, prepare, process, sql, until, worker_shell
 
-WAIT_S_MAX = 20.0
+ON_A_SERVER = pytest.mark.parametrize("shell", ["postgresql"], indirect=True)  # several processes each
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path) as made:
-        assert made.paycli("init").code == 0
+@pytest.fixture(params=["sqlite", "postgresql"])
+def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    with worker_shell(tmp_path, request.param) as made:
         yield made
-
-
-def prepare(shell: World, count: int) -> None:
-    gateway = Stripe(shell.env["STRIPE_API_KEY"], api_base=shell.server.url)
-    with Client(gateway, database=shell.env["PAYCLI_DATABASE_URL"]) as client:
-        for number in range(count):
-            client.prepare(PaymentIntent(f"order_{number}", Money(1999, "usd"), "pm_card_visa"))
-
-
-def sql(shell: World, statement: str) -> list[tuple[object, ...]]:
-    with closing(sqlite3.connect(shell.path, timeout=5, isolation_level=None)) as connection:
-        return connection.execute(statement).fetchall()
-
-
-def leased(shell: World) -> object:
-    return sql(shell, "SELECT count(*) FROM pending_charges WHERE leased_by IS NOT NULL")[0][0]
-
-
-def posts(shell: World) -> int:
-    return len([request for request in shell.sandbox.requests if request.method == "POST"])
-
-
-@contextmanager
-def process(shell: World, *arguments: str, module: str = "cli.main") -> Iterator[subprocess.Popen[str]]:
-    """A worker of its own, which is gone at the end whatever happens."""
-    command, environment = shell.command("worker", *arguments)
-    command[command.index("cli.main") : command.index("cli.main") + 1] = module.split()
-    with subprocess.Popen(
-        command, cwd=shell.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as started:
-        try:
-            yield started
-        finally:
-            started.kill()
-
-
-def until(condition: str, true: object, look: object) -> None:
-    """Wait, in bounds, for something that other processes do."""
-    assert callable(look)
-    deadline = time.monotonic() + WAIT_S_MAX
-    while look() != true:
-        assert time.monotonic() < deadline, condition
-        time.sleep(0.01)
 
 
 def test_until_idle(shell: World) -> None:
@@ -89,7 +43,7 @@ def test_something_is_left(shell: World) -> None:
     shell.sandbox.fault("lost_reply")
     run = shell.paycli("worker", "--until-idle", "--json")
     assert (run.code, [each.get("state") for each in run.objects]) == (1, [None, "unknown", None])
-    [(aside,)] = sql(shell, "SELECT resume_at > datetime('now') FROM pending_charges")
+    [(aside,)] = sql(shell, "SELECT resume_at > CURRENT_TIMESTAMP FROM pending_charges")
     assert aside == 1
 
 
@@ -184,10 +138,24 @@ def test_killed(shell: World) -> None:
         worker.communicate(timeout=WAIT_S_MAX)
     shell.paycli("worker", "--until-idle")
     assert len(sql(shell, "SELECT 1 FROM pending_charges WHERE leased_by IS NOT NULL AND state <> 'succeeded'")) > 10
-    sql(shell, "UPDATE pending_charges SET leased_until = '2020-01-01 00:00:00.000000'")  # as time would
-    sql(shell, "UPDATE paycli_sends SET begun_at = datetime(begun_at, '-1 hour') WHERE ended_at IS NULL")
+    sql(shell, f"UPDATE pending_charges SET leased_until = '{LONG_AGO}'")  # as time would
+    sql(shell, f"UPDATE paycli_sends SET begun_at = '{LONG_AGO}' WHERE ended_at IS NULL")
     assert shell.paycli("worker", "--until-idle").code == 0
     assert shell.sandbox.succeeded() == {f"order_{number}": 1 for number in range(20)}
+
+
+def stopped(shell: World, worker: Popen[str], statement: str) -> None:
+    """It has stopped itself; `statement` is what the time that passes does to the store."""
+    _, status = os.waitpid(worker.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    assert leased(shell) == 1
+    sql(shell, statement)
+    time.sleep(PAUSE_S + 0.1)  # the pause itself
+
+
+def woken(worker: Popen[str]) -> None:
+    worker.send_signal(signal.SIGCONT)
+    worker.communicate(timeout=WAIT_S_MAX)
 
 
 @pytest.mark.parametrize("point", ["begin", "send"])
@@ -195,16 +163,44 @@ def test_stopped_past_its_lease(shell: World, point: str) -> None:
     """SIGSTOP just before its send, woken when its lease is over: it reads its lease again and sends nothing (F11)."""
     prepare(shell, 1)
     with process(shell, "--until-idle", module=f"tests.worker_child {point}") as worker:
-        _, status = os.waitpid(worker.pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status)
-        [(held, row_state)] = sql(shell, "SELECT leased_by, state FROM pending_charges")
-        assert held is not None
-        sql(shell, "UPDATE pending_charges SET leased_until = '2020-01-01 00:00:00.000000'")
-        time.sleep(PAUSE_S + 0.1)  # the pause itself
-        worker.send_signal(signal.SIGCONT)
-        worker.communicate(timeout=WAIT_S_MAX)
-    assert (row_state, posts(shell)) == ("prepared" if point == "begin" else "sending", 0)
+        stopped(shell, worker, f"UPDATE pending_charges SET leased_until = '{LONG_AGO}'")
+        woken(worker)
+    assert (sql(shell, "SELECT count(*) FROM paycli_sends"), posts(shell)) == ([(int(point == "send"),)], 0)
     assert worker.returncode == 1  # something pending is left, to another worker
     sql(shell, "UPDATE pending_charges SET resume_at = NULL, leased_until = NULL")
     assert shell.paycli("worker", "--until-idle").code == 0
     assert shell.sandbox.succeeded() == {"order_0": 1}
+
+
+@ON_A_SERVER
+@pytest.mark.parametrize("point", ["begin", "send"])
+def test_stopped_and_taken_over(shell: World, point: str) -> None:
+    """The same, when another worker has taken and charged the row: the one that is woken finds it so (F11, F112)."""
+    prepare(shell, 1)
+    with process(shell, "--until-idle", module=f"tests.worker_child {point}") as worker:
+        stopped(shell, worker, f"UPDATE pending_charges SET leased_until = '{LONG_AGO}'")
+        sql(shell, f"UPDATE paycli_sends SET begun_at = '{LONG_AGO}'")  # nobody waits for its answer any more
+        assert shell.paycli("worker", "--until-idle").code == 0
+        before = sql(shell, "SELECT * FROM pending_charges")
+        woken(worker)
+    assert (worker.returncode, posts(shell), shell.sandbox.succeeded()) == (0, 1, {"order_0": 1})
+    assert sql(shell, "SELECT * FROM pending_charges") == before
+
+
+@ON_A_SERVER
+@pytest.mark.parametrize("point", ["begin", "send"])
+def test_stopped_past_its_key_s_life(shell: World, point: str) -> None:
+    """SIGSTOP just before it sends once more, woken under its lease when the key's life is over: it reads that again,
+    sends nothing, and the attempt is closed by the next who looks (F11, F95)."""
+    prepare(shell, 1)
+    shell.sandbox.fault("lost_request")
+    assert shell.paycli("worker", "--until-idle").code == 1
+    sql(shell, "UPDATE pending_charges SET resume_at = NULL")
+    with process(shell, "--until-idle", module=f"tests.worker_child {point}") as worker:
+        stopped(shell, worker, f"UPDATE pending_charges SET first_sent_at = '{LONG_AGO}'")
+        woken(worker)
+    assert (worker.returncode, posts(shell)) == (1, 1)
+    sql(shell, "UPDATE pending_charges SET resume_at = NULL")
+    assert shell.paycli("worker", "--until-idle").code == 1
+    [(state, closed)] = sql(shell, "SELECT state, closed_at IS NOT NULL FROM pending_charges")
+    assert (state, closed, posts(shell)) == ("unknown", True, 1)

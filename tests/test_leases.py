@@ -13,13 +13,14 @@ from gateway_client import PaymentIntent, State, Stripe
 from gateway_client.flow.effects import BeginSend, Begun, Held, Lease, Next, Release
 from gateway_client.store import leases
 from tests.kit import ONE_SEND, ORDER, START, World
+from tests.worker_kit import DATABASES, TimedWorld
 
 SECONDS, OPEN_S = 140.0, 40.0
 
 
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World() as world:
+@pytest.fixture(params=DATABASES)
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    with TimedWorld(request.param) as world:
         yield world
 
 
@@ -99,6 +100,12 @@ def test_only_its_holder_gives_it_back(world: World) -> None:
     assert held(world) == before
 
 
+def test_a_worker_takes_its_own_again(world: World) -> None:
+    """A lease that was committed and never confirmed, or could not be given back, keeps a worker from nothing."""
+    world.open_client().prepare(ORDER)
+    assert (take(world), take(world, "b"), take(world)) == ([ORDER.intent_id], [], [ORDER.intent_id])
+
+
 def test_an_open_send_is_somebody_s(world: World) -> None:
     """A send whose answer may still come is left to whoever waits for it; a dead process's row is taken after that."""
     world.open_client().prepare(ORDER)
@@ -147,3 +154,19 @@ def test_statement_on_postgresql() -> None:
     """On PostgreSQL rows that another worker has locked are skipped, and the pending charges alone are locked."""
     sql = str(leases._DUE.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
     assert sql.rstrip().endswith("FOR UPDATE OF pending_charges SKIP LOCKED")
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_one_clock_judges_leases(kind: str) -> None:
+    """Windows and leases use the database's clock where it has one: a host that is a day ahead takes no other's row
+    (F95)."""
+    with TimedWorld(kind) as world:
+        on_server = kind.endswith("postgresql")
+        world.database_off = timedelta(hours=-3)
+        world.open_client().prepare(ORDER)
+        assert take(world) == [ORDER.intent_id]
+        now = START + world.database_off if on_server else START
+        assert held(world) == ("a", on_disk(now + timedelta(seconds=SECONDS)), None)
+        world.database_off -= timedelta(days=1)
+        world.clock.advance(hours=24)
+        assert take(world, "b") == ([] if on_server else [ORDER.intent_id])

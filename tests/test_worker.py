@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from itertools import pairwise
 
 import httpx
@@ -21,20 +22,21 @@ from gateway_client import (
     State,
     Worker,
 )
-from tests.kit import ORDER, World
-from tests.worker_kit import RATE, News, leased, order, queue, work
+from gateway_client.flow.working import POLL_S, SLICE_S
+from tests.kit import KINDS, ORDER, World
+from tests.worker_kit import DATABASES, RATE, News, TimedWorld, leased, order, queue, work
 
 
-@pytest.fixture(params=["sync", "async"])
+@pytest.fixture(params=KINDS)
 def either(request: pytest.FixtureRequest) -> Iterator[World]:
-    """The world of each of the two clients."""
-    with World(request.param) as world:
+    """The world of each of the two clients, on each database."""
+    with TimedWorld(request.param) as world:
         yield world
 
 
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World() as world:
+@pytest.fixture(params=DATABASES)
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    with TimedWorld(request.param) as world:
         yield world
 
 
@@ -46,16 +48,16 @@ def test_nothing_pending(either: World) -> None:
 
 @pytest.mark.parametrize("older", [False, True])
 def test_a_queue_is_drained(world: World, older: bool) -> None:
-    """Hundreds of pending charges are sent once each, at the rate; one look-up serves all of an older process (L1)."""
+    """Pending charges are sent once each, at the rate; one look-up serves all of an older process (L1)."""
     client = world.open_client()
     world.clock.advance(seconds=5)
-    queue(client, 300)
+    queue(client, 120)
     world.clock.advance(minutes=5)
     began = world.clock.now
     news = work(world.open_client() if older else client)
-    assert (news.states, len(world.sends)) == ({"succeeded": 300}, 300)
+    assert (news.states, len(world.sends)) == ({"succeeded": 120}, 120)
     assert set(world.sandbox.succeeded().values()) == {1}
-    assert (world.clock.now - began).total_seconds() == pytest.approx(299 / RATE, abs=1)
+    assert (world.clock.now - began).total_seconds() == pytest.approx(119 / RATE, abs=1)
     assert [what for what in world.asked if "?" in what or what == "GET /v1/charges"] == ["GET /v1/charges"] * older
     assert leased(world) == 0
 
@@ -266,3 +268,22 @@ def test_a_refused_key_ends_it(either: World) -> None:
     with pytest.raises(ConfigurationError, match="STRIPE_API_KEY"):
         work(client, until_idle=False)
     assert leased(either) == 0
+
+
+def test_what_others_prepare_is_found_by_polling(world: World) -> None:
+    """An idle worker finds what another process has prepared within its own pause: nobody notifies it (F98)."""
+    client, other = world.open_client(), world.open_client()
+    client.charge(order("order_first"))
+    sleep = world.clock.sleep
+    prepared: list[datetime] = []
+
+    def sleep_and_prepare(seconds: float) -> None:
+        sleep(seconds)
+        if not prepared and world.clock.slept_s.count(SLICE_S) == 50:
+            prepared.append(world.clock.now)
+            other.prepare(ORDER)
+
+    world.clock.sleep = sleep_and_prepare  # type: ignore[method-assign]
+    work(client, News(until=1), until_idle=False)
+    assert world.paid() == 1
+    assert (world.clock.now - prepared[0]).total_seconds() <= POLL_S * 1.5

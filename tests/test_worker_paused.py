@@ -14,14 +14,14 @@ from gateway_client import Client, ClockRefused, wire
 from gateway_client.flow import working
 from gateway_client.flow.effects import BeginSend, Effect, Send, Settle
 from tests.kit import ORDER, START, World
-from tests.worker_kit import order, queue, work
+from tests.worker_kit import DATABASES, TimedWorld, order, queue, work
 
 T = TypeVar("T")
 
 
-@pytest.fixture
-def world() -> Iterator[World]:
-    with World() as world:
+@pytest.fixture(params=DATABASES)
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    with TimedWorld(request.param) as world:
         yield world
 
 

@@ -1,15 +1,46 @@
-"""What the tests of a worker share: one that runs to its end in either client, and what it told."""
+"""What the tests of a worker share: a world whose database has its time, a worker that runs to its end, its news."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Self
+
+from sqlalchemy import Engine, event
 
 from gateway_client import AsyncWorker, Charge, Client, PaymentIntent, Worker
 from tests.kit import ORDER, AnyClient, Awaited, World
 
 RATE = 25.0
 SENDS_MAX = 300  # of a worker that would never end
+DATABASES = ("sync", "sync, postgresql")
+"""Kinds of a world for what does not depend on the client."""
+
+
+class TimedWorld(World):
+    """A world whose PostgreSQL, which judges leases, has the world's time, too. A file has no clock."""
+
+    database_off = timedelta(0)
+    """How far the server's clock is ahead of the true time."""
+
+    def __enter__(self) -> Self:
+        for engine in self._both:
+            event.listen(engine, "before_cursor_execute", self._tell, retval=True)
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        for engine in self._both:
+            event.remove(engine, "before_cursor_execute", self._tell)
+        super().__exit__(*error)
+
+    @property
+    def _both(self) -> tuple[Engine, Engine]:
+        return self._engine, self._async_engine.sync_engine
+
+    def _tell(self, connection: Any, cursor: Any, statement: str, values: Any, *others: object) -> tuple[str, Any]:
+        now = (self.clock.now + self.database_off).isoformat()
+        return statement.replace("clock_timestamp()", f"timestamptz '{now}'"), values
 
 
 class News:
