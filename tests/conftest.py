@@ -1,13 +1,63 @@
-"""The suite never leaves this machine: a connection to anything but loopback fails the test that tries it."""
+"""The suite never leaves this machine: a connection to anything but loopback fails the test that tries it.
 
+And what costs time and shows nothing is done once: its files are in memory, certificates are loaded once a file.
+"""
+
+import functools
 import ipaddress
+import os
+import shutil
 import socket
+import ssl
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 
+from gateway_client import wire
+from tests import postgres
+
+SHARED_MEMORY = Path("/dev/shm")  # no power is cut here, so commits need no disk
+ROOM = 1 << 30
+TABLES_OF_NIGHTS = ("test_reconcile_", "test_alerts", "test_cli_alerts", "test_cli_findings", "test_hostile_lists")
+SHORT = 3  # cases of a table that are all run
+
+if "TMPDIR" not in os.environ and SHARED_MEMORY.is_dir() and os.access(SHARED_MEMORY, os.W_OK):  # noqa: SIM102
+    if shutil.disk_usage(SHARED_MEMORY).free > ROOM:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(SHARED_MEMORY)  # for us, and for the processes that we start
+
 pytest.register_assert_rewrite("tests.nightly_cases")  # its asserts tell what differs, as those of the tests do
+
+
+@pytest.hookimpl(optionalhook=True)  # of a plugin, which may be switched off
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Of `-n auto`: two for each core, because many tests wait for processes, servers and timeouts of their own."""
+    return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a long table of nights every case runs on a file, every fifth on PostgreSQL: what the provider says differs,
+    not what a database does. `PAYCLI_TEST_WHOLE=1` runs them all."""
+    if os.environ.get("PAYCLI_TEST_WHOLE"):
+        return
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.path.name.startswith(TABLES_OF_NIGHTS) and "postgresql" in item.name:
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    tables = [table for table in cases.values() if len(table) > SHORT]
+    left_out = {id(item) for table in tables for number, item in enumerate(table) if number % 5}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) in left_out])
+    items[:] = [item for item in items if id(item) not in left_out]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """A server that the run was given and that cannot serve ends it at once: nothing is skipped, nor run elsewhere."""
+    why = None if hasattr(session.config, "workerinput") else postgres.why_not()
+    if why is not None:
+        pytest.exit(f"the server of {postgres.GIVEN} cannot be used: {why}", returncode=1)
 
 
 def _is_local(address: object) -> bool:
@@ -36,4 +86,18 @@ def no_internet() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in real:
             patch.setattr(socket.socket, name, guarded(name))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def certificates_are_loaded_once() -> Iterator[None]:
+    """A client that is made for one request would load them again: that costs more than the request."""
+    load = wire._tls
+
+    @functools.cache
+    def loaded(path: str) -> ssl.SSLContext:
+        return load()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "_tls", lambda: loaded(certifi.where()))
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 from sqlalchemy import URL
 
 from cli import checkup
-from gateway_client import wire
 from tests import postgres
 from tests.cli_world import Run, World, world
 
@@ -21,7 +19,6 @@ EVERYWHERE = ["settings", "key", "account", "provider clock", "database", "durab
 OF_THE_STORE = ["store", "store clock", "pending", "findings", "reconciliation"]
 SQLITE = [*EVERYWHERE, "file", "disk", "schema", *OF_THE_STORE]
 POSTGRESQL = [*EVERYWHERE, "primary", "permissions", "database clock", "schema", "timeline", *OF_THE_STORE]
-TLS = functools.cache(wire._tls)  # loading certificates costs more than a command
 
 
 @contextmanager
@@ -32,7 +29,6 @@ def doctor_shell(tmp_path: Path) -> Iterator[World]:
     folder.mkdir(mode=0o700)
     with pytest.MonkeyPatch.context() as patch, world(folder) as made:
         patch.setattr(checkup, "MOUNTS", tmp_path / "mounts")
-        patch.setattr(wire, "_tls", TLS)
         made.env |= dict.fromkeys(("STRIPE_API_KEY_FILE", "PAYCLI_NAMESPACE", "PAYCLI_WEBHOOK_SECRET"), "")
         yield made
     assert not any(PASSWORD in output for output in made.outputs)

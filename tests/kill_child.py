@@ -6,6 +6,7 @@ threads, so that its children may do as they like. How often and what is asked i
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import select
@@ -17,8 +18,9 @@ from typing import Any, TypedDict, TypeVar
 
 from sqlalchemy import event
 
-from gateway_client import Client, Money, NotNow, PaymentIntent, RetryPolicy, Stripe, wire
+from gateway_client import Client, Money, NotNow, PaymentIntent, RetryPolicy, Sandbox, Stripe, db, wire
 from gateway_client.flow.effects import BeginSend, Claim, DatabaseEffect, Effect, Send, Settle
+from gateway_client.tables import Base
 
 T = TypeVar("T")
 
@@ -63,8 +65,8 @@ def end() -> None:
     signal.pause()  # it never comes to this
 
 
-def patch(owner: type, name: str, function: Callable[..., object]) -> None:
-    """For the rest of this process, which is short."""
+def patch(owner: object, name: str, function: Callable[..., object]) -> None:
+    """For the rest of this process and its children, which are short."""
     setattr(owner, name, function)
 
 
@@ -158,8 +160,25 @@ def run(job: Job, url: str, database: str) -> Report:
     return Report(signals=signals, states=said, elapsed_s=time.monotonic() - begun)
 
 
+def warm(database: str) -> None:
+    """Load, compile and remember what every child would do anew; leave no row and no connection."""
+    engine = db.Database(database)._engine
+    patch(db, "create_engine", lambda url, **options: engine)
+    patch(wire, "_tls", functools.cache(wire._tls))
+    wire._tls()
+    with Client(Stripe("sk_test_sandbox"), database=database, transport=Sandbox().transport()) as client:
+        client.charge(order("warm"))
+        client.resume()
+    with engine.begin() as connection:
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(table.delete())
+    engine.dispose()
+
+
 def main() -> None:
     url, database = sys.argv[1:]
+    warm(database)
+    print(json.dumps("warm"), flush=True)
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line), url, database)), flush=True)
 

@@ -14,6 +14,9 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
+
 from gateway_client import AsyncClient, Client, Stripe
 from tests.kill_child import POLICY, order
 
@@ -131,6 +134,8 @@ def async_story(url: str, database: str, leaves: Callable[[int], object]) -> dic
 def main() -> None:
     kind, ends, url, database = sys.argv[1:]
     sys.addaudithook(opened)
+    if database.startswith("postgresql"):  # libpq's sockets are not told
+        event.listen(Pool, "connect", lambda connection, record: OPENED.update(["libpq.connect"]))
     story = {"sync": sync_story, "threads": threads_story, "async": async_story}[kind]
     leaves: dict[str, Callable[[int], object]] = {"at_once": os._exit, "normally": sys.exit}
     print(json.dumps(story(url, database, leaves[ends])))

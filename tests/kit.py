@@ -158,6 +158,7 @@ class World:
         self._postgresql = "postgresql" in kind
         self._engine, self._async_engine = _engines(self._postgresql)
         self.path = _file()  # of a store that is SQLite
+        self.url = postgres.shown(self._engine.url)  # of either
         with self._engine.begin() as connection:
             for emptied in reversed(Base.metadata.sorted_tables):
                 connection.execute(emptied.delete())

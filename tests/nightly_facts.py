@@ -23,11 +23,10 @@ NEVER = Alert("not_reconciled", 1, None, None, _NEVER)
 
 def facts_of(world: Night, now: datetime | None = None, limits: Limits = LIMITS) -> tuple[Facts, int]:
     """The facts at a time (None: now) as `paycli alerts` reads them, and how many statements that took."""
-    engine = create_engine(f"sqlite:///{world.path}")
     asked: list[object] = []
+    at, engine = now or world.clock.now, create_engine(world.url)
     event.listen(engine, "before_cursor_execute", lambda *call: asked.append(call))
     try:
-        at = now or world.clock.now
         facts = Database(engine).transact(lambda session: read_facts(session, at, limits, KEY_LIFE), write=False)
     finally:
         engine.dispose()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, tzinfo
@@ -12,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from gateway_client import wire
 from gateway_client.flow.effects import Bind
 from tests.cli_world import API_KEY, Run
 from tests.nightly import Night
@@ -21,7 +19,6 @@ FINDING_FIELDS = (
     "id code intent_id attempt provider_charge_id action here there detail found_at closed_at closed_by because"
 ).split()
 NO_KEY = {"STRIPE_API_KEY": ""}
-TLS = functools.cache(wire._tls)  # loading certificates costs more than a command
 
 
 class NightShell(Night):
@@ -57,9 +54,9 @@ class NightShell(Night):
 
 
 @contextmanager
-def night_shell() -> Iterator[NightShell]:
+def night_shell(kind: str = "sync") -> Iterator[NightShell]:
     """A night and its shell, with a provider on a port; nothing in it sleeps."""
-    with NightShell() as made, made.sandbox.serve() as server, pytest.MonkeyPatch.context() as patch:
+    with NightShell(kind) as made, made.sandbox.serve() as server, pytest.MonkeyPatch.context() as patch:
 
         class Clocked(datetime):
             """The time of the night."""
@@ -72,11 +69,10 @@ def night_shell() -> Iterator[NightShell]:
             patch.setattr(f"{module}.datetime", Clocked)
         for module in ("gateway_client.driver", "gateway_client.clock"):
             patch.setattr(f"{module}.SystemClock", lambda: made.clock)
-        patch.setattr(wire, "_tls", TLS)
         made.env = {
             "STRIPE_API_KEY": API_KEY,
             "PAYCLI_STRIPE_API_BASE": server.url,
-            "PAYCLI_DATABASE_URL": f"sqlite:///{made.path}",
+            "PAYCLI_DATABASE_URL": made.url,
         }
         made.perform(Bind(made.binding))
         yield made

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import os
 import re
-import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine
 from sqlalchemy.orm import Session
 
 from gateway_client import Client, Sandbox
@@ -28,6 +27,7 @@ from gateway_client.sandbox.model import Exchange
 from gateway_client.sandbox.wire import Json, Request
 from gateway_client.tables import Base
 from reconcile import RunResult
+from tests import postgres
 from tests.kit import FakeClock
 from tests.nightly import Night
 
@@ -36,7 +36,7 @@ SECONDS_MAX = 20.0
 LISTS = ("/v1/payment_intents", "/v1/charges")
 Tables = dict[str, list[dict[str, Any]]]
 NO_MATTER = frozenset(
-    "run_id started_at ended_at holder held_until at found_at closed_at settled_at request_id".split()
+    "run_id started_at ended_at holder held_until at found_at closed_at settled_at request_id first_sent_db_at".split()
 )
 """Fields in which two runs that do the same may differ."""
 TIMES = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.]+Z?|run_\d{8}_[0-9a-f]{8}")
@@ -45,14 +45,18 @@ SHARED_MEMORY = Path("/dev/shm")  # no power is cut here, so commits need no dis
 
 
 class Stage(Night):
-    """A night on a file of its own."""
+    """A night on a file, or a database, of its own."""
 
-    def __init__(self, folder: Path, prepare: Callable[[Night], None]) -> None:
-        super().__init__()
+    def __init__(self, folder: Path, prepare: Callable[[Night], None], kind: str = "sync") -> None:
+        super().__init__(kind)
         self.path = folder / "store.db"
-        self._engine = create_engine(f"sqlite:///{self.path}", connect_args={"timeout": LOCK_TIMEOUT_S})
-        Database(self._engine).create()
-        self._engine.dispose()  # whoever makes the file waits longer
+        if self._postgresql:
+            self._engine = create_engine(postgres.fresh_database(), connect_args={"prepare_threshold": None})
+        else:
+            self._engine = create_engine(f"sqlite:///{self.path}", connect_args={"timeout": LOCK_TIMEOUT_S})
+            Database(self._engine).create()
+            self._engine.dispose()  # whoever makes the file waits longer
+        self.url = postgres.shown(self._engine.url)
         self._arrived: list[tuple[float, Request, int]] = []
         really = self.sandbox.begin
 
@@ -80,14 +84,14 @@ class Stage(Night):
             client.close()
         self._clients.clear()
         self.hooks.clear()
-        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
-            connection.execute("BEGIN")
+        mark = "%s" if self._postgresql else "?"
+        with self._engine.begin() as connection:
             for table in reversed(self._rows):
-                connection.execute(f"DELETE FROM {table}")
+                connection.exec_driver_sql(f"DELETE FROM {table}")
             for table, rows in self._rows.items():
-                for row in rows:
-                    connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", list(row.values()))
-            connection.execute("COMMIT")
+                if rows:
+                    into = f"INSERT INTO {table} ({', '.join(rows[0])}) VALUES ({', '.join([mark] * len(rows[0]))})"
+                    connection.exec_driver_sql(into, [tuple(row.values()) for row in rows])
         self.clock = FakeClock()
         self.sandbox = Sandbox(time=self.clock.true_time)
         self.sandbox.late_s = self._late_s
@@ -143,7 +147,7 @@ class Stage(Night):
 
     def tables(self) -> Tables:
         """Every row of every table."""
-        with closing(sqlite3.connect(self.path)) as connection:
+        with self._engine.connect() as connection:
             return rows_of(connection)
 
 
@@ -169,13 +173,13 @@ class Interrupted(Client):
         self.performed += 1
 
 
-def rows_of(connection: sqlite3.Connection) -> Tables:
+def rows_of(connection: Connection) -> Tables:
     """Every row of every table, parents first, each in the order of its keys."""
     found: Tables = {}
     for table in Base.metadata.sorted_tables:
         names = table.columns.keys()
         chosen, keys = (", ".join(f'"{name}"' for name in some) for some in (names, table.primary_key.columns.keys()))
-        rows = connection.execute(f"SELECT {chosen} FROM {table.name} ORDER BY {keys}").fetchall()
+        rows = connection.exec_driver_sql(f"SELECT {chosen} FROM {table.name} ORDER BY {keys}").all()
         found[table.name] = [dict(zip(names, row, strict=True)) for row in rows]
     return found
 
@@ -188,7 +192,7 @@ def timeless(tables: Tables, run_id: str) -> Tables:
 def plain(fields: dict[str, Any]) -> dict[str, Any]:
     """A row, or an object of a result, without what differs between two runs that do the same."""
     return {
-        name: TIMES.sub("…", value) if isinstance(value, str) else value
+        name: TIMES.sub("…", str(value)) if isinstance(value, str | datetime) else value
         for name, value in fields.items()
         if name not in NO_MATTER
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import re
 import traceback
 from collections.abc import Callable, Iterator
@@ -62,8 +63,8 @@ class Shop:
 
     def client(self, url: URL | None = None, *, retry: RetryPolicy | None = None) -> AnyClient:
         """A new process, in effect; its database is asked for by a URL with a password."""
-        address = (url or self.url).set(password=PASSWORD).render_as_string(hide_password=False)
-        return self.client_on(address, retry=retry)
+        address = url or self.url
+        return self.client_on(postgres.shown(address.set(password=address.password or PASSWORD)), retry=retry)
 
     def client_on(self, database: Any, *, retry: RetryPolicy | None = None) -> AnyClient:
         """A new process on a URL or an engine."""
@@ -115,6 +116,16 @@ class Shop:
         """What became of an intent: each event, and the state after it."""
         query = "SELECT event, state_after FROM paycli_events WHERE intent_id = :it ORDER BY attempt, event_no"
         return [(event, state) for event, state in self.sql(query, it=intent_id)]
+
+    @contextmanager
+    def role(self, options: str = "") -> Iterator[URL]:
+        """The database, for a user that is there only within it."""
+        url = self.url.set(username=f"charge_once_{os.getpid()}", password=self.url.password or PASSWORD)
+        self.sql(f"CREATE ROLE {url.username} LOGIN PASSWORD '{url.password}' {options}")
+        try:
+            yield url
+        finally:
+            self.sql(f"DROP ROLE {url.username}")
 
     def terminate(self) -> int:
         """An operator ends every other session of this database."""

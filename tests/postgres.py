@@ -24,15 +24,25 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, text
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
-from gateway_client.db import Database
+from gateway_client.db import Database, parsed
+from gateway_client.errors import ConfigurationError
+from gateway_client.tables import Base
 
 TEMPLATE = "charge_once_template"
+GIVEN = "PAYCLI_TEST_POSTGRES"
+VERSION_MIN = 140_000
 READY_S_MAX = 30.0
 ROOM = 1 << 30
-SETTINGS = ("max_connections=60", "shared_buffers=32MB", "listen_addresses=127.0.0.1", "max_wal_size=256MB")
+# Its shared memory is files of its folder: a server that is killed leaves no others behind.
+SETTINGS = (
+    "dynamic_shared_memory_type=mmap",
+    "max_connections=60",
+    "shared_buffers=32MB",
+    "listen_addresses=127.0.0.1",
+    "max_wal_size=256MB",
+)
 _numbers = itertools.count(1)
 
 
@@ -58,6 +68,10 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
+        self._begin()
+        self.wait()
+
+    def _begin(self) -> None:
         options = itertools.chain.from_iterable(("-c", setting) for setting in (*SETTINGS, *self.settings))
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -69,7 +83,6 @@ class Server:
                 cwd=self.folder,
                 **nobody(),
             )
-        self.wait()
 
     def wait(self) -> None:
         """Until it answers."""
@@ -80,6 +93,8 @@ class Server:
                     engine.connect().close()
                 except OperationalError:
                     time.sleep(0.05)
+                    if self._process is not None and self._process.poll() is not None:
+                        self._begin()  # what is left of one that was killed holds its memory for a moment
                 else:
                     return
         finally:
@@ -101,14 +116,44 @@ class Server:
 @functools.cache
 def server_url() -> URL:
     """The server of this test run."""
-    given = os.environ.get("PAYCLI_TEST_POSTGRES")
-    if given:
-        return make_url(given)
+    given = given_url()
+    if given is not None:
+        return given
     made = Server(folder_of_nobody())
     made.make()
     made.start()
     atexit.register(made.stop)
     return made.url
+
+
+def given_url() -> URL | None:
+    """The server that this run was given."""
+    given = os.environ.get(GIVEN)
+    return parsed(given) if given else None
+
+
+def why_not() -> str | None:
+    """Why the server that was given cannot serve this run; None: it can, or none was given."""
+    try:
+        url = given_url()
+    except ConfigurationError:
+        return "it is no database URL"
+    if url is None:
+        return None
+    if url.get_backend_name() != "postgresql":
+        return "it is no PostgreSQL"
+    engine = create_engine(url, connect_args={"connect_timeout": 5})
+    try:
+        with engine.connect() as connection:
+            version = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one())
+            powerful = connection.exec_driver_sql("SELECT rolsuper FROM pg_roles WHERE rolname = current_user").scalar()
+    except OperationalError as error:
+        return str(error.orig)
+    finally:
+        engine.dispose()
+    if version < VERSION_MIN:
+        return f"it is of version {version // 10_000}, needed is {VERSION_MIN // 10_000} or newer"
+    return None if powerful else "the tests make databases and roles, and end sessions: they need a superuser"
 
 
 def folder_of_nobody() -> Path:
@@ -180,7 +225,8 @@ def execute(url: URL, *statements: str) -> None:
 def sql(engine: Engine, statement: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
     """One statement with `?` for its values; times come as SQLite has them."""
     with engine.begin() as connection:
-        found = connection.exec_driver_sql(statement.replace("?", "%s"), tuple(values))
+        connection.exec_driver_sql("SET LOCAL timezone = 'UTC'")  # what a time without a zone is of
+        found = connection.exec_driver_sql(statement.replace("%", "%%").replace("?", "%s"), tuple(values))
         return [tuple(map(_as_sqlite_has_it, row)) for row in found] if found.returns_rows else []
 
 
@@ -192,18 +238,43 @@ def _as_sqlite_has_it(value: object) -> object:
 
 @functools.cache
 def _template() -> str:
-    name = f"{TEMPLATE}_{os.getpid()}"
-    execute(server_url(), f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name}")
-    database = Database(server_url().set(database=name).render_as_string(hide_password=False))
+    name = _new(f"{TEMPLATE}_{os.getpid()}", "")
+    database = Database(shown(server_url().set(database=name)))
     database.create()
     database.close()
-    atexit.register(execute, server_url(), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     return name
 
 
 def fresh_database(*, empty: bool = False) -> URL:
     """A database of its own: with our tables, or `empty`. It goes with the server, or at the end of the run."""
     name = f"charge_once_{os.getpid()}_{next(_numbers)}"
-    execute(server_url(), f"CREATE DATABASE {name}" + ("" if empty else f" TEMPLATE {_template()}"))
-    atexit.register(execute, server_url(), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-    return server_url().set(database=name)
+    return server_url().set(database=_new(name, "" if empty else f"TEMPLATE {_template()}"))
+
+
+def _new(name: str, how: str) -> str:
+    execute(server_url(), f"CREATE DATABASE {name} {how}")
+    if given_url() is not None:
+        leave_without(f"DATABASE {name} WITH (FORCE)")
+    return name
+
+
+def leave_without(what: str) -> None:
+    """At its end the run drops this: a server that it was given is left as it was."""
+    atexit.register(execute, server_url(), f"DROP {what.replace(' ', ' IF EXISTS ', 1)}")
+
+
+@functools.cache
+def _shared_database() -> URL:
+    return fresh_database()
+
+
+def emptied_database() -> URL:
+    """One for all tests of a run that have it one after the other: our tables, without a row."""
+    url = _shared_database()
+    execute(url, *(f"DELETE FROM {table.name}" for table in reversed(Base.metadata.sorted_tables)))
+    return url
+
+
+def shown(url: URL) -> str:
+    """A URL as an environment has it."""
+    return url.render_as_string(hide_password=False)

@@ -154,9 +154,9 @@ class Parent:
 
 
 @contextmanager
-def parent(url: str, path: Path) -> Iterator[Parent]:
-    """A warm parent of processes that reconcile the store of a file with the provider at an address."""
-    command = [sys.executable, "-m", "tests.reconcile_child", url, f"sqlite:///{path}"]
+def parent(url: str, database: str) -> Iterator[Parent]:
+    """A warm parent of processes that reconcile a store with the provider at an address."""
+    command = [sys.executable, "-m", "tests.reconcile_child", url, database]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -1,4 +1,4 @@
-"""A real port, a real file and real processes, for the tests that disturb a nightly run in its midst.
+"""A real port, a real database and real processes, for the tests that disturb a nightly run in its midst.
 
 The processes are forks of `reconcile_child.py`, or fresh ones of `paycli`.
 """
@@ -10,19 +10,22 @@ import queue
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine
 
 from gateway_client import Sandbox
 from gateway_client.sandbox.model import Exchange
 from gateway_client.sandbox.server import SandboxServer
 from gateway_client.sandbox.wire import Answer, Request
+from gateway_client.tables import Base
+from tests.kill_yard import database_of
 from tests.nightly_mass import Mass
 from tests.nightly_stage import Tables, folder, plain, rows_of, timeless
 from tests.reconcile_child import ROOT, Parent, Report, parent
@@ -51,10 +54,13 @@ class Door:
 
 
 class Yard:
-    """A big prepared ledger on a port and in a file, a warm parent of processes, and what an undisturbed one does."""
+    """A big prepared ledger on a port and in a store, a warm parent of processes, and what an undisturbed one does."""
 
-    def __init__(self, where: Path, door: Door, url: str, mass: Mass, forks: Parent) -> None:
-        self.path, self._prepared = where / "store.db", mass.path
+    def __init__(self, database: str, door: Door, url: str, mass: Mass, forks: Parent) -> None:
+        self.database, self._prepared = database, mass.path
+        self._server = None
+        if not database.startswith("sqlite"):
+            self._server = create_engine(database, poolclass=NullPool, connect_args={"options": "-c timezone=UTC"})
         self.door, self.url, self.forks = door, url, forks
         self.day = mass.start.date()
         self.put_up()
@@ -66,9 +72,13 @@ class Yard:
     def put_up(self) -> None:
         """The store as it was prepared; the provider's ledger is never changed here."""
         self.door.asked = None
+        if self._server is not None:
+            copy(self._prepared, self._server)
+            return
+        path = Path(self.database.removeprefix("sqlite:///"))
         for beside in ("", "-wal", "-shm"):
-            self.path.with_name(self.path.name + beside).unlink(missing_ok=True)
-        shutil.copyfile(self._prepared, self.path)
+            path.with_name(path.name + beside).unlink(missing_ok=True)
+        shutil.copyfile(self._prepared, path)
 
     def process(self, *, request: int | None = None, commit: int | None = None) -> Report:
         """A fork reconciles: ended by the provider at its so manieth request, or by itself in its so manieth commit."""
@@ -82,7 +92,7 @@ class Yard:
             **{name: value for name, value in os.environ.items() if not name.startswith(("PAYCLI_", "STRIPE_"))},
             "STRIPE_API_KEY": Sandbox.api_key,
             "PAYCLI_STRIPE_API_BASE": self.url,
-            "PAYCLI_DATABASE_URL": f"sqlite:///{self.path}",
+            "PAYCLI_DATABASE_URL": self.database,
             "PYTHONPATH": str(ROOT),
         }
         tell = self._ending(request)
@@ -113,26 +123,43 @@ class Yard:
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
         """A hand on the store."""
-        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
-            return connection.execute(statement).fetchall()
+        with self._hand() as connection:
+            found = connection.exec_driver_sql(statement)
+            return [tuple(row) for row in found] if found.returns_rows else []
 
     def rows(self) -> Tables:
         """All that is in the store."""
-        with closing(sqlite3.connect(self.path)) as connection:
+        with self._hand() as connection:
             return rows_of(connection)
+
+    @contextmanager
+    def _hand(self) -> Iterator[Connection]:
+        with (self._server or create_engine(self.database, poolclass=NullPool)).begin() as connection:
+            yield connection
 
     def left(self) -> Tables:
         """What the run of our day has left, when there is one."""
         tables = self.rows()
-        assert self.sql("PRAGMA integrity_check") == [("ok",)]
+        assert self._server is not None or self.sql("PRAGMA integrity_check") == [("ok",)]
         (run,) = tables["paycli_runs"]
-        assert (run["complete"], run["window_end"]) == (1, f"{self.day + DAY} 00:00:00.000000")
+        assert (run["complete"], str(run["window_end"])[:19]) == (1, f"{self.day + DAY} 00:00:00")
         return timeless(tables, run["run_id"])
 
     @staticmethod
     def told(result: dict[str, Any]) -> dict[str, Any]:
         """A result without what differs between any two runs."""
         return plain({**result, "findings": [plain(one) for one in result["findings"]]})
+
+
+def copy(prepared: Path, server: Engine) -> None:
+    """Every row of a file, into a database with our tables."""
+    with create_engine(f"sqlite:///{prepared}", poolclass=NullPool).connect() as source, server.begin() as target:
+        for table in reversed(Base.metadata.sorted_tables):
+            target.execute(table.delete())
+        for table in Base.metadata.sorted_tables:
+            rows = [dict(row) for row in source.execute(table.select()).mappings()]
+            if rows:
+                target.execute(table.insert(), rows)
 
 
 def who_holds(said: str) -> tuple[str, str, int, str, str, str]:
@@ -147,7 +174,7 @@ def who_holds(said: str) -> tuple[str, str, int, str, str, str]:
 
 
 @contextmanager
-def yard() -> Iterator[Yard]:
+def yard(kind: str) -> Iterator[Yard]:
     """A yard of yesterday, with one of each disagreement."""
     now = datetime.now(UTC)
     sandbox = Sandbox()
@@ -156,5 +183,6 @@ def yard() -> Iterator[Yard]:
         mass = Mass(sandbox, where / "prepared.db", datetime(now.year, now.month, now.day, tzinfo=UTC) - DAY)
         mass.agree(CHARGES)
         mass.disagree()
-        with parent(server.url, where / "store.db") as forks:
-            yield Yard(where, door, server.url, mass, forks)
+        database = database_of(kind, where)
+        with parent(server.url, database) as forks:
+            yield Yard(database, door, server.url, mass, forks)

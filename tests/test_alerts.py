@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
 
 import reconcile.alerts
 from gateway_client import State
 from gateway_client.finding import CRITICAL, Code
 from gateway_client.state import PENDING
 from gateway_client.store import rows
+from gateway_client.tables import PendingCharge, table
 from reconcile.alerts import Alert, Facts, Group, Limits, alerts
 from tests.kit import START, Killed
-from tests.nightly import Night, night
+from tests.nightly import DATABASES, Night, night
 from tests.nightly_facts import (
     HOUR,
     KEY_LIFE,
@@ -35,9 +37,9 @@ from tests.nightly_facts import (
 FINAL = tuple(state for state in State if state.final)
 
 
-@pytest.fixture
-def world() -> Iterator[Night]:
-    with night() as made:
+@pytest.fixture(params=DATABASES)
+def world(request: pytest.FixtureRequest) -> Iterator[Night]:
+    with night(request.param) as made:
         yield made
 
 
@@ -236,15 +238,15 @@ def test_ten_thousand_rows_cost_as_many_statements_as_one(world: Night) -> None:
     """However many charges are pending, the same few statements are asked, and the figures are right (L3)."""
     plant(world, "order_00001", State.UNKNOWN, START - 30 * HOUR, first_sent_at=START - 22 * HOUR)
     _, few = facts_of(world)
-    row = world.row("order_00001")
-    names, marks = ", ".join(row), ", ".join("?" * len(row))
-    copies = [
-        tuple((row | {"intent_id": f"order_{number:05}", "idempotency_key": f"key_{number}"}).values())
-        for number in range(2, 10_001)
-    ]
-    with sqlite3.connect(world.path) as connection:
-        connection.executemany(f"INSERT INTO pending_charges ({names}) VALUES ({marks})", copies)
-    connection.close()
+    charges = table(PendingCharge)
+
+    def copy(session: Session) -> None:
+        row = session.connection().execute(select(charges)).mappings().one()
+        numbers = range(2, 10_001)
+        copies = [{**row, "intent_id": f"order_{number:05}", "idempotency_key": f"key_{number}"} for number in numbers]
+        session.connection().execute(insert(charges), copies)
+
+    world.transact(copy)
     facts, many = facts_of(world)
     assert (many, many < 20) == (few, True)
     assert facts.pending_too_long == (Group("unknown", 10_000, START - 30 * HOUR, "order_00001"),)

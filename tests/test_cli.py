@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ import httpx
 import pytest
 
 from gateway_client import Client
-from tests.cli_world import API_KEY, CARD, World, world
+from tests import postgres
+from tests.cli_world import API_KEY, CARD, DATABASES, ON_A_FILE, ROOT, World, world
 
 CHARGE_FIELDS = (
     "intent_id attempt state idempotency_key amount currency provider_intent_id provider_charge_id sends created_at "
@@ -20,9 +22,9 @@ CHARGE_FIELDS = (
 ).split()
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path) as made:
+@pytest.fixture(params=DATABASES)
+def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path, None if request.param == "sqlite" else postgres.shown(postgres.emptied_database())) as made:
         assert made.paycli("init").code == 0
         yield made
 
@@ -94,6 +96,7 @@ def test_another_payment_is_a_conflict(shell: World) -> None:
         ("9" * 5000, "usd", "must have at most eight digits: 99999999 minor units of USD"),
     ],
 )
+@ON_A_FILE
 def test_bad_amounts(shell: World, amount: str, currency: str, answer: str) -> None:
     """An amount is never guessed: what is not minor units is exit 2, with what was probably meant."""
     run = shell.charge("order_42", "--amount", amount, "--currency", currency)
@@ -102,12 +105,14 @@ def test_bad_amounts(shell: World, amount: str, currency: str, answer: str) -> N
 
 
 @pytest.mark.parametrize("metadata", [("novalue",), ("a=1", "a=2"), ("paycli_key=1",)])
+@ON_A_FILE
 def test_bad_metadata(shell: World, metadata: tuple[str, ...]) -> None:
     """Metadata without a value, with a name twice, or with a name of ours is exit 2."""
     run = shell.charge("order_42", *(part for pair in metadata for part in ("--metadata", pair)))
     assert (run.code, run.err.split(":")[1]) == (2, " metadata")
 
 
+@ON_A_FILE
 def test_key_from_a_file(shell: World) -> None:
     """The key may come from a file; both places at once, neither, an unreadable file and a 401 are exit 2."""
     file = shell.folder / "key"
@@ -140,6 +145,7 @@ def test_key_from_a_file(shell: World) -> None:
         ("STRIPE_API_KEY", "pk_test_123"),
     ],
 )
+@ON_A_FILE
 def test_bad_settings_are_named(shell: World, variable: str, value: str) -> None:
     """A setting that cannot be is exit 2, and the message names its variable."""
     run = shell.charge("order_42", **{variable: value})
@@ -224,6 +230,7 @@ def test_late_success_needs_a_person(shell: World) -> None:
     assert "the customer has paid" in run.err
 
 
+@ON_A_FILE
 def test_read_only_database(shell: World) -> None:
     """A database that cannot be written stops a charge before it is sent, exit 3."""
     shell.charge("order_1")
@@ -255,6 +262,24 @@ def test_interrupted(shell: World) -> None:
     shell.sandbox.clock.advance(3)
     assert shell.paycli("resume").code == 0
     assert shell.sandbox.succeeded() == {"order_42": 1}
+
+
+def test_drivers_talk_to_nobody() -> None:
+    """What the database's driver logs of a lost connection is not for people: `paycli` says it in a sentence of its
+    own, and nothing else is on stderr."""
+    script = """
+import logging
+from contextlib import suppress
+from cli.main import run
+with suppress(SystemExit):
+    run()
+logging.getLogger("psycopg").warning("error ignored terminating <psycopg.Pipeline …>")
+logging.getLogger("sqlalchemy.pool.impl.QueuePool").error("Exception during reset or similar", exc_info=True)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", script, "states"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (ran.stderr, ran.stdout[:7]) == ("", "pending")
 
 
 def test_a_bug_shows_no_values(shell: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import stripe
 
 from tests.cli_world import world
 from tests.kit import START
+from tests.nightly import DATABASES
 from tests.nightly_shell import NO_KEY, NightShell, night_shell
 from tests.test_webhook import http_server
 
@@ -26,9 +27,9 @@ PATH = "/hooks/CanaryInThePath"
 TRIES = 4
 
 
-@pytest.fixture
-def shell() -> Iterator[NightShell]:
-    with night_shell() as made:
+@pytest.fixture(params=DATABASES)
+def shell(request: pytest.FixtureRequest) -> Iterator[NightShell]:
+    with night_shell(request.param) as made:
         made.env |= {"PAYCLI_WEBHOOK_SECRET": ""}
         yield made
 
@@ -140,12 +141,15 @@ def test_escape_codes_do_nothing(shell: NightShell) -> None:
     """What stands in the store cannot steer a terminal (S24)."""
     shell.doubt("order_1", "lost_request")
     shell.clock.advance(hours=25)
+    for table in ("paycli_events", "paycli_sends"):
+        shell.sql(f"DELETE FROM {table}")
     shell.sql("UPDATE pending_charges SET intent_id = ?", ("\x1b[2J\u202eno\x07",))
     words, objects = shell.paycli("alerts"), shell.paycli("alerts", "--json")
     assert not set("\x1b\x07\u202e") & set(words.out + words.err + objects.out + objects.err)
     assert objects.objects[0]["intent_id"] == "\x1b[2J\u202eno\x07"
 
 
+@pytest.mark.parametrize("shell", ["sync"], indirect=True)  # a file
 def test_a_database_that_cannot_be_read(shell: NightShell, tmp_path: Path) -> None:
     """A file that is no database is exit 3 with its path, and nothing is told to anybody."""
     file = tmp_path / "store.db"
@@ -156,6 +160,7 @@ def test_a_database_that_cannot_be_read(shell: NightShell, tmp_path: Path) -> No
     assert f"the database {file} cannot be used: its file is not a SQLite database" in run.err
 
 
+@pytest.mark.parametrize("shell", ["sync"], indirect=True)  # its lock is of the whole file
 def test_while_another_process_writes(shell: NightShell) -> None:
     """A database that others are writing to, or that is locked by them, is read all the same."""
     trouble(shell)

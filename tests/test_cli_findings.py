@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import shutil
 import socket
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli_world import CARD
+from tests.nightly import DATABASES
 from tests.nightly_shell import FINDING_FIELDS, NO_KEY, NightShell, cells, night_shell
 
 WHO = {"LOGNAME": "ann"}
 PLANTED_AT = "2026-11-20 12:00:00.000000"
 
 
-@pytest.fixture
-def shell() -> Iterator[NightShell]:
-    with night_shell() as made:
+@pytest.fixture(params=DATABASES)
+def shell(request: pytest.FixtureRequest) -> Iterator[NightShell]:
+    with night_shell(request.param) as made:
         yield made
 
 
@@ -99,13 +99,11 @@ def test_every_page_is_listed(shell: NightShell, options: tuple[str, ...]) -> No
     """1,200 findings of one moment are all listed, each once: no page ends in the middle of a second."""
     ids = [f"{number:016x}" for number in range(1_200)]
     rows = [(one, "amount_mismatch", f"order_{one}", "here", "there", ".", PLANTED_AT) for one in ids]
-    with sqlite3.connect(shell.path) as connection:
-        connection.executemany(
-            "INSERT INTO paycli_findings (id, code, intent_id, here, there, detail, found_at, attempt, action) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, 1, 'flagged')",
-            rows,
-        )
-    connection.close()
+    shell.sql(
+        "INSERT INTO paycli_findings (id, code, intent_id, here, there, detail, found_at, attempt, action) VALUES "
+        + ", ".join(["(?, ?, ?, ?, ?, ?, ?, 1, 'flagged')"] * len(rows)),
+        [value for row in rows for value in row],
+    )
     run = shell.paycli("findings", *options)
     listed = [one["id"] for one in run.objects] if options else [line[:16] for line in run.out.splitlines()[1::2]]
     assert (run.code, listed) == (1, ids)
@@ -244,6 +242,7 @@ def test_a_reason_is_asked_for(shell: NightShell) -> None:
     assert shell.paycli("findings").code == 1
 
 
+@pytest.mark.parametrize("shell", ["sync"], indirect=True)  # a file
 def test_read_only_database(shell: NightShell, tmp_path: Path) -> None:
     """Findings can be listed from a database that cannot be written; closing one there is exit 3, and says why."""
     shell.open_finding("order_1")
@@ -260,6 +259,7 @@ def test_read_only_database(shell: NightShell, tmp_path: Path) -> None:
     assert shell.paycli("findings", **there).code == 1
 
 
+@pytest.mark.parametrize("shell", ["sync"], indirect=True)  # a file
 @pytest.mark.parametrize(
     "arguments",
     [("reconcile", "--date", "today"), ("findings",), ("resolve", "finding-1", "--because", "x"), ("alerts",)],

@@ -13,19 +13,23 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import make_url
 
 from cli import output
 from gateway_client.sandbox import FAULTS
 from gateway_client.state import diagram
-from tests.cli_world import API_KEY, CARD, ROOT, World, world
+from tests import postgres
+from tests.cli_world import API_KEY, CARD, DATABASES, ON_A_FILE, ROOT, World, world
 from tests.test_cli import CHARGE_FIELDS
 
 NO_KEY = {"STRIPE_API_KEY": ""}
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[World]:
-    with world(tmp_path) as made:
+@pytest.fixture(params=DATABASES)
+def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    with world(
+        tmp_path, None if request.param == "sqlite" else postgres.shown(postgres.fresh_database(empty=True))
+    ) as made:
         yield made
 
 
@@ -48,6 +52,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert listed == COMMANDS
 
 
+@ON_A_FILE
 def test_no_option_takes_a_key(shell: World) -> None:
     """No command has an option for a secret: an argument list is world-readable."""
     for command in COMMANDS:
@@ -56,6 +61,7 @@ def test_no_option_takes_a_key(shell: World) -> None:
         assert "--key" not in text
 
 
+@ON_A_FILE
 def test_init(shell: World) -> None:
     """Init makes a file for its owner only, binds it to the key's account, says so, and is safe to run twice."""
     first, second = shell.paycli("init"), shell.paycli("init")
@@ -69,12 +75,17 @@ def test_init(shell: World) -> None:
 def test_init_without_a_key(shell: World) -> None:
     """Without a key the tables are made, and the first charge binds them."""
     run = shell.paycli("init", **NO_KEY)
-    assert (run.code, run.out.splitlines()[0]) == (0, f"created {shell.path}")
+    url = make_url(shell.env["PAYCLI_DATABASE_URL"])  # a database on a server has been made by somebody else
+    made = (
+        f"created {shell.path}" if url.host is None else f"added our tables to {url.database} on {url.host}:{url.port}"
+    )
+    assert (run.code, run.out.splitlines()[0]) == (0, made)
     assert "the first charge binds it" in run.out
     assert shell.charge("order_1").code == 0
     assert shell.charge("order_2", PAYCLI_NAMESPACE="other").code == 2
 
 
+@ON_A_FILE
 def test_init_where_it_cannot(shell: World) -> None:
     """A missing folder is exit 2, a provider that is down exit 3, and a live key on a test store exit 2."""
     missing = f"sqlite:///{shell.folder / 'none' / 'paycli.db'}"
@@ -95,6 +106,7 @@ def test_init_where_it_cannot(shell: World) -> None:
         ("pending",),
     ],
 )
+@ON_A_FILE
 def test_only_init_creates_a_database(shell: World, arguments: tuple[str, ...]) -> None:
     """On a missing file every other command is exit 2 and names the absolute path; a file without tables says init."""
     missing = shell.paycli(*arguments)
@@ -149,12 +161,14 @@ def test_pending(shell: World) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "24", "h", "-1h", "1.5h", "1w", "1h ", "9999999999d"])
+@ON_A_FILE
 def test_bad_durations(shell: World, text: str) -> None:
     """A duration that is none is exit 2."""
     run = shell.paycli("pending", "--older-than", text)
     assert (run.code, run.err.split(":")[1]) == (2, " --older-than")
 
 
+@ON_A_FILE
 def test_states(shell: World) -> None:
     """States prints the diagram, and needs neither key nor database."""
     run = shell.paycli("states", **NO_KEY)
@@ -166,9 +180,7 @@ def test_escape_codes_do_nothing(shell: World) -> None:
     shell.paycli("init")
     shell.sandbox.fault("lost_request")
     shell.charge("order_42")
-    with sqlite3.connect(shell.path) as connection:
-        connection.execute("UPDATE pending_charges SET reason = ?", ("\x1b[2J[bold]\u202eno\x07\x7f",))
-    connection.close()
+    shell.sql("UPDATE pending_charges SET reason = ?", ("\x1b[2J[bold]\u202eno\x07\x7f",))
     for arguments in (("show", "order_42"), ("pending",)):
         text = shell.paycli(*arguments).out
         assert r"\x1b[2J[bold]\u202eno\x07\x7f" in text
@@ -183,6 +195,7 @@ def test_a_table_is_aligned_and_harmless(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out.splitlines()[1:] == [f"a\\nb{' ' * 196}   5", f"{'c' * 200}  10"]
 
 
+@ON_A_FILE
 def test_sandbox_runs_until_ctrl_c(shell: World) -> None:
     """The sandbox prints what to export, serves on a loopback port, and ends on Ctrl-C with exit 0."""
     arguments, env = shell.command("sandbox", "--port", "0", "--fault", "lost_reply=0.2", "--seed", "7")
@@ -202,6 +215,7 @@ def test_sandbox_runs_until_ctrl_c(shell: World) -> None:
     assert "ended after 1 requests and 0 charges" in err
 
 
+@ON_A_FILE
 def test_sandbox_refuses(shell: World) -> None:
     """A port in use, an unknown fault and an impossible rate are exit 2; the known faults are named."""
     with socket.socket() as taken:
@@ -217,12 +231,14 @@ def test_sandbox_refuses(shell: World) -> None:
         assert shell.paycli("sandbox", "--fault", bad).code == 2
 
 
+@ON_A_FILE
 def test_sandbox_help_lists_the_faults(shell: World) -> None:
     """The help of the sandbox has every fault with its meaning."""
     text = " ".join(shell.paycli("sandbox", "--help").out.split())
     assert [name for name, meaning in FAULTS.items() if f"{name} {meaning}" not in text.replace("- ", "-")] == []
 
 
+@ON_A_FILE
 def test_usage_errors(shell: World) -> None:
     """A missing or unknown option, and an unknown command, are exit 2."""
     assert shell.paycli("charge", "order_1").code == 2

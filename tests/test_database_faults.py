@@ -236,6 +236,45 @@ def charge_through(kind: str, shop: Shop, transport: httpx.MockTransport) -> Cha
     return asyncio.run(run())
 
 
+def failing_sync(shop: Shop, number: int) -> Callable[[str], Any]:
+    """Makes an engine whose so manieth commit meets a disk that cannot keep it."""
+
+    def make(driver: str) -> Any:
+        engine = engine_of(shop.url)(driver)
+        dialect = getattr(engine, "sync_engine", engine).dialect
+        really, commits = dialect.do_commit, [0]
+
+        def commit(connection: Any) -> None:
+            commits[0] += 1
+            if commits[0] == number:
+                error = sqlite3.OperationalError("disk I/O error")
+                error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+                raise error
+            really(connection)
+
+        dialect.do_commit = commit
+        return engine
+
+    return make
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_disk_that_cannot_sync(kind: str, number: int, shop: Shop) -> None:
+    """F70: EIO at the sync of a commit is no commit: before the send nothing is sent, after it the charge is named.
+
+    The error is planted in the driver; on a real file, at each fdatasync, it is met by `make syscalls`.
+    """
+    with pytest.raises(StoreUnavailable, match="the disk reported an error") as refused:
+        shop.charge(kind, failing_sync(shop, number))
+    assert isinstance(refused.value, OutcomeNotRecorded) is (number == 3)
+    assert posts(shop.sandbox) == 1 + (number == 3)
+    left = sql(shop.path, "SELECT state FROM pending_charges WHERE intent_id = 'order_42'")
+    assert left == {1: [], 2: [("prepared",)], 3: [("sending",)]}[number]
+    assert shop.charge(kind, shop.url).state is State.SUCCEEDED
+    assert shop.sandbox.succeeded()["order_42"] == 1
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bug_at_the_last_step_still_names_the_charge(kind: str, shop: Shop) -> None:
     """F69: whatever error the database gives to an outcome, the caller hears of the provider's charge."""

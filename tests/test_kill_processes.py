@@ -1,4 +1,4 @@
-"""Real processes, ended by SIGKILL at named points and at random, on a real file and a real port: 300 in all.
+"""Real processes, ended by SIGKILL at named points and at random, on a real database and a real port: 300 in all.
 
 Who is forked, and how the points are reached, is in `kill_child.py`; in one process, `test_kill_effects.py`.
 """
@@ -18,11 +18,11 @@ import pytest
 
 from gateway_client import Sandbox
 from tests.kill_child import POINTS, order
-from tests.kill_yard import ROOT, Yard, yard
+from tests.kill_yard import DATABASES, ROOT, Yard, database_of, yard
 
-TIMES_EACH = 9  # of eight points
-TIMES_AT_RANDOM = 218
-TIMES_FRESH = 10
+TIMES_EACH = {"sqlite": 8, "postgresql": 2}  # of eight points
+TIMES_AT_RANDOM = 106  # on each database
+TIMES_FRESH = 4
 SECONDS_MAX = 120.0  # a busy machine takes four times as long as an idle one
 
 # point → the row afterwards, and what the provider has charged by then (FAULTS A)
@@ -38,45 +38,41 @@ LEFT = {
 }
 
 
-@pytest.fixture
-def calm(tmp_path: Path) -> Iterator[Yard]:
-    with yard(tmp_path / "kill.db", Sandbox()) as made:
-        yield made
-
-
-@pytest.fixture
-def rough(tmp_path: Path) -> Iterator[Yard]:
+@pytest.fixture(params=DATABASES)
+def rough(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Yard]:
     rates = {"lost_reply": 0.1, "lost_request": 0.05, "error_500_charged": 0.05, "error_500": 0.03, "slow": 0.1}
     rates |= {"unavailable_503": 0.05, "in_use_409": 0.05, "duplicate": 0.05, "cut_body": 0.05}
     sandbox = Sandbox(seed=7, faults=rates)
     sandbox.slow_s = 0.02
-    with yard(tmp_path / "kill.db", sandbox) as made:
+    with yard(database_of(request.param, tmp_path), sandbox) as made:
         yield made
 
 
 def test_three_hundred() -> None:
-    """Three hundred processes are ended here, ten of them fresh ones of `paycli`."""
+    """Three hundred processes are ended here, eight of them fresh ones of `paycli`."""
     assert set(POINTS) == set(LEFT)
-    assert TIMES_EACH * len(POINTS) + TIMES_AT_RANDOM + TIMES_FRESH >= 300
+    assert sum(TIMES_EACH.values()) * len(POINTS) + len(DATABASES) * (TIMES_AT_RANDOM + TIMES_FRESH) >= 300
 
 
-def test_named_points(calm: Yard) -> None:
+@pytest.mark.parametrize("kind", DATABASES)
+def test_named_points(kind: str, tmp_path: Path) -> None:
     """SIGKILL at p1 to p7 leaves the row that is expected, and whoever comes next charges once (F01–F07)."""
-    for number in range(TIMES_EACH):
-        for point, (state, charged) in LEFT.items():
-            intent_id = f"order_{number}_{point}"
-            report = calm.run({"intents": [intent_id], "point": point})
-            assert (point, report["signals"], report["states"]) == (point, [signal.SIGKILL], [None])
-            assert (point, calm.awaited(intent_id, charged)) == (point, charged)
-            assert (point, calm.states().get(intent_id)) == (point, state)
-        assert calm.run({})["states"] == ["resumed"]
-        posts = calm.posts()
-        intents = [f"order_{number}_{point}" for point in LEFT]
-        assert calm.run({"intents": intents})["states"] == ["succeeded"] * len(LEFT)
-        # Only p1 left nothing to resume: every other one is returned as it is, with no request (F07).
-        assert calm.posts() == posts + 1
-        assert [calm.sandbox.succeeded()[intent_id] for intent_id in intents] == [1] * len(LEFT)
-    assert calm.sound() == "ok"
+    with yard(database_of(kind, tmp_path), Sandbox()) as calm:
+        for number in range(TIMES_EACH[kind]):
+            for point, (state, charged) in LEFT.items():
+                intent_id = f"order_{number}_{point}"
+                report = calm.run({"intents": [intent_id], "point": point})
+                assert (point, report["signals"], report["states"]) == (point, [signal.SIGKILL], [None])
+                assert (point, calm.awaited(intent_id, charged)) == (point, charged)
+                assert (point, calm.states().get(intent_id)) == (point, state)
+            assert calm.run({})["states"] == ["resumed"]
+            posts = calm.posts()
+            intents = [f"order_{number}_{point}" for point in LEFT]
+            assert calm.run({"intents": intents})["states"] == ["succeeded"] * len(LEFT)
+            # Only p1 left nothing to resume: every other one is returned as it is, with no request (F07).
+            assert calm.posts() == posts + 1
+            assert [calm.sandbox.succeeded()[intent_id] for intent_id in intents] == [1] * len(LEFT)
+        assert calm.sound() == "ok"
 
 
 def test_random_moments(rough: Yard) -> None:

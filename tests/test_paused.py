@@ -10,6 +10,7 @@ from sqlalchemy import event
 from gateway_client import AsyncClient, Client, Sandbox, State, Stripe
 from gateway_client.flow.effects import BeginSend, Effect, Send
 from gateway_client.gateways.base import Request
+from tests.kill_yard import database_of
 from tests.kit import KINDS, ONE_SEND, ORDER, Awaited, FakeClock, World
 
 T = TypeVar("T")
@@ -88,10 +89,10 @@ def test_paused_while_connecting(tmp_path: Path, kind: str) -> None:
 
     with asyncio.Runner() as runner, sandbox.serve() as server:
         gateway = SlowConnection(Sandbox.api_key, api_base=server.url)
-        url = f"sqlite:///{tmp_path / 'store.db'}"
+        url = database_of("postgresql" if "postgresql" in kind else "sqlite", tmp_path)
         client: Client | Awaited = (
             Client(gateway, database=url, retry=ONE_SEND, clock=clock, timeout_s=5)
-            if kind == "sync"
+            if kind.startswith("sync")
             else Awaited(AsyncClient(gateway, database=url, retry=ONE_SEND, clock=clock, timeout_s=5), runner)
         )
         charge = client.charge(ORDER)

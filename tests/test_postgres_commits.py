@@ -37,7 +37,7 @@ from gateway_client.outcome import (
     Unknown,
 )
 from tests.kit import ONE_SEND, ORDER
-from tests.pg_proxy import How, Proxy
+from tests.pg_proxy import WAIT_S_MAX, How, Proxy
 from tests.pg_shop import KINDS, Shop
 
 SECONDS_MAX = 60.0
@@ -63,7 +63,7 @@ def test_a_commit_that_nobody_confirmed_is_read_again(commit: int, how: How, sho
     """F85, F86: a claim or an outcome whose connection broke at its COMMIT is found, or written, on another one."""
     proxy.at(how, commit)
     assert shop.client(proxy.url).charge(ORDER).state is State.SUCCEEDED
-    assert proxy.struck.is_set()
+    assert proxy.struck.wait(WAIT_S_MAX)
     assert (shop.posts, shop.paid(), shop.history()) == (1, 1, CHARGED)
 
 
@@ -85,7 +85,7 @@ def test_the_binding_is_read_again(how: How, shop: Shop, proxy: Proxy) -> None:
     shop.sql("DELETE FROM paycli_store")
     proxy.at(how)
     assert shop.client(proxy.url).charge(ORDER).state is State.SUCCEEDED
-    assert proxy.struck.is_set()
+    assert proxy.struck.wait(WAIT_S_MAX)
     assert (shop.paid(), shop.sql("SELECT count(*) FROM paycli_store")) == (1, [(1,)])
 
 
@@ -115,7 +115,7 @@ def test_giving_up_twice_is_giving_up_once(kind: str, before: Callable[[Shop], N
         before(shop)
         proxy.at(How.CUT_AFTER)
         shop.client(proxy.url).cancel(ORDER.intent_id, because="test")
-        assert proxy.struck.is_set()
+        assert proxy.struck.wait(WAIT_S_MAX)
         assert shop.history() == expected
 
 
@@ -126,7 +126,7 @@ def test_absence_proven_twice_is_proven_once(shop: Shop, proxy: Proxy) -> None:
     shop.clock.advance(hours=80)
     proxy.at(How.CUT_AFTER, 2)  # the first is the gate's, which holds it
     assert [charge.state for charge in shop.client(proxy.url).resume()] == [State.ABSENT]
-    assert proxy.struck.is_set()
+    assert proxy.struck.wait(WAIT_S_MAX)
     assert [state for _, state in shop.history()].count("absent") == 1
     assert shop.paid() == 0
 
@@ -149,7 +149,7 @@ def test_settling_twice_is_settling_once(name: str) -> None:
         expected = settled(calm, calm.url, OUTCOMES[name])
     with Shop("sync") as shop, Proxy(shop.url) as proxy:
         assert settled(shop, proxy.url, OUTCOMES[name], lambda: proxy.at(How.CUT_AFTER)) == expected
-        assert proxy.struck.is_set()
+        assert proxy.struck.wait(WAIT_S_MAX)
 
 
 def settled(shop: Shop, url: URL, outcome: Outcome, meanwhile: Callable[[], object] = int) -> list[Any]:

@@ -1,13 +1,15 @@
-"""Servers of our own: a standby that takes over while it is behind, commits nobody confirms, passwords, `fsync=off`."""
+"""Servers of our own: standbys that take over, commits nobody confirms, crashes, passwords, `fsync=off`."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 import httpx
@@ -16,7 +18,16 @@ from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 import reconcile
-from gateway_client import AsyncClient, Client, ConfigurationError, PaymentIntent, Sandbox, State, Stripe
+from gateway_client import (
+    AsyncClient,
+    Client,
+    ConfigurationError,
+    PaymentIntent,
+    Sandbox,
+    State,
+    StoreUnavailable,
+    Stripe,
+)
 from gateway_client.db import Database
 from tests.kit import ORDER, USD_20
 from tests.pg_proxy import Proxy
@@ -162,6 +173,7 @@ def standby(primary: Server) -> Iterator[Server]:
     made.start()
     yield made
     made.stop()
+    shutil.rmtree(folder)
 
 
 def test_failover_to_a_standby_that_is_behind(primary: Server, shop: Shop, standby: Server) -> None:
@@ -193,6 +205,63 @@ def test_failover_to_a_standby_that_is_behind(primary: Server, shop: Shop, stand
             assert (shop.posts, shop.paid()) == (posts, 1)
         finally:
             primary.start()
+
+
+def test_two_writable_primaries(primary: Server, shop: Shop, standby: Server) -> None:
+    """F91: whoever comes from the old primary to one that was promoted beside it is stopped by its timeline.
+
+    Promised is the timeline, stored at the first start and compared in every gate. Nothing tells the old primary, which
+    lives on, that it is old: who stays there goes on charging, and the fence that stops them is a later issue.
+    """
+    until(lambda: state_on(standby, "first") == "succeeded")
+    execute(standby.url, "SELECT pg_promote(true, 60)")
+    with Proxy(primary.url) as proxy:
+        client = shop.client(proxy.url)
+        assert client.charge(PaymentIntent("here", USD_20, "pm_card_visa")).state is State.SUCCEEDED
+        shop.terminate()
+        proxy.server, posts = standby.url, shop.posts
+        for comes in (client, shop.client(standby.url)):
+            for intent_id in ("here", "there"):
+                with pytest.raises(ConfigurationError, match=ELSEWHERE):
+                    comes.charge(PaymentIntent(intent_id, USD_20, "pm_card_visa"))
+        assert (shop.posts, shop.paid("here"), state_on(standby, "here")) == (posts, 1, "prepared")
+
+
+# A session that dies takes all others with it -------------------------------------------------------------------------
+
+
+def crash(shop: Shop) -> None:
+    """The session that is in a transaction gets SIGKILL: the server ends all others, and recovers from its log."""
+    query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'"
+    [(pid,)] = shop.sql(query)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: gone(shop))
+
+
+def gone(shop: Shop) -> bool:
+    try:
+        shop.sql("SELECT 1")
+    except OperationalError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_the_server_recovers_from_a_crash(number: int, primary: Server, shop: Shop) -> None:
+    """F96: what was acknowledged before a crash is there after it; what was in flight is done again, charged once."""
+    shop.client().prepare(PaymentIntent("acknowledged", USD_20, "pm_card_visa"))
+    before = shop.rows("pending_charges")
+    with Proxy(primary.url) as proxy:
+        proxy.at(lambda: crash(shop), number)
+        with suppress(StoreUnavailable):  # recovery may take longer than the client tries
+            shop.client(proxy.url).charge(ORDER)
+        assert proxy.strikes == 1
+    primary.wait()
+    shop.hand.dispose()
+    assert [row for row in shop.rows("pending_charges") if row["intent_id"] != ORDER.intent_id] == before
+    assert shop.paid() in ((1,) if number == 3 else (0, 1))  # it may have recovered while the client tried again
+    resumed(shop)
+    assert (shop.paid("acknowledged"), shop.states("acknowledged")) == (1, ["succeeded"])
 
 
 def state_on(server: Server, intent_id: str) -> object:

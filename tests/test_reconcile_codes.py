@@ -49,6 +49,7 @@ def dark(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("dark", ["sync"], indirect=True)  # on PostgreSQL together: test_reconcile_ledgers
 @pytest.mark.parametrize("name", DISAGREE)
 def test_found(dark: Night, name: str) -> None:
     """What disagrees is found under its code, repaired or flagged; a bystander is left alone (S14, L2)."""

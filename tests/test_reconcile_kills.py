@@ -6,13 +6,14 @@ processes: `test_reconcile_processes.py`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 import reconcile.job
 import reconcile.store.findings
@@ -25,7 +26,7 @@ from gateway_client.gateways import stripe_api
 from reconcile import RunResult, words
 from reconcile.effects import OpenRun, RunEffect, SavePage
 from tests.kit import USD_20, Killed
-from tests.nightly import Night
+from tests.nightly import DATABASES, Night
 from tests.nightly_stage import Stage, folder, timeless
 
 SMALL = (
@@ -35,6 +36,9 @@ SMALL = (
     (reconcile.store.repairs, "CLOSED_AT_ONCE_MAX", 1),
 )
 """So that a few rows have many pages."""
+EVERY = (
+    {"sync": 1, "sync, postgresql": 4} if os.environ.get("PAYCLI_TEST_WHOLE") else {"sync": 2, "sync, postgresql": 9}
+)
 
 # What one undisturbed run finds and does in the ledger that is prepared below.
 REPAIRED = {
@@ -112,8 +116,8 @@ class Page(NamedTuple):
 class Mortal(Stage):
     """A stage on which a life ends at an effect: in its commit when it is a transaction, else before it begins."""
 
-    def __init__(self, where: Path) -> None:
-        super().__init__(where, prepare)
+    def __init__(self, where: Path, kind: str) -> None:
+        super().__init__(where, prepare, kind)
         self.performed: list[Effect[Any]] = []
         self.commits = 0
         self._dies_at: int | None = None
@@ -135,9 +139,10 @@ class Mortal(Stage):
         self.performed.append(effect)
         return result
 
-    def _committing(self, connection: object) -> None:
+    def _committing(self, connection: Connection) -> None:
         self.commits += 1
         if self._dies_at == len(self.performed):
+            connection.invalidate()  # it dies with its process
             raise Killed
 
     def pages(self) -> list[Page]:
@@ -147,9 +152,9 @@ class Mortal(Stage):
         return [Page(path, of.get("starting_after"), of["created[lte]"]) for path, of in asked]
 
 
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Mortal]:
-    with folder() as where, Mortal(where) as made, pytest.MonkeyPatch.context() as patch:
+@pytest.fixture(scope="module", params=DATABASES)
+def stage(request: pytest.FixtureRequest) -> Iterator[Mortal]:
+    with folder() as where, Mortal(where, request.param) as made, pytest.MonkeyPatch.context() as patch:
         for owner, name, value in SMALL:
             patch.setattr(owner, name, value)
         really = reconcile.job._Job._perform
@@ -181,7 +186,7 @@ def test_every_effect(stage: Mortal) -> None:
     assert undisturbed is not None
     pages, expected = stage.pages(), timeless(stage.tables(), undisturbed.run_id)
     effects = [*stage.performed]
-    for point in range(len(effects) + 1):
+    for point in range(0, len(effects) + 1, EVERY[stage.kind]):
         stage.put_up()
         assert stage.life(point) is None
         saved = sum(isinstance(effect, SavePage) for effect in stage.performed)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from gateway_client.gateways import stripe_api
 from reconcile import flow
 from reconcile.store import findings, items, repairs
-from tests.nightly import Night, night
+from tests.nightly import DATABASES, Night, night
 from tests.nightly_cases import AGREE, CASES, DISAGREE, make_all, of_intent, states, thrice
 
 FOREIGN: dict[str, dict[str, str] | None] = {
@@ -26,6 +26,7 @@ PECULIAR = ["", "'", '"; --', "%", "_", "\\", "A", "a", " x", "~" * 90]
 kinds = st.lists(st.sampled_from(sorted(CASES)), min_size=1, max_size=25)
 strangers = st.lists(st.sampled_from(sorted(FOREIGN)), max_size=5)
 sizes = st.sampled_from([1, 2, 3, 20])
+databases = st.sampled_from(DATABASES)
 
 
 @contextmanager
@@ -75,16 +76,17 @@ def check(dark: Night, planted: dict[str, str], foreign: list[str]) -> None:
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-@given(kinds=kinds, suffix=st.sampled_from(PECULIAR), foreign=strangers, rows=sizes)
-def test_random_ledgers(kinds: list[str], suffix: str, foreign: list[str], rows: int) -> None:
+@given(database=databases, kinds=kinds, suffix=st.sampled_from(PECULIAR), foreign=strangers, rows=sizes)
+def test_random_ledgers(database: str, kinds: list[str], suffix: str, foreign: list[str], rows: int) -> None:
     """Exactly the planted disagreements are found, by code and intent; all charges are counted (S14, S15, F142)."""
-    with night() as dark, pages(rows):
+    with night(database) as dark, pages(rows):
         check(dark, {f"{number} {kind}{suffix}": kind for number, kind in enumerate(kinds)}, foreign)
 
 
-def test_everything_at_once() -> None:
+@pytest.mark.parametrize("kind", DATABASES)
+def test_everything_at_once(kind: str) -> None:
     """One night of every shape that both ledgers can have together, read row by row (S14, S15, F142)."""
-    with night() as dark, pages(1):
+    with night(kind) as dark, pages(1):
         check(dark, {kind: kind for kind in CASES}, sorted(FOREIGN))
 
 

@@ -1,4 +1,4 @@
-"""Nightly runs in real processes, on a real file and a real port: ended by SIGKILL, held off, stopped, forked.
+"""Nightly runs in real processes, on a real database and a real port: ended by SIGKILL, held off, stopped, forked.
 
 Who is forked, and how, is in `reconcile_child.py`; in one process: `test_reconcile_kills.py` and `_holders.py`.
 """
@@ -17,6 +17,7 @@ from itertools import chain, count, repeat
 import pytest
 
 from gateway_client.sandbox.wire import Request
+from tests.kill_yard import DATABASES
 from tests.reconcile_child import Report
 from tests.reconcile_yard import PAGES, Yard, who_holds, yard
 
@@ -24,9 +25,12 @@ PROCESSES_MAX = 40
 SECONDS_MAX = 20.0
 
 
-@pytest.fixture(scope="module")
-def busy() -> Iterator[Yard]:
-    with yard() as made:
+ON_A_FILE = pytest.mark.parametrize("busy", ["sqlite"], indirect=True)  # a dozen processes each; commits are on both
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def busy(request: pytest.FixtureRequest) -> Iterator[Yard]:
+    with yard(request.param) as made:
         yield made
 
 
@@ -44,6 +48,7 @@ def ended(busy: Yard, points: Iterator[dict[str, int]]) -> list[Report]:
     return reports
 
 
+@ON_A_FILE
 def test_ended_by_the_provider(busy: Yard) -> None:
     """Each process is ended when it has kept one page, later ones amid the repairs; the end is the same (F08)."""
     reports = ended(busy, ({"request": number} for number in chain(repeat(2, PAGES), count(2))))
@@ -59,6 +64,7 @@ def test_ended_in_commits(busy: Yard) -> None:
     assert busy.left() == busy.expected
 
 
+@ON_A_FILE
 def test_paycli_is_ended(busy: Yard) -> None:
     """A `paycli reconcile` that is killed after a page is finished by the next one, which says all of it (F08)."""
     busy.put_up()
@@ -113,6 +119,7 @@ def test_second_process(busy: Yard) -> None:
     assert busy.left() == busy.expected
 
 
+@ON_A_FILE
 def test_stopped_process(busy: Yard) -> None:
     """A process that is stopped, taken over and continued says so, and has changed nothing since (F11, F114)."""
     with process_inside_a_page(busy) as (pid, rest):
@@ -130,6 +137,7 @@ def test_stopped_process(busy: Yard) -> None:
     assert busy.left() == busy.expected
 
 
+@ON_A_FILE
 def test_run_in_a_forked_child(busy: Yard) -> None:
     """A child forked in the midst of a run is another process: held off from that day, free for others (F15, F114)."""
     day_before = str(busy.day - timedelta(days=1))

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, NullPool, create_engine
 
 import reconcile
 from gateway_client import Client, Sandbox, State, Stripe
@@ -160,7 +160,7 @@ def unsound(path: Path) -> tuple[str, ...]:
 
 def left(path: Path) -> Tables:
     """What the one run has left."""
-    with closing(sqlite3.connect(path)) as connection:
+    with create_engine(f"sqlite:///{path}", poolclass=NullPool).connect() as connection:
         tables = rows_of(connection)
     return timeless(tables, tables["paycli_runs"][-1]["run_id"])
 

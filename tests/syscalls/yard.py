@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
-from sqlalchemy import create_engine
+from sqlalchemy import NullPool, create_engine
 
 from gateway_client import Client, Sandbox, Stripe
 from gateway_client.sandbox.model import Exchange
@@ -161,7 +161,7 @@ class Yard:
 
     def rows(self) -> Tables:
         """All that is in the store."""
-        with closing(sqlite3.connect(self.path, timeout=5)) as connection:
+        with create_engine(f"sqlite:///{self.path}", poolclass=NullPool).connect() as connection:
             return rows_of(connection)
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
