@@ -10,7 +10,7 @@ INSTALL := $(PIP) install --quiet --no-compile -c constraints.txt
 # Compiling every package costs a cold run a third of its time; only what is imported is compiled, and kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint types unit sim exhaust mutants kill determinism syscalls powercut clean
+.PHONY: help demo test lint types unit sim exhaust mutants kill chaos drain determinism syscalls powercut clean
 
 help: ## this list
 	@echo 'usage: make TARGET [PYTHON=python3.12]'
@@ -29,7 +29,7 @@ types: $(VENV)/dev.stamp ## mypy --strict only
 	$(BIN)/mypy --strict
 
 unit: $(VENV)/dev.stamp ## pytest only
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 # The proofs. Each prints its figures.
 N ?= 100000
@@ -47,6 +47,14 @@ mutants: $(VENV)/dev.stamp ## the protocol's mistakes, one line each: all must b
 kill: N = 2000
 kill: $(VENV)/dev.stamp ## N real processes (2000) ended by SIGKILL, at named points and at random
 	@$(BIN)/python -m tests.kills $(N) --seed $(SEED)
+
+MINUTES ?= 10
+chaos: SEED =
+chaos: $(VENV)/dev.stamp ## workers, callers and PostgreSQL killed for MINUTES (10), beside a provider that fails
+	@$(BIN)/python -m tests.chaos $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+drain: $(VENV)/dev.stamp ## ten thousand pending charges and three workers, with an outage of two hours and without, on both databases
+	@$(BIN)/python -m tests.drain
 
 determinism: $(VENV)/dev.stamp ## the same schedules on every Python 3.11 to 3.13 that is present, with several hash seeds
 	@$(BIN)/python -m tests.sim.determinism
