@@ -21,7 +21,7 @@ TOKENS_MAX, RETRY = 100, 10  # in tenths
 OK = 200
 WRONG_S_MAX = 300.0  # of a clock with which anything is sent
 MINUTE_S, HELD_S_MAX = 60.0, 60.0
-ASIDE_S_MAX = 128.0  # what nobody could give back is due again when its lease is over
+ASIDE_S_MAX = 60.0  # half of two minutes
 BEGUN_S = 10.0
 CALL_S_MAX = 2 * TIMEOUT_S + BEGUN_S  # the account's question, the way to the first byte, the send
 EXACT_S = 5e-3  # how far two good clocks are apart: milliseconds are cut off
@@ -160,11 +160,14 @@ def s22_once_in_a_lease(shift: Shift, sent: Sent) -> None:
 
 
 def s22_set_aside(shift: Shift, sent: Sent) -> None:
-    """What a worker has sent in vain it leaves alone for a time that doubles; half of it when that is not recorded."""
+    """What a worker has sent in vain it leaves alone for a time that doubles; half of it when that is not recorded.
+
+    What it could not give back it takes again at once.
+    """
     at, times = shift.last_sent.get(sent.attempt, (-inf, 1))
     doubled = times - 1 - (times > 1 and sent.attempt in shift.unrecorded)
     least_s = min(2.0**doubled, ASIDE_S_MAX)
-    if shift.leases and shift.clocks_right and sent.at - at < least_s - EXACT_S:
+    if shift.leases and shift.clocks_right and shift.sure and sent.at - at < least_s - EXACT_S:
         raise Broken("S22", f"{shift.name} sends {sent.attempt} again after {sent.at - at:.1f} s")
 
 
