@@ -103,12 +103,20 @@ class SandboxCommand(TyperCommand):
         super().format_options(ctx, formatter)
         with formatter.section("Faults"):
             formatter.write_dl(list(FAULTS.items()))
+        with formatter.section("Joined faults"):
+            formatter.write_text(
+                "Faults of different places in a request's life are joined by +: error_500_later+page_200_html is a "
+                "saved 500 behind an error page, box_before+page_404 a page instead of the provider."
+            )
 
 
 def sandbox(
     port: Annotated[int, typer.Option(min=0, max=65535, help="A port of this machine; 0 for any free one.")] = 12111,
     fault: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=RATE", help="How often it happens, as lost_reply=0.2; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=RATE", help="How often it happens, as lost_reply=0.2 or slow+page_404=0.1; repeatable."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Fixes every id, and which request gets which fault.")] = 0,
 ) -> int:

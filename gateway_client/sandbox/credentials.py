@@ -6,7 +6,8 @@ The key itself goes no further than this file: no message, record or repr holds 
 import base64
 import binascii
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from gateway_client.sandbox.refusal import unauthorized
 from gateway_client.sandbox.wire import Request
@@ -14,8 +15,20 @@ from gateway_client.sandbox.wire import Request
 TEST_KEY = re.compile(r"(sk|rk)_test_[A-Za-z0-9_]+")
 
 
-def is_restricted(request: Request, revoked: Collection[str]) -> bool:
-    """Whether the request's key is a restricted one (`rk_test_…`); raises 401 for any key that may not ask at all."""
+@dataclass(frozen=True)
+class Credential:
+    """What the API key of a request says: whether it is a restricted one (`rk_test_…`), and whose it is."""
+
+    restricted: bool
+    account_id: str | None
+    """None for the sandbox's own account."""
+
+
+def credential(request: Request, revoked: Collection[str], owners: Mapping[str, str]) -> Credential:
+    """What the request's key says; raises 401 for any key that may not ask at all.
+
+    `owners` has the account of each key that is of another account than the sandbox's.
+    """
     api_key = _presented(request.headers.get("authorization", ""))
     if api_key == "":
         raise unauthorized(
@@ -26,7 +39,7 @@ def is_restricted(request: Request, revoked: Collection[str]) -> bool:
         raise unauthorized("Invalid API Key provided: ****. The sandbox accepts sk_test_… and rk_test_… keys only.")
     if api_key in revoked:
         raise unauthorized(f"Expired API Key provided: {api_key[:8]}****", code="api_key_expired")
-    return api_key.startswith("rk_")
+    return Credential(api_key.startswith("rk_"), owners.get(api_key))
 
 
 def _presented(authorization: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from gateway_client.sandbox import objects
+from gateway_client.sandbox.behaviour import Behaviour
 from gateway_client.sandbox.clock import Agenda
 from gateway_client.sandbox.form import Form
 from gateway_client.sandbox.methods import (
@@ -31,9 +32,6 @@ Step: TypeAlias = Callable[[str, float], Json]
 BALANCE_TRANSACTION_AFTER_S = 60
 """Stripe captures asynchronously by default: `balance_transaction` is null for a while (STRIPE.md §4)."""
 
-SETTLES_AFTER_S = 20.0
-"""A test bank debit stays `processing` for about as long in Stripe's test mode."""
-
 CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 CANCELABLE = ("requires_payment_method", "requires_capture", *CONFIRMABLE[1:], "processing")
 
@@ -47,16 +45,16 @@ class _Method:
 
 
 class Intents:
-    """The ledger. Not thread-safe: its owner holds a lock."""
+    """The ledger of one account. Not thread-safe: its owner holds a lock. `seed` is what its ids are derived from."""
 
-    def __init__(self, seed: int, agenda: Agenda) -> None:
+    def __init__(self, seed: int | str, agenda: Agenda, behaviour: Behaviour) -> None:
         self._seed = seed
+        self._behaviour = behaviour
         self._agenda = agenda
         self._methods: dict[str, _Method] = {}
         self._tries: Counter[str] = Counter()
         self.intents = Shelf("payment_intent")
         self.charges = Shelf("charge")
-        self.settles_after_s = SETTLES_AFTER_S
 
     def intent(self, intent_id: str) -> Json:
         found = self.intents.get(intent_id)
@@ -161,7 +159,9 @@ class Intents:
         if method.behaviour.bank:
             intent["status"] = "processing"
             if method.behaviour.settles:
-                self._agenda.at(now + self.settles_after_s, lambda due: self._settle(intent, charge, method, due))
+                self._agenda.at(
+                    now + self._behaviour.settles_after_s, lambda due: self._settle(intent, charge, method, due)
+                )
         elif method.behaviour.decline is not None:
             raise self._declined(intent, charge, method, method.behaviour.decline)
         else:

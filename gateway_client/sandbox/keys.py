@@ -7,10 +7,8 @@ import enum
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from gateway_client.sandbox.behaviour import Behaviour
 from gateway_client.sandbox.wire import Reply
-
-KEY_LIFE_S = 24 * 3600.0
-"""Keys may be pruned once they are at least 24 h old, counted from first receipt (STRIPE.md §1.6). We always do."""
 
 KEY_CHARACTERS_MAX = 255
 
@@ -43,14 +41,14 @@ class _Entry:
 class Keys:
     """The keys of one account. Not thread-safe: its owner holds a lock."""
 
-    def __init__(self) -> None:
-        self.life_s = KEY_LIFE_S
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
         self._entries: dict[str, _Entry] = {}
 
     def claim(self, key: str, fingerprint: str, now: float) -> KeyState:
         """Takes a free key, or says why not. A key in use is never pruned (FAULTS.md F177)."""
         entry = self._entries.get(key)
-        if entry is not None and entry.saved is not None and now - entry.first_at >= self.life_s:
+        if entry is not None and entry.saved is not None and now - entry.first_at >= self._behaviour.key_life_s:
             entry = None
         if entry is None:
             self._entries[key] = _Entry(fingerprint, now)

@@ -1,50 +1,50 @@
 """One request from arrival to answer: the API key, the faults, the idempotency layer, then the endpoint.
 
-A request is split in two, `begin` and `finish`, because its key is in use in between. Nothing here waits, locks, does
-I/O or knows the time: so the same model serves a transport, a port and a simulator. Locking and time: `sandbox.py`.
+A request is split in two, `begin` and `finish`, because its key is in use in between. It may be delivered twice, and
+each delivery has a fate of its own. Nothing here waits, locks, does I/O or knows the time: so the same model serves a
+transport, a port and a simulator. Locking and time: `sandbox.py`. What becomes of an answer afterwards: `way_back.py`.
 """
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from email.utils import formatdate
 from typing import Protocol, assert_never
 
+from gateway_client.sandbox.behaviour import Behaviour
+from gateway_client.sandbox.books import AccountBooks, Books
 from gateway_client.sandbox.clock import Agenda
-from gateway_client.sandbox.credentials import is_restricted
-from gateway_client.sandbox.faults import FaultPlan
+from gateway_client.sandbox.credentials import credential
+from gateway_client.sandbox.fault_plan import FaultPlan
+from gateway_client.sandbox.faults import NO_FAULT, Delivery, Fault, take_apart
 from gateway_client.sandbox.form import FIELDS_MAX, Pairs, Tree, fingerprint, nest, parse
-from gateway_client.sandbox.intents import Intents
 from gateway_client.sandbox.keys import KEY_CHARACTERS_MAX, Claim, Keys, Saved
 from gateway_client.sandbox.names import name
 from gateway_client.sandbox.objects import API_VERSION
-from gateway_client.sandbox.provider import Operation, Provider
+from gateway_client.sandbox.provider import Operation
 from gateway_client.sandbox.refusal import (
     Refusal,
+    account_may_not_charge,
+    forbidden,
     invalid,
     key_in_use,
     key_reused,
     rate_limited,
+    rejected,
     server_error,
+    unauthorized,
     unavailable,
 )
+from gateway_client.sandbox.replies import kept, redirected, replayed, unechoed, written
+from gateway_client.sandbox.way_back import WayBack
 from gateway_client.sandbox.wire import Answer, Cut, Json, Lost, Recorded, Reply, Request
 
 BODY_BYTES_MAX = 1_000_000
 """Far more than 500 metadata fields need; a bound on what a client can make us read."""
 
-SLOW_S = 1.0
-LATE_S = 600.0
-ROLL_FORWARD_S = 2 * 24 * 3600.0
-"""A 500 has been seen to be rolled forward days later: longer than a key lives, shorter than the 72 h we wait."""
-
-HTML_PAGE = b"<!doctype html><html><body><h1>Please log in to this network</h1></body></html>"
-
 
 @dataclass
 class Exchange:
-    """One request between `begin` and `finish`."""
+    """One delivery of a request, between `begin` and `finish`."""
 
     request: Request
     fault: str | None
@@ -54,11 +54,23 @@ class Exchange:
     pairs: Pairs | None
     """Its parameters; None when they are malformed."""
     record: int
+    parts: Fault = NO_FAULT
+    """The fault taken apart."""
+    meets: Delivery = NO_FAULT.told
+    """What this delivery meets."""
     wait_s: float = 0.0
     """How long the caller waits before `finish`."""
     answer: Answer | None = None
+    """The provider's, once it is known; the way back is still before it."""
+    arrived: Answer | None = None
+    """What the client is given."""
+    books: AccountBooks | None = None
+    reached_keys: bool = False
+    """Whether it came as far as the idempotency layer, whose answers echo the key."""
     tree: Tree = field(default_factory=dict)
     operation: Operation | None = None
+    followed: bool = False
+    """Whether a second delivery comes as soon as this one is answered."""
 
 
 class Served(Protocol):
@@ -71,106 +83,160 @@ class Served(Protocol):
 class Model:
     """The provider. Not thread-safe: its owner holds a lock, and gives the time, which may stand still."""
 
-    def __init__(self, *, seed: int, faults: Mapping[str, float], account: str) -> None:
+    def __init__(self, *, seed: int, faults: Mapping[str, float], account: str, behaviour: Behaviour) -> None:
         self._seed = seed
+        self._behaviour = behaviour
         self._arrivals: Counter[str] = Counter()
         self._executions: Counter[str] = Counter()
         self.agenda = Agenda()
-        self.keys = Keys()
-        self.ledger = Intents(seed, self.agenda)
+        self.books = Books(account, seed, self.agenda, behaviour)
+        self.keys, self.ledger = self.books.own.keys, self.books.own.ledger
         self.plan = FaultPlan(seed, faults)
         self.recorded: list[Recorded] = []
         self.revoked: set[str] = set()
-        self.slow_s, self.late_s, self.roll_forward_s = SLOW_S, LATE_S, ROLL_FORWARD_S
-        self._provider = Provider(account, self.ledger)
+        self._way_back = WayBack(behaviour)
 
     def begin(self, request: Request, now: float) -> Exchange:
-        """The request arrives: its fault is drawn and its key is taken, or its answer is known already."""
+        """The request arrives, once or twice: its fault is drawn and its key is taken, or its answer is known already.
+
+        What is given back is the delivery whose answer the client is told.
+        """
         exchange = self._arrive(request)
-        match exchange.fault:
-            case "refused":
-                exchange.answer = Lost(refused=True)
-            case "lost_request":
-                exchange.answer = Lost()
-            case "late":
-                exchange.answer = Lost()
-                if request.method == "POST":
-                    again = replace(exchange, fault=None, answer=None)
-                    self.agenda.at(now + self.late_s, lambda due: self._deliver(again, due))
-            case _:
-                self._admit(exchange, now)
-        if exchange.fault == "slow":
-            exchange.wait_s = self.slow_s
-            # It executes even if nobody comes back to finish it, as it would behind a client that gave up.
-            self.agenda.at(now + self.slow_s, lambda due: self._execute(exchange, due))
+        if exchange.parts.other is not None and request.method == "POST":
+            if self._behaviour.double_s > 0:
+                self.agenda.at(now + self._behaviour.double_s, lambda due: self._deliver_again(exchange, due))
+            elif exchange.parts.other_first:
+                self._deliver_again(exchange, now)
+            else:
+                exchange.followed = True
+        self._start(exchange, now)
+        self._follow(exchange, now)
         return exchange
 
     def finish(self, exchange: Exchange, now: float) -> Answer:
-        """Executes what is not executed yet, and answers. Asked again, it gives the same answer."""
+        """Executes what is not executed yet, and gives what arrives. Asked again, it gives the same answer."""
         self._execute(exchange, now)
-        answer = exchange.answer
-        match answer:
-            case None:
-                raise AssertionError("executing an exchange gives it an answer")
+        if exchange.arrived is None:
+            assert exchange.answer is not None, "executing an exchange gives it an answer"
+            exchange.arrived = self._way_back.carry(
+                exchange.request, exchange.identity, exchange.parts, exchange.answer
+            )
+        arrived = exchange.arrived
+        match arrived:
             case Reply():
-                self._note(exchange, status=answer.status)
+                self._note(exchange, status=arrived.status)
             case Cut():
-                self._note(exchange, status=answer.reply.status)
+                self._note(exchange, status=arrived.reply.status)
             case Lost():
                 pass
             case _:
-                assert_never(answer)
-        return answer
+                assert_never(arrived)
+        return arrived
+
+    # --- deliveries
 
     def _arrive(self, request: Request, fault: str | None = None) -> Exchange:
-        """Writes the request down, with the fault that is given or else drawn."""
+        """Writes a delivery down, with the fault that is given or else drawn."""
         identity = request.idempotency_key or f"{request.method} {request.target} {request.body!r}"
         self._arrivals[identity] += 1
         fault = fault or self.plan.draw(request, identity, self._arrivals[identity])
         pairs = parse(request.query, request.body)
         self.recorded.append(Recorded(request.method, request.path, pairs or (), request.idempotency_key, fault))
         request_id = name("req_", 14, self._seed, identity, self._arrivals[identity])
-        return Exchange(request, fault, identity, request_id, pairs, len(self.recorded) - 1)
+        parts = NO_FAULT if fault is None else take_apart(fault)
+        return Exchange(request, fault, identity, request_id, pairs, len(self.recorded) - 1, parts, parts.told)
+
+    def _start(self, exchange: Exchange, now: float) -> None:
+        """A delivery sets out; unless something happens on its way, it is admitted."""
+        match exchange.meets.way:
+            case "refused":
+                exchange.answer = Lost(refused=True)
+            case "lost_request" | "box_before":
+                exchange.answer = Lost()
+            case "late":
+                exchange.answer = Lost()
+                if exchange.request.method == "POST":
+                    held = replace(exchange, meets=replace(exchange.meets, way=None), answer=None, followed=False)
+                    self.agenda.at(now + self._behaviour.late_s, lambda due: self._deliver(held, due))
+            case _:
+                self._admit(exchange, now)
+                if exchange.meets.slow:
+                    exchange.wait_s = self._behaviour.slow_s
+                    # It executes even if nobody comes back to finish it, as it would behind a client that gave up.
+                    self.agenda.at(now + exchange.wait_s, lambda due: self._execute(exchange, due))
 
     def _deliver(self, exchange: Exchange, now: float) -> None:
         """A delivery whose answer nobody waits for."""
-        self._admit(exchange, now)
-        self._execute(exchange, now)
+        self._start(exchange, now)
+        if not exchange.wait_s:
+            self._execute(exchange, now)
+
+    def _deliver_again(self, first: Exchange, now: float) -> None:
+        """The second delivery of the same bytes."""
+        second = self._arrive(first.request, first.fault)
+        assert first.parts.other is not None, "only a doubled request has a second delivery"
+        second.meets = first.parts.other
+        self._deliver(second, now)
+
+    def _follow(self, exchange: Exchange, now: float) -> None:
+        if exchange.followed and exchange.answer is not None:
+            exchange.followed = False
+            self._deliver_again(exchange, now)
+
+    # --- admission
 
     def _admit(self, exchange: Exchange, now: float) -> None:
         """All that comes before execution. Afterwards either the answer is known, or the key is taken."""
-        request = exchange.request
-        key = request.idempotency_key
+        request, behaviour = exchange.request, self._behaviour
         try:
-            restricted = is_restricted(request, self.revoked)
-            self._refuse_at_the_door(exchange, now)
+            allowed = credential(request, self.revoked, behaviour.other_account_keys)
+            exchange.books = self.books.own if allowed.account_id is None else self.books.of(allowed.account_id)
+            self._refuse_at_the_door(exchange, exchange.books, now)
             if exchange.answer is not None:
                 return
+            exchange.reached_keys = True
             exchange.tree = nest(_parameters(exchange))
-            exchange.operation = self._provider.operation(request.method, request.path, restricted=restricted)
-            if exchange.fault == "in_use_409":
-                raise key_in_use(key or "")
-            if key is not None:
-                self._claim(exchange, key, now)
+            exchange.operation = exchange.books.provider.operation(
+                request.method, request.path, restricted=allowed.restricted
+            )
+            self._refuse_inside(exchange)
+            if request.idempotency_key is not None:
+                self._claim(exchange, exchange.books.keys, request.idempotency_key, now)
         except Refusal as refusal:
             self._answer(exchange, self._refused(exchange, refusal, now))
 
-    def _refuse_at_the_door(self, exchange: Exchange, now: float) -> None:
-        """Faults of what stands before the provider's own code."""
-        match exchange.fault:
+    def _refuse_at_the_door(self, exchange: Exchange, books: AccountBooks, now: float) -> None:
+        """Faults of what stands before the idempotency layer."""
+        match exchange.meets.provider:
             case "unavailable_503":
                 raise unavailable()
             case "rate_limited_429":
                 raise rate_limited()
+            case "unauthorized_401":
+                raise unauthorized("Expired API Key provided: ****", code="api_key_expired")
+            case "forbidden_403":
+                named = books.account_id if self._behaviour.names_account else None
+                raise forbidden("rak_payment_intent_write", named)
             case "redirect_302":
-                elsewhere = (("Location", "https://elsewhere.invalid" + exchange.request.path),)
-                exchange.answer = Reply(302, (*elsewhere, *_moment(now)), b"")
+                exchange.answer = redirected(exchange.request.path, now)
 
-    def _claim(self, exchange: Exchange, key: str, now: float) -> None:
+    def _refuse_inside(self, exchange: Exchange) -> None:
+        """Faults of the provider's own code, which leave the key as it is."""
+        match exchange.meets.provider:
+            case "in_use_409":
+                raise key_in_use(exchange.request.idempotency_key or "")
+            case "rejected_400":
+                raise rejected(exchange.request.path)
+            case "account_400":
+                raise account_may_not_charge()
+            case "error_500_unsaved":
+                raise server_error(saved=False)
+
+    def _claim(self, exchange: Exchange, keys: Keys, key: str, now: float) -> None:
         if len(key) > KEY_CHARACTERS_MAX:
             raise invalid(f"The idempotency key is longer than {KEY_CHARACTERS_MAX} characters.")
         request = exchange.request
-        match self.keys.claim(key, fingerprint(request.method, request.path, exchange.tree), now):
+        match keys.claim(key, fingerprint(request.method, request.path, exchange.tree), now):
             case Claim.TAKEN:
                 pass
             case Claim.IN_USE:
@@ -178,40 +244,42 @@ class Model:
             case Claim.MISMATCH:
                 raise key_reused(key)
             case Saved() as saved:
-                mark = (("Idempotent-Replayed", "true"), ("Request-Id", exchange.request_id), *_moment(now))
-                self._answer(exchange, replace(saved.reply, headers=(*saved.reply.headers, *mark)))
+                self._answer(exchange, replayed(saved.reply, exchange.request_id, now))
+
+    # --- execution
 
     def _execute(self, exchange: Exchange, now: float) -> None:
         """Performs an admitted request and saves its answer; does nothing when the answer is known."""
         if exchange.answer is not None:
             return
+        assert exchange.books is not None, "an exchange without an answer has been admitted"
         key = exchange.request.idempotency_key
         try:
-            reply, saved = self._ok(exchange, self._perform(exchange, now), now), True
+            reply, saved = self._written(exchange, 200, self._perform(exchange, now), {}, now), True
         except Refusal as refusal:
             reply, saved = self._refused(exchange, refusal, now), refusal.saved
         if key is not None and saved:
-            self.keys.save(key, Saved(_kept(reply)))
+            exchange.books.keys.save(key, Saved(kept(reply)))
         elif key is not None:
-            self.keys.release(key)
+            exchange.books.keys.release(key)
         self._answer(exchange, reply)
-        if exchange.fault == "duplicate" and exchange.request.method == "POST":
-            second = self._arrive(exchange.request, "duplicate")
-            second.fault = None  # recorded as what it is, and not doubled again
-            self._deliver(second, now)
+        self._follow(exchange, now)
 
     def _perform(self, exchange: Exchange, now: float) -> Json:
         assert exchange.operation is not None, "an exchange without an answer has been admitted"
+        request, fault = exchange.request, exchange.meets.provider
+        if request.method == "POST" and self._behaviour.account_paused and not request.path.endswith("/cancel"):
+            raise account_may_not_charge()
         step = exchange.operation(exchange.tree)
-        fault = exchange.fault if exchange.fault in ("error_500", "error_500_charged", "error_500_later") else None
-        if exchange.request.method != "POST":
+        if request.method != "POST":
             if fault is not None:
                 raise server_error()
             return step("", now)
         self._executions[exchange.identity] += 1
         origin = f"{exchange.identity}#{self._executions[exchange.identity]}"
         if fault == "error_500_later":
-            self.agenda.at(now + self.roll_forward_s, lambda due: self._roll_forward(exchange, origin, due))
+            rolled_at = now + self._behaviour.roll_forward_s
+            self.agenda.at(rolled_at, lambda due: self._roll_forward(exchange, origin, due))
         if fault in ("error_500", "error_500_later"):
             raise server_error()
         self._note(exchange, executed=True)
@@ -241,38 +309,26 @@ class Model:
             record, status=record.status if status is None else status, executed=record.executed or executed
         )
 
-    def _answer(self, exchange: Exchange, reply: Reply) -> None:
-        """What arrives of a reply, which the exchange's fault may damage on its way."""
-        match exchange.fault:
-            case "lost_reply":
-                exchange.answer = Lost()
-            case "cut_body":
-                exchange.answer = Cut(reply, len(reply.body) // 2)
-            case "html_body":
-                exchange.answer = Reply(200, (("Content-Type", "text/html; charset=utf-8"),), HTML_PAGE)
-            case "wrong_amount" if reply.status == 200:
-                exchange.answer = replace(reply, body=_another_amount(reply.body))
-            case _:
-                exchange.answer = reply
+    # --- answers
 
-    def _ok(self, exchange: Exchange, done: Json, now: float) -> Reply:
-        return Reply(200, self._headers(exchange, {}, now), json.dumps(done).encode())
+    def _answer(self, exchange: Exchange, reply: Reply) -> None:
+        error = reply.status >= 400
+        exchange.answer = unechoed(reply) if error and not self._behaviour.echoes_errors else reply
 
     def _refused(self, exchange: Exchange, refusal: Refusal, now: float) -> Reply:
-        headers = self._headers(exchange, refusal.headers, now)
-        return Reply(refusal.status, headers, json.dumps({"error": refusal.error}).encode())
+        return self._written(exchange, refusal.status, {"error": refusal.error}, refusal.headers, now)
 
-    def _headers(self, exchange: Exchange, more: Mapping[str, str], now: float) -> tuple[tuple[str, str], ...]:
-        headers = {
-            "Content-Type": "application/json",
-            "Stripe-Version": exchange.request.headers.get("stripe-version", API_VERSION),
-            **more,
-        }
-        key = exchange.request.idempotency_key
-        if key is not None:
-            # Of a first answer, too: there it names the request itself.
-            headers |= {"Idempotency-Key": key, "Original-Request": exchange.request_id}
-        return (*headers.items(), ("Request-Id", exchange.request_id), *_moment(now))
+    def _written(self, exchange: Exchange, status: int, body: Json, more: Mapping[str, str], now: float) -> Reply:
+        request = exchange.request
+        return written(
+            status,
+            body,
+            version=request.headers.get("stripe-version", API_VERSION),
+            request_id=exchange.request_id,
+            key=request.idempotency_key if exchange.reached_keys else None,
+            more=more,
+            now=now,
+        )
 
 
 def _parameters(exchange: Exchange) -> Pairs:
@@ -285,19 +341,3 @@ def _parameters(exchange: Exchange) -> Pairs:
     if exchange.pairs is None:
         raise invalid(f"Invalid request: the parameters are not a well-formed form of at most {FIELDS_MAX} fields.")
     return exchange.pairs
-
-
-def _moment(now: float) -> tuple[tuple[str, str], ...]:
-    """The provider's time, as RFC 7231 wants it."""
-    return (("Date", formatdate(now, usegmt=True)),)
-
-
-def _kept(reply: Reply) -> Reply:
-    """The part of an answer that is the same in each replay: not its date, nor the id of the request it answered."""
-    return replace(reply, headers=tuple(pair for pair in reply.headers if pair[0] not in ("Date", "Request-Id")))
-
-
-def _another_amount(body: bytes) -> bytes:
-    sent = json.loads(body)
-    changed = {name: sent[name] + 1 for name in ("amount", "amount_received") if sent.get(name)}
-    return json.dumps({**sent, **changed}).encode()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from gateway_client.sandbox import objects
+from gateway_client.sandbox.behaviour import Behaviour
 from gateway_client.sandbox.form import Form, Tree
 from gateway_client.sandbox.intents import Intents, Step
 from gateway_client.sandbox.parameters import (
@@ -16,7 +17,7 @@ from gateway_client.sandbox.parameters import (
     CREATE_PARAMETERS,
     CREATE_PARAMETERS_ABSENT,
 )
-from gateway_client.sandbox.refusal import invalid, missing_object, unknown_url
+from gateway_client.sandbox.refusal import forbidden, invalid, missing_object, unknown_url
 from gateway_client.sandbox.shelf import LIST_PARAMETERS, Shelf
 from gateway_client.sandbox.wire import Json
 
@@ -29,9 +30,10 @@ EXPANDABLE = {"payment_intent": "latest_charge", "charge": "payment_intent"}
 class Provider:
     """One account's endpoints over one ledger."""
 
-    def __init__(self, account_id: str, ledger: Intents) -> None:
+    def __init__(self, account_id: str, ledger: Intents, behaviour: Behaviour) -> None:
         self._account = objects.account(account_id)
         self._ledger = ledger
+        self._behaviour = behaviour
 
     def operation(self, method: str, path: str, *, restricted: bool) -> Operation:  # noqa: PLR0911 - a table
         """The operation of one request line. `restricted` says that the API key is a restricted one."""
@@ -86,12 +88,8 @@ class Provider:
     def _read_account(self, tree: Tree, *, restricted: bool) -> Step:
         Form(tree, known=("expand",))
         if restricted:
-            raise invalid(
-                "The provided key 'rk_test_****' does not have the required permissions for this endpoint on account "
-                f"'{self._account['id']}'. Having the 'rak_accounts_kyc_basic_read' permission would allow this "
-                "request to continue.",
-                status=403,
-            )
+            named = self._account["id"] if self._behaviour.names_account else None
+            raise forbidden("rak_accounts_kyc_basic_read", named)
         return lambda origin, now: self._account
 
     def _expanded(self, kind: str, form: Form, step: Step) -> Step:

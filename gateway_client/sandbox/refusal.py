@@ -90,6 +90,29 @@ def unauthorized(message: str, *, code: str | None = None) -> Refusal:
     return refusal
 
 
+def forbidden(permission: str, account_id: str | None) -> Refusal:
+    """A restricted key without a permission. Stripe names the account that the key is of (STRIPE.md §2)."""
+    on_account = "" if account_id is None else f" on account '{account_id}'"
+    return invalid(
+        "The provided key 'rk_test_****' does not have the required permissions for this endpoint"
+        f"{on_account}. Having the '{permission}' permission would allow this request to continue.",
+        status=403,
+    )
+
+
+def account_may_not_charge() -> Refusal:
+    """A refusal of the account and not of the charge: it names no parameter."""
+    return invalid("Your account cannot currently make live charges.")
+
+
+def rejected(path: str) -> Refusal:
+    """What a part of the provider says that does not know the object yet which the request names."""
+    named = path.split("/")[3:4]
+    if not named:
+        return missing_object("PaymentMethod", "pm_1Sandbox", param="payment_method")
+    return missing_object("payment_intent", named[0], param="intent")
+
+
 def rate_limited() -> Refusal:
     """Answered before the idempotency layer. Stripe documents no `Retry-After` (STRIPE.md §4)."""
     refusal = invalid("Request rate limit exceeded.", status=429, code="rate_limit")
@@ -101,6 +124,6 @@ def unavailable() -> Refusal:
     return Refusal(503, {"message": "The service is temporarily unavailable.", "type": "api_error"})
 
 
-def server_error() -> Refusal:
+def server_error(*, saved: bool = True) -> Refusal:
     """The indeterminate one, without `Stripe-Should-Retry`: Stripe does not say whether asking again would help."""
-    return Refusal(500, {"message": "An unknown error occurred", "type": "api_error"}, saved=True)
+    return Refusal(500, {"message": "An unknown error occurred", "type": "api_error"}, saved=saved)

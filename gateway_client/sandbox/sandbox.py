@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from gateway_client.sandbox.behaviour import Behaviour
 from gateway_client.sandbox.clock import SandboxClock
 from gateway_client.sandbox.model import Exchange, Model
 from gateway_client.sandbox.shelf import Shelf
@@ -30,11 +31,13 @@ def _copies(shelf: Shelf) -> tuple[Json, ...]:
     return tuple(json.loads(json.dumps(list(shelf))))
 
 
-class Sandbox:
+class Sandbox(Behaviour):
     """A Stripe-style provider with a ledger, a clock and faults. Thread-safe.
 
     `seed` fixes every id and every fault drawn; `faults` are rates by name (see `FAULTS`) that apply to POST requests;
     `time` gives the seconds since 1970 that the clock starts from, by default this machine's.
+
+    Lengths, echoes, the account's state and what a box answers are attributes (see `Behaviour`).
 
     `change` and `remove` do to the ledger what no request could, so that a reconciliation has something to find.
     """
@@ -50,8 +53,9 @@ class Sandbox:
         account: str = "acct_1SandboxCharge0nce",
         time: Callable[[], float] | None = None,
     ) -> None:
+        super().__init__()
         self._lock = threading.RLock()
-        self._model = Model(seed=seed, faults=faults or {}, account=account)
+        self._model = Model(seed=seed, faults=faults or {}, account=account, behaviour=self)
         self.account = account
         self.clock = SandboxClock(time or _wall_time, self._model.agenda, self._lock)
 
@@ -70,6 +74,16 @@ class Sandbox:
         with self._lock:
             self._now()
             return _copies(self._model.ledger.intents)
+
+    @property
+    def elsewhere(self) -> dict[str, tuple[Json, ...]]:
+        """The charges of other accounts, by account: what was asked with a key of `other_account_keys`.
+
+        Deep copies, newest first. Whatever became due on the clock has happened.
+        """
+        with self._lock:
+            self._now()
+            return {account: _copies(books.ledger.charges) for account, books in self._model.books.others.items()}
 
     @property
     def requests(self) -> tuple[Recorded, ...]:
@@ -118,7 +132,11 @@ class Sandbox:
             self._model.plan.rates = rates
 
     def fault(self, name: str, *, times: int = 1, on: str = "POST /v1/payment_intents") -> None:
-        """The next `times` requests whose "METHOD /path" matches the pattern `on` get this fault, before any rate."""
+        """The next `times` requests whose "METHOD /path" matches the pattern `on` get this fault, before any rate.
+
+        `name` is one of `FAULTS`, or some of different kinds joined: `error_500_later+page_200_html` is a saved 500,
+        rolled forward later, and an error page with status 200 that arrives instead. ValueError: no such fault.
+        """
         with self._lock:
             self._model.plan.script(name, times, on)
 
@@ -126,53 +144,6 @@ class Sandbox:
         """From now on this key is answered with 401."""
         with self._lock:
             self._model.revoked.add(api_key)
-
-    # --- how long things take, in seconds of the clock
-
-    @property
-    def slow_s(self) -> float:
-        """How long a slow request executes."""
-        return self._model.slow_s
-
-    @slow_s.setter
-    def slow_s(self, seconds: float) -> None:
-        self._model.slow_s = seconds
-
-    @property
-    def late_s(self) -> float:
-        """When a late request is executed, after it was sent."""
-        return self._model.late_s
-
-    @late_s.setter
-    def late_s(self, seconds: float) -> None:
-        self._model.late_s = seconds
-
-    @property
-    def roll_forward_s(self) -> float:
-        """When the charge of an `error_500_later` appears."""
-        return self._model.roll_forward_s
-
-    @roll_forward_s.setter
-    def roll_forward_s(self, seconds: float) -> None:
-        self._model.roll_forward_s = seconds
-
-    @property
-    def settles_after_s(self) -> float:
-        """How long a bank debit is `processing`."""
-        return self._model.ledger.settles_after_s
-
-    @settles_after_s.setter
-    def settles_after_s(self, seconds: float) -> None:
-        self._model.ledger.settles_after_s = seconds
-
-    @property
-    def key_life_s(self) -> float:
-        """When an idempotency key is pruned, counted from its first request."""
-        return self._model.keys.life_s
-
-    @key_life_s.setter
-    def key_life_s(self, seconds: float) -> None:
-        self._model.keys.life_s = seconds
 
     # --- how requests get in
 

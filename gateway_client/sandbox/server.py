@@ -142,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, answer: Answer) -> None:
         match answer:
             case Reply():
-                self._send(answer.status, answer.headers, answer.body)
+                self._send(answer.status, answer.headers, answer.body, again_s=answer.again_s)
             case Cut():
                 self.close_connection = True
                 self._send(answer.reply.status, answer.reply.headers, answer.reply.body, answer.sent_bytes)
@@ -153,13 +153,24 @@ class _Handler(BaseHTTPRequestHandler):
                 assert_never(answer)
 
     def _send(
-        self, status: int, headers: tuple[tuple[str, str], ...], body: bytes, sent_bytes: int | None = None
+        self,
+        status: int,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes,
+        sent_bytes: int | None = None,
+        again_s: float | None = None,
     ) -> None:
-        """One write, so that nothing waits for an acknowledgement in between."""
+        """One write, so that nothing waits for an acknowledgement in between; the same once more when that is asked.
+
+        Nothing else is read from the connection until then: what a client asks meanwhile is answered afterwards.
+        """
         lines = [f"HTTP/1.1 {status} {self.responses.get(status, ('Unknown',))[0]}"]
         lines += [f"{name}: {value}" for name, value in headers]
         lines += [f"Content-Length: {len(body)}", *(["Connection: close"] if self.close_connection else []), "", ""]
-        self.wfile.write("\r\n".join(lines).encode("latin-1") + body[:sent_bytes])
+        answer = "\r\n".join(lines).encode("latin-1") + body[:sent_bytes]
+        self.wfile.write(answer * 2 if again_s == 0 else answer)
+        if again_s and not self.server.closing.wait(again_s):
+            self.wfile.write(answer)
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Silent: requests are in `Sandbox.requests`."""

@@ -45,6 +45,8 @@ class Reply:
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    again_s: float | None = None
+    """After how many seconds of real time a port writes it once more, 0 for in the same segment; None for never."""
 
 
 @dataclass(frozen=True)
