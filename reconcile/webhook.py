@@ -1,6 +1,6 @@
 """Alerts to one address: a signed POST, tried a few times. Delivered, or an exception; there is nothing between.
 
-What an alert is, and when there is one, is decided elsewhere. Sockets and their deadline are `wire.py`'s.
+What an alert is, and when there is one, is decided elsewhere. Sockets and their deadline are `sockets.py`'s.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import hashlib
 import hmac
 import json
 import re
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -24,7 +23,8 @@ from gateway_client.errors import ConfigurationError, NotNow
 from gateway_client.gateways.stripe import is_loopback
 from gateway_client.gateways.stripe_objects import retry_after_s
 from gateway_client.retry import RetryPolicy
-from gateway_client.wire import Deadline, DeadlineTransport
+from gateway_client.sockets import EXTENSION, ExchangeSocket
+from gateway_client.wire import own_transport
 
 TRY_S_MAX = 10.0  # one try, from connecting to the last byte that is read
 ANSWER_BYTES_MAX = 64 * 1024  # nobody looks at it; it is read so that a receiver that still writes is not cut off
@@ -99,23 +99,19 @@ def deliver(
     """
     letter = _Letter(check_url(url), check_secret(secret), _body(lines, clock))
     del url, secret  # a crash reporter sends local variables; the letter shows neither
-    deadline = Deadline()
-    opened: AbstractContextManager[httpx.BaseTransport] = (
-        DeadlineTransport(deadline) if transport is None else nullcontext(transport)
-    )
+    door = own_transport() if transport is None else transport
     tries = 0
-    with opened as door:
-        while True:
-            tries += 1
-            deadline.at = time.monotonic() + TRY_S_MAX
-            answer = _post(letter.request(int(clock.time())), door)
-            if answer.delivered:
-                return
-            pause = RETRY.delay_s(tries, answer.retry_after_s)
-            if not answer.again or pause is None or tries == RETRY.sends_max:
-                raise DeliveryFailed(_why(letter.origin, answer, tries))
-            least_s, most_s = pause
-            clock.sleep(least_s + (most_s - least_s) * clock.jitter())
+    while True:
+        tries += 1
+        with closing(ExchangeSocket(TRY_S_MAX)) as used:
+            answer = _post(letter.request(int(clock.time()), used), door)
+        if answer.delivered:
+            return
+        pause = RETRY.delay_s(tries, answer.retry_after_s)
+        if not answer.again or pause is None or tries == RETRY.sends_max:
+            raise DeliveryFailed(_why(letter.origin, answer, tries))
+        least_s, most_s = pause
+        clock.sleep(least_s + (most_s - least_s) * clock.jitter())
 
 
 def _body(lines: Sequence[Mapping[str, object]], clock: Clock) -> bytes:
@@ -134,7 +130,7 @@ class _Letter:
         host = parts.hostname or ""
         self.origin = f"{parts.scheme}://[{host}]" if ":" in host else f"{parts.scheme}://{host}"
 
-    def request(self, at: int) -> httpx.Request:
+    def request(self, at: int, used: ExchangeSocket) -> httpx.Request:
         return httpx.Request(
             "POST",
             self._url,
@@ -146,8 +142,9 @@ class _Letter:
                 "Paycli-Delivery": self._id,
                 "User-Agent": "charge-once",
                 "Accept-Encoding": "identity",
+                "Connection": "close",
             },
-            extensions={"timeout": httpx.Timeout(TRY_S_MAX).as_dict()},
+            extensions={"timeout": httpx.Timeout(TRY_S_MAX).as_dict(), EXTENSION: used},
         )
 
     def __repr__(self) -> str:

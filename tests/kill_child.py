@@ -18,7 +18,7 @@ from typing import Any, TypedDict, TypeVar
 
 from sqlalchemy import event
 
-from gateway_client import Client, Money, NotNow, PaymentIntent, RetryPolicy, Sandbox, Stripe, db, wire
+from gateway_client import Client, Money, NotNow, PaymentIntent, RetryPolicy, Sandbox, Stripe, db, sockets, wire
 from gateway_client.flow.effects import BeginSend, Claim, DatabaseEffect, Effect, Send, Settle
 from gateway_client.tables import Base
 
@@ -84,22 +84,22 @@ class Ending(Client):
         if where == "write":
             self._end_in_mid_body()
         if where == "read":
-            patch(wire._DeadlineStream, "read", lambda stream, size, timeout=None: end())
+            patch(sockets.SocketStream, "read", lambda stream, size, timeout=None: end())
         result = super().perform(effect)
         if where == "after":
             end()
         return result
 
     def _end_in_mid_body(self) -> None:
-        write = wire._DeadlineStream.write
+        write = sockets.SocketStream.write
 
-        def half(stream: wire._DeadlineStream, buffer: bytes, timeout: float | None = None) -> None:
+        def half(stream: sockets.SocketStream, buffer: bytes, timeout: float | None = None) -> None:
             body = b"idempotency-key" not in buffer.lower()
             write(stream, buffer[: len(buffer) // 2] if body else buffer, timeout)
             if body:
                 end()
 
-        patch(wire._DeadlineStream, "write", half)
+        patch(sockets.SocketStream, "write", half)
 
 
 def work(job: Job, intent_id: str | None, url: str, database: str) -> str:

@@ -9,7 +9,6 @@ import json
 import os
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -22,7 +21,6 @@ from tests.kill_child import POLICY, order
 
 OPENED: Counter[str] = Counter()
 THREADS, CHILDREN = 8, 5
-IDLE_S_MAX = 4.0  # the wire gives an idle connection up after five
 
 
 def opened(name: str, arguments: tuple[Any, ...]) -> None:
@@ -35,14 +33,6 @@ def counted(work: Callable[[], object]) -> dict[str, Any]:
     OPENED.clear()
     result = work()
     return {"result": result, **OPENED}
-
-
-def again(work: Callable[[], object], since: float) -> dict[str, Any]:
-    """As `counted`, in the parent: a connection that it used at `since` is still there, unless it was idle too long."""
-    report = counted(work)
-    if time.monotonic() - since > IDLE_S_MAX:
-        report.pop("socket.connect", None)
-    return report
 
 
 def in_child(work: Callable[[], object], *, leaves: Callable[[int], object]) -> dict[str, Any]:
@@ -66,11 +56,11 @@ def in_child(work: Callable[[], object], *, leaves: Callable[[int], object]) -> 
 def sync_story(url: str, database: str, leaves: Callable[[int], object]) -> dict[str, Any]:
     """Parent, child, parent; then both at the same time."""
     with Client(Stripe("sk_test_sandbox", api_base=url), database=database, timeout_s=5.0, retry=POLICY) as client:
-        before, used = counted(lambda: client.charge(order("before")).state), time.monotonic()
+        before = counted(lambda: client.charge(order("before")).state)
         child = in_child(lambda: client.charge(order("child")).state, leaves=leaves)
-        after, used = again(lambda: client.charge(order("after")).state, used), time.monotonic()
+        after = counted(lambda: client.charge(order("after")).state)
         grandchild = in_child(lambda: [client.charge(order("second")).state, grand(client, leaves)], leaves=leaves)
-        last = again(lambda: client.charge(order("last")).state, used)
+        last = counted(lambda: client.charge(order("last")).state)
     return {"before": before, "child": child, "after": after, "grandchild": grandchild, "last": last}
 
 
@@ -124,9 +114,9 @@ def async_story(url: str, database: str, leaves: Callable[[int], object]) -> dic
         return state
 
     loop = asyncio.new_event_loop()
-    before, used = counted(lambda: loop.run_until_complete(charge("before", close=False))), time.monotonic()
+    before = counted(lambda: loop.run_until_complete(charge("before", close=False)))
     child = in_child(lambda: asyncio.run(charge("child", close=True)), leaves=leaves)
-    after = again(lambda: loop.run_until_complete(charge("after", close=True)), used)
+    after = counted(lambda: loop.run_until_complete(charge("after", close=True)))
     loop.close()
     return {"before": before, "child": child, "after": after}
 

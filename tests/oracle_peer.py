@@ -8,8 +8,8 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CERTIFICATE = Path(__file__).parent / "data" / "loopback.pem"
@@ -55,6 +55,17 @@ class Connection:
                 return
             self.send(data[position : position + 1])
 
+    def wait_for_end(self) -> bool:
+        """Whether the client closes its end, within the time that a script waits for a client."""
+        with suppress(TimeoutError):
+            try:
+                while self._read():
+                    pass
+            except ConnectionError:
+                pass
+            return True
+        return False
+
     def wait(self) -> None:
         """Say nothing until the test is over."""
         self.peer.closing.wait(PEER_S_MAX)
@@ -86,11 +97,12 @@ def serve(*answers: bytes) -> Script:
 class Peer:
     """A listening socket and a thread for each connection, until the `with` ends."""
 
-    def __init__(self, script: Script, *, tls: bool = False) -> None:
+    def __init__(self, script: Script, *, tls: bool = False, alpn: tuple[str, ...] = ()) -> None:
         self._script = script
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if tls else None
         if self._context is not None:
             self._context.load_cert_chain(CERTIFICATE)
+            self._context.set_alpn_protocols(alpn)
         self.closing = threading.Event()
         self.requests: list[bytes] = []
         self.connections: list[Connection] = []
@@ -140,3 +152,18 @@ class Peer:
                 connection.raw.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(PEER_S_MAX)
+
+
+@contextmanager
+def full_house(host: str = "127.0.0.1", port: int = 0) -> Iterator[tuple[str, int]]:
+    """A listener whose queue is full: connecting to it hangs."""
+    with socket.create_server((host, port), backlog=0) as listener:
+        waiting = [socket.socket() for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(listener.getsockname())
+        try:
+            yield listener.getsockname()
+        finally:
+            for one in waiting:
+                one.close()

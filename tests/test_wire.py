@@ -1,12 +1,12 @@
 """One exchange on real sockets, blocking and on a loop: what is sent, to whom, and what certainly is not.
 
-Not here: answers that break or never end (`test_wire_unknown.py`), what an answer means, what is retried.
+Not here: answers that break or never end (`test_wire_unknown.py`), whose connection it is (`test_wire_connections.py`),
+what an answer means, what is retried.
 """
 
 import socket
+import ssl
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ import pytest
 from gateway_client import ConfigurationError, InvalidInput, Stripe, wire
 from gateway_client.gateways.base import NoReply, Reply
 from gateway_client.wire import AsyncWire, Wire
-from tests.oracle_exchange import BODY, BOTH, SLACK_S, TIMEOUT_S, Exchange, not_sent
-from tests.oracle_peer import CERTIFICATE, Connection, Peer, answer, serve
+from tests.oracle_exchange import BODY, BOTH, SLACK_S, TIMEOUT_S, Ages, Exchange, not_sent
+from tests.oracle_peer import CERTIFICATE, Connection, Peer, answer, full_house, serve
 from tests.oracle_world import API_KEY
 
 
@@ -51,13 +51,6 @@ def test_a_request_is_sent_once_and_its_answer_comes_back(exchange: Exchange) ->
     assert (reply.status, reply.body, reply.headers["request-id"]) == (200, b'{"id":"pi_1"}', "req_1")
 
 
-def test_a_connection_is_kept_for_the_next_request(exchange: Exchange) -> None:
-    """Two requests of one client share a connection."""
-    with Peer(serve(answer(), answer())) as peer:
-        exchange(peer.url, requests=2)
-    assert (len(peer.connections), len(peer.requests)) == (1, 2)
-
-
 # TLS and addresses ---------------------------------------------------------------------------------------------------
 
 
@@ -86,6 +79,22 @@ def test_a_certificate_of_another_host_is_refused(exchange: Exchange, trusting: 
     assert isinstance(right, Reply)
     assert not_sent(wrong)
     assert len(peer.requests) == 1
+
+
+def test_a_peer_that_prefers_http_2_is_spoken_to_in_http_1(exchange: Exchange, trusting: None) -> None:
+    """HTTP/2 is never offered: on a shared connection our own socket could not say what has left of a request."""
+    agreed: list[str | None] = []
+
+    def noted(connection: Connection) -> None:
+        assert isinstance(connection.raw, ssl.SSLSocket)
+        agreed.append(connection.raw.selected_alpn_protocol())
+        connection.read_request()
+        connection.send(answer())
+
+    with Peer(noted, tls=True, alpn=("h2", "http/1.1")) as peer:
+        (reply,) = exchange(peer.url, timeout_s=5.0)
+    assert isinstance(reply, Reply)
+    assert agreed == ["http/1.1"]
 
 
 @pytest.mark.parametrize("status", [b"301 Moved", b"302 Found", b"303 See Other", b"307 Temporary", b"308 Permanent"])
@@ -154,21 +163,6 @@ def test_a_connect_timeout_is_not_sent(exchange: Exchange) -> None:
     assert not_sent(reply)
 
 
-@contextmanager
-def full_house() -> Iterator[tuple[str, int]]:
-    """A listener whose queue is full: connecting to it hangs."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        waiting = [socket.socket() for _ in range(4)]
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(listener.getsockname())
-        try:
-            yield listener.getsockname()
-        finally:
-            for one in waiting:
-                one.close()
-
-
 def test_a_host_with_many_dead_addresses_ends_in_time(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
     """F22: timeout_s counts over all addresses of a name, not for each of them; and it is not sent."""
     with full_house() as address:
@@ -182,16 +176,6 @@ def test_a_host_with_many_dead_addresses_ends_in_time(exchange: Exchange, monkey
         (reply,) = exchange("https://api.example.invalid")
         assert time.monotonic() - start < TIMEOUT_S + SLACK_S
     assert not_sent(reply)
-
-
-class Ages:
-    """The age of a send, by how often it is asked."""
-
-    def __init__(self, *ages: float) -> None:
-        self._ages = list(ages)
-
-    def __call__(self) -> float:
-        return self._ages.pop(0) if len(self._ages) > 1 else self._ages[0]
 
 
 def test_an_old_decision_is_not_sent(exchange: Exchange) -> None:

@@ -1,0 +1,218 @@
+"""The connection of one exchange, blocking and on asyncio: opened for it, closed with it, never used for another.
+
+Every exchange has a connection of its own, because what was left over on a kept one (buffered by HTTP or TLS, or still
+to come) would be read as the answer to the next request, and a pool cannot see all of it: a handshake is the price.
+The socket also knows whether a byte of the request was handed to it: nothing else proves that nothing was sent.
+Not here: what is asked and answered (`wire.py`), HTTP itself (httpcore, always HTTP/1.1).
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import httpcore
+import httpx
+
+ADDRESS_S_MIN = 1.0  # of connecting, for each address of a name: less is too little for a far one
+EXTENSION = "exchange_socket"  # the name under which a request carries its ExchangeSocket to our transports
+
+
+class ExchangeSocket:
+    """Keep the deadline of one exchange, its open streams, and whether a byte of its request was handed to one.
+
+    httpx bounds each read; a server that sends a byte now and then would hold a blocking client for ever, so every wait
+    ends at the deadline. (An asyncio timeout does this for the async client.)
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._end = time.monotonic() + timeout_s
+        self.handed_over = False
+        self.blocking: list[httpcore.NetworkStream] = []
+        self.asynchronous: list[httpcore.AsyncNetworkStream] = []
+
+    @property
+    def expired(self) -> bool:
+        """Whether the exchange must be over."""
+        return time.monotonic() > self._end
+
+    def cap(self, timeout: float | None) -> float:
+        """Return the seconds that one wait may take; raises httpcore.ReadTimeout when none are left."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise httpcore.ReadTimeout("deadline")
+        return left if timeout is None else min(left, timeout)
+
+    def close(self) -> None:
+        """Close what the exchange has opened, whatever became of it."""
+        for stream in self.blocking:
+            with suppress(OSError):
+                stream.close()
+
+    async def aclose(self) -> None:
+        """Close what the exchange has opened, whatever became of it.
+
+        A task that is cancelled once more while it closes has closed: the first stream is the TCP connection itself,
+        which anyio closes before it waits for anything.
+        """
+        for stream in self.asynchronous:
+            with suppress(OSError):
+                await stream.aclose()
+
+
+class SocketStream(httpcore.NetworkStream):
+    """Read and write within the deadline, and note what is handed over.
+
+    The bytes of a TLS handshake are no bytes of the request and do not come this way: `start_tls` works below.
+    """
+
+    def __init__(self, stream: httpcore.NetworkStream, used: ExchangeSocket) -> None:
+        self._stream, self._used = stream, used
+        used.blocking.append(stream)
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._used.cap(timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        capped = self._used.cap(timeout)
+        self._used.handed_over = True
+        self._stream.write(buffer, capped)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return SocketStream(self._stream.start_tls(ssl_context, server_hostname, self._used.cap(timeout)), self._used)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class AsyncSocketStream(httpcore.AsyncNetworkStream):
+    """The same on asyncio, without the deadline."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream, used: ExchangeSocket) -> None:
+        self._stream, self._used = stream, used
+        used.asynchronous.append(stream)
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._used.handed_over = True
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        return AsyncSocketStream(await self._stream.start_tls(ssl_context, server_hostname, timeout), self._used)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _Backend(httpcore.SyncBackend):
+    def __init__(self, used: ExchangeSocket) -> None:
+        self._used = used
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        # One address after the other, each with its share of one time: `socket.create_connection` would give each of
+        # them all of it, and the first one that drops packets would leave nothing for the next.
+        end = time.monotonic() + self._used.cap(timeout)
+        failure: Exception = httpcore.ConnectError(f"no address for {host}")
+        addresses = _addresses(host, port)
+        for number, address in enumerate(addresses):
+            left = end - time.monotonic()
+            if left <= 0:
+                break
+            share = min(left, max(ADDRESS_S_MIN, left / (len(addresses) - number)))
+            try:
+                stream = super().connect_tcp(address, port, share, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+            else:
+                return SocketStream(stream, self._used)
+        raise failure
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise httpcore.ConnectError(str(error)) from error
+    return [str(address[4][0]) for address in found]
+
+
+class _AsyncBackend(httpcore.AnyIOBackend):
+    """httpcore's own, which tries the addresses of a name side by side (RFC 8305)."""
+
+    def __init__(self, used: ExchangeSocket) -> None:
+        self._used = used
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        stream = await super().connect_tcp(host, port, timeout, local_address, socket_options)
+        return AsyncSocketStream(stream, self._used)
+
+
+# httpx has no argument for httpcore's network backend, so its transport gets a pool of ours; a pool serves one request.
+
+
+class OwnTransport(httpx.BaseTransport):
+    """Open a connection for each request; the exchange, whose ExchangeSocket the request carries, closes it."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        one = httpx.HTTPTransport(verify=self._context, trust_env=False)
+        one._pool = httpcore.ConnectionPool(
+            ssl_context=self._context,
+            max_connections=1,
+            http1=True,
+            http2=False,
+            retries=0,
+            network_backend=_Backend(request.extensions[EXTENSION]),
+        )
+        return one.handle_request(request)
+
+
+class AsyncOwnTransport(httpx.AsyncBaseTransport):
+    """The same on asyncio. Nothing here belongs to one event loop."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        one = httpx.AsyncHTTPTransport(verify=self._context, trust_env=False)
+        one._pool = httpcore.AsyncConnectionPool(
+            ssl_context=self._context,
+            max_connections=1,
+            http1=True,
+            http2=False,
+            retries=0,
+            network_backend=_AsyncBackend(request.extensions[EXTENSION]),
+        )
+        return await one.handle_async_request(request)

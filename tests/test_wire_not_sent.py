@@ -1,0 +1,149 @@
+"""What proves that a request was not sent: our own socket, and nothing else; and how a name's addresses share the time.
+
+Not here: whose connection an exchange has (`test_wire_connections.py`), what is sent and to whom (`test_wire.py`).
+"""
+
+import socket
+from typing import Any
+
+import certifi
+import httpcore
+import httpx
+import pytest
+import respx
+
+from gateway_client import sockets, wire
+from gateway_client.gateways.base import NoReply, Reply
+from tests.oracle_exchange import BOTH, Ages, Exchange, Plain, not_sent
+from tests.oracle_peer import CERTIFICATE, Connection, Peer, answer, full_house, serve
+
+
+@pytest.fixture(params=BOTH)
+def exchange(request: pytest.FixtureRequest) -> Exchange:
+    found: Exchange = request.param
+    return found
+
+
+class Raises(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """A caller's transport that fails: what it did before is nobody's knowledge."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        raise self._error
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise self._error
+
+
+def dead_url() -> str:
+    """Where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        return f"http://127.0.0.1:{closed.getsockname()[1]}"
+
+
+def reset_after_request(connection: Connection) -> None:
+    connection.read_request()
+    connection.reset()
+
+
+def test_a_transport_that_tries_again_by_itself(exchange: Exchange) -> None:
+    """A caller's transport delivers, tries again and then finds nobody: it was sent, whatever its last error says."""
+    with Peer(reset_after_request) as peer:
+        (reply,) = exchange(peer.url, transport=Plain(again=dead_url()), timeout_s=5.0)
+    assert len(peer.requests) == 1
+    assert not not_sent(reply)
+
+
+def test_a_pause_in_a_transport_that_tries_again(exchange: Exchange) -> None:
+    """A caller's transport delivers and tries again when the decision is too old: stopped, but not "not sent"."""
+    with Peer(reset_after_request) as peer:
+        (reply,) = exchange(peer.url, transport=Plain(again=peer.url), age_s=Ages(0.0, 0.0, 10.1), timeout_s=5.0)
+    assert isinstance(reply, NoReply)
+    assert (len(peer.requests), reply.sent, reply.paused) == (1, True, False)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        httpx.ConnectError("refused"),
+        httpx.ConnectTimeout("slow"),
+        httpx.PoolTimeout("busy"),
+        httpx.UnsupportedProtocol("ftp"),
+        httpx.ReadTimeout("slow"),
+        ConnectionRefusedError("refused"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_error_of_a_foreign_transport_is_proof(error: Exception, exchange: Exchange) -> None:
+    """What a caller's transport raises says nothing about what it did: it counts as sent."""
+    (reply,) = exchange("http://127.0.0.1:1", transport=Raises(error))
+    assert not not_sent(reply)
+
+
+def test_too_old_before_the_transport_is_asked(exchange: Exchange) -> None:
+    """A decision that is too old is given to no transport, and that is proof with a caller's transport, too."""
+    (reply,) = exchange("http://127.0.0.1:1", transport=Raises(AssertionError("it was asked")), age_s=Ages(10.1))
+    assert isinstance(reply, NoReply)
+    assert (reply.sent, reply.paused) == (False, True)
+
+
+@pytest.mark.parametrize(("error", "sent"), [(httpx.ConnectError, False), (httpx.ReadTimeout, True)])
+def test_a_mock_of_our_own_transport(error: Any, sent: bool, exchange: Exchange) -> None:
+    """An error that a mock raises where our socket was handed nothing is believed only if it is one of connecting."""
+    with respx.mock() as router:
+        router.route().mock(side_effect=error("mocked"))
+        (reply,) = exchange("https://api.example.invalid")
+    assert isinstance(reply, NoReply)
+    assert reply.sent is sent
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "tls"])
+def test_a_failure_to_connect_after_a_byte_was_handed_over(
+    tls: bool, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What our own socket was handed counts as sent, even if the error that follows is one of connecting."""
+    monkeypatch.setattr(certifi, "where", lambda: str(CERTIFICATE))
+    error = httpcore.ConnectError("a lie")
+
+    def lies(*arguments: Any, **options: Any) -> Any:
+        raise error
+
+    async def lies_async(*arguments: Any, **options: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(sockets.SocketStream, "read", lies)
+    monkeypatch.setattr(sockets.AsyncSocketStream, "read", lies_async)
+    with Peer(serve(answer()), tls=tls) as peer:
+        (reply,) = exchange(peer.url, timeout_s=5.0)
+    assert not not_sent(reply)
+
+
+def test_a_handshake_that_outlasts_the_exchange(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exchange whose time ends in the handshake was not sent, whichever clock ends it."""
+    monkeypatch.setattr(wire, "_timeout", lambda _: httpx.Timeout(60.0))
+    with Peer(Connection.wait) as silent:
+        (reply,) = exchange(silent.url.replace("http", "https"))
+    assert not_sent(reply)
+
+
+# Addresses -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_address_that_says_nothing_leaves_time_for_the_next(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with two addresses, of which the first drops packets: the second one is reached in the same exchange."""
+    monkeypatch.setattr(sockets, "ADDRESS_S_MIN", 0.05)
+    real = socket.getaddrinfo
+    with Peer(serve(answer())) as peer, full_house("127.0.0.2", peer.port):
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, peer.port)) for host in ("127.0.0.2", "127.0.0.1")]
+        monkeypatch.setattr(
+            socket,
+            "getaddrinfo",
+            lambda host, *rest, **more: found if host == "localhost" else real(host, *rest, **more),
+        )
+        (reply,) = exchange(f"http://localhost:{peer.port}", timeout_s=1.0)
+    assert isinstance(reply, Reply)
+    assert len(peer.requests) == 1
