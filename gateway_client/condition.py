@@ -6,7 +6,6 @@ What a good one must be is said where it is judged, in `cli/checks.py`.
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from gateway_client import postgres
-from gateway_client.db import backend_of, explained, parsed
+from gateway_client.backends import backend_of, explained, parsed
+from gateway_client.intake import unescaped
 from gateway_client.sqlite import LOCK_TIMEOUT_S
 from gateway_client.tables import Base
 
@@ -90,9 +90,6 @@ def sqlite_settings(session: Session) -> SqliteSettings:
     return SqliteSettings(str(ask("PRAGMA journal_mode").scalar()), int(ask("PRAGMA synchronous").scalar() or 0))
 
 
-_OCTAL = re.compile(r"\\([0-7]{3})")  # a space is \040 in /proc/mounts
-
-
 @dataclass(frozen=True, slots=True)
 class Mount:
     """The file system that a path is on."""
@@ -108,7 +105,7 @@ def mount_of(path: Path, mounts: str) -> Mount | None:
         Mount(point, fields[2])
         for fields in (line.split(" ") for line in mounts.splitlines())
         if len(fields) > 2
-        for point in [_OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[1])]
+        for point in [unescaped(fields[1])]
         if Path(point) == real or Path(point) in real.parents
     ]
     # Of two on one point the later one hides the earlier.

@@ -1,7 +1,7 @@
 """Engines and transactions: one function of a Session is one durable transaction, on whatever database it is.
 
 `Database` and `AsyncDatabase` run such functions, done again when the database asks for it; what they do is `store/`.
-What is particular to a database is `sqlite.py` and `postgres.py`.
+What is particular to a database is `sqlite.py` and `postgres.py`; what a caller hands in is checked in `intake.py`.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from gateway_client import postgres, schema, sqlite
+from gateway_client import connections, intake, schema, sqlite
+from gateway_client.backends import backend_of, explained, parsed
 from gateway_client.deadline import Deadline, guard
 from gateway_client.errors import ConfigurationError, StoreUnavailable
 
@@ -36,48 +36,11 @@ JOIN_TRIES_MAX = 3  # in the caller's transaction: READ COMMITTED finds at the s
 PAUSE_S, PAUSE_S_MAX = 0.01, 0.2  # before the second try; it grows
 
 
-class Backend(Protocol):
-    """What `sqlite` and `postgres` have in common: these two modules are the backends."""
+@dataclass
+class _Fate:
+    """How far one try of a transaction came."""
 
-    OPTIONS: Mapping[str, Any]
-    ASYNC_DRIVER: str
-    ISOLATION: str | None
-    DEADLINE_S: float | None
-
-    def checked(self, url: URL) -> URL: ...
-    def place(self, url: URL) -> str: ...
-    def same(self, ours: URL, theirs: URL) -> bool: ...
-    def create_place(self, url: URL) -> None: ...
-    def copy(self, connection: Connection, path: Path) -> None: ...
-    def begin(self, connection: Connection, *, write: bool) -> dict[str, Any]: ...
-    def join(self, connection: Connection) -> dict[str, Any]: ...
-    def patient(self, connection: Connection) -> AbstractContextManager[None]: ...
-    def before_commit(self, info: dict[Any, Any]) -> None: ...
-    def after_commit(self, info: dict[Any, Any]) -> None: ...
-    def explained(self, error: DBAPIError) -> str | None: ...
-    def lacks_tables(self, error: DBAPIError) -> bool: ...
-    def passes(self, error: DBAPIError) -> bool: ...
-
-
-def backend_of(url: URL) -> Backend:
-    """The backend of a URL. Raises ConfigurationError."""
-    match url.get_backend_name():
-        case "sqlite":
-            return sqlite
-        case "postgresql":
-            return postgres
-    raise ConfigurationError(
-        f"{url.get_backend_name()} databases are not supported; use SQLite (sqlite:///paycli.db) or PostgreSQL"
-    )
-
-
-def parsed(url: str) -> URL:
-    """A URL of a database that is supported, with its driver. Raises ConfigurationError, which repeats no password."""
-    try:
-        made = make_url(url)
-    except ArgumentError:
-        raise ConfigurationError("PAYCLI_DATABASE_URL is not a database URL; for example sqlite:///paycli.db") from None
-    return backend_of(made).checked(made)
+    committing: bool = False
 
 
 class _Common:
@@ -88,9 +51,16 @@ class _Common:
     def __init__(self, url: URL, *, owned: bool) -> None:
         self.url, self._owned = url, owned
         self._backend = backend_of(url)
+        # Set on each connection once we have it: cancelled amid that, a connection of an engine's option is nobody's.
+        isolation = self._backend.ISOLATION
+        self._options: dict[str, Any] = {} if isolation is None else {"isolation_level": isolation}
         self._inherited: list[object] = []
+        self._identity: object = None  # which file, or which tables, since they were opened
+        engine = getattr(self._engine, "sync_engine", self._engine)
+        intake.check_engine(engine)
+        connections.watch(engine)
         if self._backend.DEADLINE_S is not None:
-            guard(getattr(self._engine, "sync_engine", self._engine))
+            guard(engine)
 
     @property
     def place(self) -> str:
@@ -98,20 +68,43 @@ class _Common:
         return self._backend.place(self.url)
 
     def join(self, session: Session) -> None:
-        """Check that the caller's own transaction is of our database and durable; take its write lock."""
-        theirs = session.connection().engine.url
+        """Check that the caller's own transaction is of our tables and durable; take its write lock."""
+        connection = intake.check_session(session)
+        theirs = connection.engine.url
         if self._backend is not backend_of(theirs) or not self._backend.same(self.url, theirs):
-            other = backend_of(theirs).place(theirs)
-            raise ConfigurationError(f"the session is of another database ({other}) than the client's ({self.place})")
+            raise intake.other_database(backend_of(theirs).place(theirs), self.place)
         with explained(self.url):
-            session.info.update(self._backend.join(session.connection()))
+            self._check_identity(self._backend.identity(connection), theirs)
+            session.info.update(self._backend.join(connection))
+        intake.check_begun(connection)
 
-    def _whole(self, work: Callable[[Session], T], write: bool) -> Callable[[Session], T]:
+    def _whole(self, work: Callable[[Session], T], write: bool, fate: _Fate) -> Callable[[Session], T]:
+        """One try of a transaction, from its first statement to its commit, for both kinds of driver."""
+
         def whole(session: Session) -> T:
-            session.info.update(self._backend.begin(session.connection(), write=write))
-            return work(session)
+            connection = session.connection()
+            taken = connections.Taken(connection)
+            try:
+                intake.check_options(connection)
+                session.info.update(self._backend.begin(connection, write=write))
+                self._check_identity(session.info[intake.IDENTITY], connection.engine.url)
+                result = work(session)
+                if write:
+                    self._backend.before_commit(session.info)
+                    fate.committing = True
+                    taken.commit(session)
+                    self._backend.after_commit(session.info)
+            except DBAPIError:
+                taken.check_alone()
+                raise
+            return result
 
         return whole
+
+    def _check_identity(self, found: object, url: URL) -> None:
+        """Refuse other tables than those that were opened."""
+        if self._identity not in (None, found):
+            raise intake.other_database(self._backend.place(url), self.place)
 
     def _pause_s(self, error: DBAPIError, tries: int, *, ended: bool, repeatable: bool) -> float | None:
         """How long to wait before a transaction is done again; None: it is not.
@@ -137,31 +130,26 @@ class Database(_Common):
         else:
             raise ConfigurationError("database must be a URL or an Engine (for AsyncClient: a URL or an AsyncEngine)")
         super().__init__(self._engine.url, owned=isinstance(database, str))
-        self._serial = _serial(self._engine, self._backend)
 
     def transact(self, work: Callable[[Session], T], *, write: bool = True, repeatable: bool = True) -> T:
         """Run `work` in one durable transaction, again if the database asks for it. Raises StoreUnavailable.
 
         `repeatable`: done twice it is as if it was done once, so that a commit nobody has confirmed is tried again.
         """
-        whole, tries = self._whole(work, write), 0
+        tries = 0
         with explained(self.url):
             while True:
-                tries, ended = tries + 1, False
+                tries, fate = tries + 1, _Fate()
                 try:
                     with (
                         Deadline(self._backend.DEADLINE_S),
-                        Session(self._serial, expire_on_commit=False) as session,
+                        connections.ours(),
+                        self._engine.connect() as connection,
+                        Session(connection.execution_options(**self._options), expire_on_commit=False) as session,
                     ):
-                        result = whole(session)
-                        if write:
-                            self._backend.before_commit(session.info)
-                            ended = True
-                            session.commit()
-                            self._backend.after_commit(session.info)
-                        return result
+                        return self._whole(work, write, fate)(session)
                 except DBAPIError as error:
-                    pause_s = self._pause_s(error, tries, ended=ended, repeatable=repeatable)
+                    pause_s = self._pause_s(error, tries, ended=fate.committing, repeatable=repeatable)
                     if pause_s is None:
                         raise
                 time.sleep(pause_s)
@@ -171,8 +159,11 @@ class Database(_Common):
         if self._owned:
             self._backend.create_place(self.url)
         # Looked at first: the caller may hold the write lock, with an order that `prepare` is about to join.
-        if not self.transact(_has_tables, write=False):
+        found = self.transact(_identity, write=False)
+        if found is None:
             self.transact(_upgrade)
+            found = self.transact(_identity, write=False)
+        self._identity = found
 
     def upgrade(self) -> schema.Upgraded:
         """Create the file and the tables, or bring the tables of an older program to this one's version."""
@@ -185,15 +176,14 @@ class Database(_Common):
         """Copy every committed row into a new file (readable by its owner only), while others go on writing."""
         url = URL.create("sqlite", database=str(path))
         sqlite.create_place(url)
-        with explained(self.url), self._serial.connect() as connection:
-            self._backend.copy(connection, path)
+        with explained(self.url), self._engine.connect() as connection:
+            self._backend.copy(connection.execution_options(**self._options), path)
         return Database(url.render_as_string())
 
     def after_fork(self) -> None:
         """In a child process: forget the parent's connections without touching them, and open our own."""
         self._inherited.append(self._engine.pool)  # kept: closing them would end the parent's locks and sessions
         self._engine.dispose(close=False)
-        self._serial = _serial(self._engine, self._backend)
 
     def close(self) -> None:
         """Close the connections, unless the engine is the caller's."""
@@ -217,30 +207,40 @@ class AsyncDatabase(_Common):
         else:
             raise ConfigurationError("database must be a URL or an AsyncEngine")
         super().__init__(self._engine.url, owned=isinstance(database, str))
-        self._serial = _serial(self._engine, self._backend)
 
     async def transact(self, work: Callable[[Session], T], *, write: bool = True, repeatable: bool = True) -> T:
-        """As Database.transact."""
+        """As Database.transact. When the task is cancelled, it ends once the transaction has: no lock is left behind.
+
+        So the transaction is a task of its own, which is cancelled once: cancelled again, it could not end in order.
+        """
+        task = asyncio.create_task(self._transact(work, write, repeatable))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelling():  # at its end a loop cancels all of its tasks, this one, too
+                task.cancel()
+            await _ended(task)
+            raise
+        finally:
+            del task  # with its own exception, and all that hangs on that
+
+    async def _transact(self, work: Callable[[Session], T], write: bool, repeatable: bool) -> T:
         from sqlalchemy.ext.asyncio import AsyncSession
 
-        whole, tries, cancellations = self._whole(work, write), 0, _cancellations()
+        tries = 0
         with explained(self.url):
             while True:
-                tries, ended = tries + 1, False
+                tries, fate = tries + 1, _Fate()
                 try:
-                    with Deadline(self._backend.DEADLINE_S):
-                        async with AsyncSession(self._serial, expire_on_commit=False) as session:
-                            result = await session.run_sync(whole)
-                            if write:
-                                self._backend.before_commit(session.info)
-                                ended = True
-                                await session.commit()
-                                self._backend.after_commit(session.info)
-                            return result
+                    with Deadline(self._backend.DEADLINE_S), connections.ours():
+                        async with self._engine.connect() as connection:
+                            await connection.execution_options(**self._options)
+                            async with AsyncSession(connection, expire_on_commit=False) as session:
+                                return await session.run_sync(self._whole(work, write, fate))
                 except DBAPIError as error:
-                    if _cancellations() > cancellations:  # a driver may tell of a broken connection instead
+                    if _is_cancelled():  # a driver may tell of a broken connection instead
                         raise asyncio.CancelledError from error
-                    pause_s = self._pause_s(error, tries, ended=ended, repeatable=repeatable)
+                    pause_s = self._pause_s(error, tries, ended=fate.committing, repeatable=repeatable)
                     if pause_s is None:
                         raise
                 await asyncio.sleep(pause_s)
@@ -249,14 +249,16 @@ class AsyncDatabase(_Common):
         """As Database.create."""
         if self._owned:
             self._backend.create_place(self.url)
-        if not await self.transact(_has_tables, write=False):
+        found = await self.transact(_identity, write=False)
+        if found is None:
             await self.transact(_upgrade)
+            found = await self.transact(_identity, write=False)
+        self._identity = found
 
     def after_fork(self) -> None:
         """In a child process: forget the parent's connections without touching them, and open our own."""
         self._inherited.append(self._engine.sync_engine.pool)
         self._engine.sync_engine.dispose(close=False)
-        self._serial = _serial(self._engine, self._backend)
 
     async def close(self) -> None:
         """Close the connections, unless the engine is the caller's."""
@@ -284,38 +286,25 @@ def joined(session: Session, work: Callable[[Session], T]) -> T:
     raise AssertionError("unreachable")
 
 
-def _cancellations() -> int:
-    """How often somebody has asked this task to end."""
+def _is_cancelled() -> bool:
+    """Whether somebody has asked this task to end."""
     task = asyncio.current_task()
-    return 0 if task is None else task.cancelling()
+    return task is not None and task.cancelling() > 0
 
 
-def _serial(engine: Any, backend: Backend) -> Any:
-    """The engine, with the isolation that we need; it shares the pool of the one that was given."""
-    return engine if backend.ISOLATION is None else engine.execution_options(isolation_level=backend.ISOLATION)
+async def _ended(task: asyncio.Task[Any]) -> None:
+    """Wait for the end of a task, whoever asks us to end meanwhile: its deadlines and timeouts bound it."""
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # told to nobody: whoever waited was cancelled
 
 
-def _has_tables(session: Session) -> bool:
-    return schema.check(session.connection())
+def _identity(session: Session) -> object:
+    """Which tables are ours; None when there are none."""
+    return session.info[intake.IDENTITY] if schema.check(session.connection()) else None
 
 
 def _upgrade(session: Session) -> schema.Upgraded:
     return schema.upgrade(session.connection())
-
-
-@contextmanager
-def explained(url: URL) -> Iterator[None]:
-    """Turn a database's refusal into StoreUnavailable, in words for the person who must act."""
-    backend = backend_of(url)
-    try:
-        yield
-    except DBAPIError as error:
-        where = backend.place(url)
-        if backend.lacks_tables(error):
-            raise ConfigurationError(f"{where} has no tables of ours: run `paycli init`. Nothing was sent.") from error
-        why = backend.explained(error)
-        if why is None:
-            raise  # a broken constraint or a wrong statement is a bug of ours: never hidden behind "unavailable"
-        raise StoreUnavailable(f"the database {where} cannot be used: {why}") from error
-    except PoolTimeout as error:
-        raise StoreUnavailable("every database connection of this process is in use") from error

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
-from gateway_client import schema, sqlite
+from gateway_client import connections, intake, schema, sqlite
 from gateway_client.errors import ConfigurationError, StoreUnavailable
 from gateway_client.tables import Base
 
@@ -89,8 +89,15 @@ def copy(connection: Connection, path: Path) -> None:
 
 def begin(connection: Connection, *, write: bool) -> dict[str, Any]:
     """Say how long a transaction may wait, and check that its commit will be durable, on a primary."""
-    *_, fsync, commit, replica, history = _told(connection, f"{_TIMEOUTS}, {_DURABILITY}")  # one round trip
-    return _checked(connection, fsync, commit, replica, history) if write else {}
+    asked = f"{_TIMEOUTS}, {_DURABILITY}, {intake.POSTGRES_IDENTITY}"  # one round trip
+    *_, fsync, commit, replica, found, history = _told(connection, asked)
+    info: dict[str, Any] = _checked(connection, fsync, commit, replica, history) if write else {}
+    return {**info, intake.IDENTITY: found}
+
+
+def identity(connection: Connection) -> object:
+    """Which tables the caller's own transaction finds by our names."""
+    return connection.exec_driver_sql(f"SELECT {intake.POSTGRES_IDENTITY}").scalar_one()
 
 
 def join(connection: Connection) -> dict[str, Any]:
@@ -178,7 +185,6 @@ def timeline(connection: Connection) -> str | None:
 
 
 _AGAIN = ("40001", "40P01", "23505", "42P07")  # serialization, deadlock; a row or a table that another made first
-_AMID = "its connection came amid somebody else's transaction: does a pooler hand on what was not ended?"
 _EXPLANATIONS = {
     "55P03": f"a row stayed locked for {LOCK_TIMEOUT_S} s: another transaction is open on it, perhaps one with a "
     "`prepare` that is not committed yet",
@@ -189,8 +195,8 @@ _EXPLANATIONS = {
     "57P": "it is shutting down or starting up",
     "08": "the connection was lost",
     "25006": "it is read-only (a replica?)",
-    "25001": _AMID,
-    "25P02": _AMID,
+    "25001": connections.AMID,
+    "25P02": connections.AMID,
     "25P": "it ended a transaction that took too long",
     "0A000": "it cannot run serializable transactions: a replica, or not a PostgreSQL",
     "28": "it refused the user or password of PAYCLI_DATABASE_URL",

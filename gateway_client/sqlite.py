@@ -13,6 +13,8 @@ from typing import Any, cast
 from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from gateway_client import intake
+from gateway_client.connections import in_transaction
 from gateway_client.errors import ConfigurationError, StoreUnavailable
 
 LOCK_TIMEOUT_S = 5  # how long a transaction waits for another one before it gives up
@@ -43,8 +45,8 @@ def place(url: URL) -> str:
 
 
 def same(ours: URL, theirs: URL) -> bool:
-    """Whether two URLs are of one database."""
-    return bool(ours.database and theirs.database) and place(ours) == place(theirs)
+    """Whether two URLs may be of one database: by its identity a file tells, which may have links."""
+    return True
 
 
 def create_place(url: URL) -> None:
@@ -76,7 +78,8 @@ def copy(connection: Connection, path: Path) -> None:
 
 
 def begin(connection: Connection, *, write: bool) -> dict[str, Any]:
-    """Start a transaction on a connection whose durability has been checked."""
+    """Start a transaction on a connection whose file and durability have been checked."""
+    info = {intake.IDENTITY: intake.sqlite_identity(connection)}
     if not write:  # changes nothing, not even the journal of a file that is not ours; all that is read is of one moment
         if not _in_transaction(connection):
             connection.exec_driver_sql("BEGIN")
@@ -86,11 +89,16 @@ def begin(connection: Connection, *, write: bool) -> dict[str, Any]:
         check_durable(connection)
         # IMMEDIATE: a transaction that begins by reading could not be sure to become a writer later.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-    return {}
+    return info
 
 
 def _in_transaction(connection: Connection) -> bool:
-    return bool(getattr(connection.connection.driver_connection, "in_transaction", False))
+    return in_transaction(connection.connection.driver_connection)
+
+
+def identity(connection: Connection) -> object:
+    """Which file the caller's own transaction is of, and no other."""
+    return intake.sqlite_identity(connection, alone=True)
 
 
 def join(connection: Connection) -> dict[str, Any]:
@@ -174,6 +182,8 @@ _EXPLANATIONS = {
 
 def explained(error: DBAPIError) -> str | None:
     """Why the database refuses, in words for the person who must act; None for a bug of ours."""
+    if error.connection_invalidated:
+        return "its connection was closed by somebody else"
     name = getattr(error.orig, "sqlite_errorname", "") or _name_of(error.orig)
     known = next((why for code, why in _EXPLANATIONS.items() if name.startswith(code)), None)
     return known or (str(error.orig) if isinstance(error.orig, sqlite3.OperationalError) else None)

@@ -69,7 +69,6 @@ def weak(folder: Path) -> dict[str, Callable[[str], Any]]:
         # What such a connection has written may be nowhere but in memory, and it may have made the file itself.
         "synchronous was OFF": engine_of(url, "synchronous = OFF"),
         "synchronous was OFF, and WAL": engine_of(url, "synchronous = OFF", "journal_mode = WAL"),
-        "in memory": engine_of("sqlite://"),
         "a file system without WAL": engine_of(f"sqlite:///file:{folder / 'none.db'}?vfs=unix-none&uri=true"),
     }
 
