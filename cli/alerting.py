@@ -76,7 +76,8 @@ def causes(database: Database, now: datetime, limits: Limits | None = None) -> t
     from reconcile.store.alerts import read_facts
 
     within = limits or Limits()
-    facts = database.transact(lambda session: read_facts(session, now, within, Stripe.profile.key_life), write=False)
+    key_life = Stripe.profile.bounds.key_life
+    facts = database.transact(lambda session: read_facts(session, now, within, key_life), write=False)
     return alerts(facts, within)
 
 

@@ -201,17 +201,6 @@ def permissions(rights: Rights) -> Check:
 def account(gateway: Gateway, met: Account) -> Check:
     """Whose the key is."""
     declared = gateway.declared_account
-    if met.account is None:
-        if declared is None:
-            return problem(
-                "account",
-                "this restricted key may not ask whose it is (HTTP 403)",
-                "set PAYCLI_STRIPE_ACCOUNT=acct_…",
-                SETTINGS,
-            )
-        return not_checked(
-            "account", f"{declared} is declared, not verified: this restricted key may not ask (HTTP 403)"
-        )
     if declared not in (None, met.account):
         return problem(
             "account",

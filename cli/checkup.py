@@ -104,19 +104,21 @@ class Checkup:
         if gateway is None:
             raise Unread("there is no key to ask with")
         wire = Wire(gateway, self._settings.timeout_s, None)
+        request = gateway.account_request()
         try:
-            reply = wire.exchange(gateway.account_request(), unaged)
+            reply = wire.exchange(request, unaged)
         finally:
             wire.close()
-        date = gateway.read_time(reply) if isinstance(reply, Reply) else None
+        date = gateway.read_time(request, reply) if isinstance(reply, Reply) else None
         if date is not None and isinstance(reply, Reply):
             self._time.learn(date, timedelta(milliseconds=reply.elapsed_ms))
         met = gateway.read_account(reply)
         if isinstance(met, Account):
-            self._account = met.account or gateway.declared_account
+            self._account = met.account
             yield checks.account(gateway, met)
         elif met.credential:
-            yield problem("account", met.reason, "set the key of this account", checks.SETTINGS)
+            advice = "or set a key of this account that has it" if met.status == 403 else "set the key of this account"
+            yield problem("account", met.reason, advice, checks.SETTINGS)
         else:
             yield not_checked(
                 "account",
@@ -212,7 +214,7 @@ class Checkup:
 
     def _look_at_pending(self) -> Iterator[Check]:
         now, facts = self._time.now(), self._facts()
-        over = self._read_store(lambda session: keys_over(session, now, Stripe.profile.key_life))
+        over = self._read_store(lambda session: keys_over(session, now, Stripe.profile.bounds.key_life))
         yield checks.pending(facts, Limits().pending, over)
 
     def _look_at_findings(self) -> Iterator[Check]:
@@ -221,7 +223,7 @@ class Checkup:
     def _facts(self) -> Facts:
         """The facts behind `paycli alerts`, with every pending charge however young."""
         now, limits = self._time.now(), Limits(pending=_IN_THE_FUTURE)
-        return self._read_store(lambda session: read_facts(session, now, limits, Stripe.profile.key_life))
+        return self._read_store(lambda session: read_facts(session, now, limits, Stripe.profile.bounds.key_life))
 
 
 def _schema(session: Session) -> Check:

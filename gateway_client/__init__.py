@@ -7,6 +7,7 @@ from gateway_client.async_client import AsyncClient
 from gateway_client.charge import Charge
 from gateway_client.client import Client
 from gateway_client.errors import (
+    AccountRefused,
     AttemptRefused,
     ChargeOnceError,
     ChargePending,
@@ -36,6 +37,7 @@ from gateway_client.state import State
 from gateway_client.worker import AsyncWorker, Worker
 
 __all__ = [
+    "AccountRefused",
     "AsyncClient",
     "AsyncWorker",
     "AttemptRefused",

@@ -1,6 +1,7 @@
-"""The only way to `absent`: four conditions, one pure function, used by `resume` and by the nightly run alike.
+"""What a reading of the provider that shows nothing allows: `absent`, another attempt, a send under another API key.
 
-A look-up that finds nothing is never enough. Scanning is done by `flow/lookup.py` and reconciliation; this only judges.
+Pure functions of a row and a reading, used by `resume`, the worker and the nightly run alike. A look-up that finds
+nothing is never enough by itself. Reading is done by `flow/lookup.py` and reconciliation; this only judges.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge, iso
-from gateway_client.gateways.base import Profile
 from gateway_client.outcome import Answer
 from gateway_client.state import State
 
@@ -20,38 +21,45 @@ class Scan:
     """What one reading of the provider's lists was worth."""
 
     created_from: datetime
-    begun_at: datetime  # the provider's time before the first page was asked for
+    begun_at: datetime  # the provider's time, asked for before the first page was
     why_incomplete: str | None  # None when every page of every list was read
     could_not_ask: bool  # somebody did not answer: asking again may help
     read_back_to: datetime  # every list was read from the present back to here at least
     found: Mapping[str, Answer]  # what was seen, by idempotency key
     strangers: frozenset[tuple[int | None, str | None]]  # (amount, currency) of money moved without all of our metadata
+    time_asked: bool = True  # False: nobody told the time, `begun_at` is this machine's
     claimed: frozenset[str] = frozenset()  # keys of attempts that an object names, under another key or none
 
 
-def quiet_at(charge: Charge, profile: Profile) -> datetime | None:
-    """From when the absence of a closed attempt may be concluded; None while it is open or was never sent."""
-    if charge.closed_at is None or charge.last_sent_at is None:
+def quiet_at(charge: Charge, bounds: Bounds) -> datetime | None:
+    """From when the absence of a closed attempt may be concluded; None while that is not known.
+
+    Every length counts from `quiet_from`, for which the provider was asked: a send's own time may have come from a
+    machine that stood still since it asked last.
+    """
+    if charge.closed_at is None or charge.quiet_from is None:
         return None
-    moments = [charge.closed_at, charge.last_sent_at + profile.quiet]
+    moments = [charge.quiet_from + bounds.quiet]
     if charge.last_server_error_at is not None:
-        moments.append(charge.last_server_error_at + profile.quiet_after_server_error)
+        moments.append(charge.last_server_error_at + bounds.quiet_after_server_error)
     return max(moments)
 
 
-def next_attempt_at(charge: Charge, profile: Profile) -> datetime | None:
-    """From when another attempt may follow an absent one; None when at once.
+def next_attempt_at(charge: Charge, bounds: Bounds) -> datetime | None:
+    """From when another attempt may follow this one; None when as soon as a reading shows nothing of it.
 
-    An answer that never reached us may have been a 500, which the provider may still roll forward: no list shows that.
-    Absence is believed without that wait, so that people learn of it; a second charge is not made without it, nor
-    without reading the lists once more.
+    A send without the provider's proven word may have met a 500, which it may still roll forward: no list shows that.
+    Absence is believed without that wait, so that people learn of it; a second charge is not made without it. And a
+    decline that named no intent leaves one behind, which the lists may show late.
     """
-    if charge.state is not State.ABSENT or charge.last_unanswered_at is None:
-        return None
-    return charge.last_unanswered_at + profile.quiet_after_server_error
+    if charge.state is State.ABSENT and charge.unanswered and charge.quiet_from is not None:
+        return charge.quiet_from + bounds.quiet_after_unanswered
+    if charge.state is State.DECLINED and charge.provider_intent_id is None and charge.last_ended_at is not None:
+        return charge.last_ended_at + bounds.quiet
+    return None
 
 
-def why_not_absent(charge: Charge, profile: Profile, scan: Scan) -> str | None:  # noqa: PLR0911 - one condition a line
+def why_not_absent(charge: Charge, bounds: Bounds, scan: Scan) -> str | None:  # noqa: PLR0911 - one condition a line
     """Why absence cannot be concluded, in words for a person; None when all four conditions hold (DESIGN §6).
 
     The fourth, that a credential of the row's account and mode asked, holds for every scan: nothing is asked before
@@ -59,19 +67,29 @@ def why_not_absent(charge: Charge, profile: Profile, scan: Scan) -> str | None: 
     """
     if charge.idempotency_key in scan.found or charge.provider_intent_id is not None:
         return "the provider has an intent of ours: it is not absent"
-    if scan.why_incomplete is not None:
-        return f"not proven: the provider's lists could not be read to the end ({scan.why_incomplete})"
-    if charge.idempotency_key in scan.claimed:
-        return "not found by its key, but the provider has an object that names this attempt: a person looks"
-    quiet = quiet_at(charge, profile)
-    if charge.first_sent_at is None or quiet is None:
+    problem = why_not_empty(charge, bounds, scan)
+    if problem is not None:
+        return problem
+    quiet = quiet_at(charge, bounds)
+    if charge.first_sent_at is None or charge.closed_at is None:
         return "not found at the provider yet; the attempt is still open"
+    if quiet is None:
+        return "not found at the provider; the time from which its absence can be proven is not known yet"
     if scan.begun_at < quiet:
         return f"not found at the provider; its absence can be proven from {iso(quiet)}"
-    if scan.created_from > charge.first_sent_at - profile.created_before_first_send:
-        return "not proven: the provider's lists were not read back to the first send"
     if any(
         amount in (None, charge.amount) and currency in (None, charge.currency) for amount, currency in scan.strangers
     ):
         return "not found, but the provider has a success of this amount without our metadata: a person looks"
+    return None
+
+
+def why_not_empty(charge: Charge, bounds: Bounds, scan: Scan) -> str | None:
+    """Why a reading does not show that the provider has nothing of an attempt; None when it does."""
+    if scan.why_incomplete is not None:
+        return f"not proven: the provider's lists could not be read to the end ({scan.why_incomplete})"
+    if charge.idempotency_key in scan.claimed:
+        return "not found by its key, but the provider has an object that names this attempt: a person looks"
+    if charge.first_sent_at is not None and scan.created_from > charge.first_sent_at - bounds.look_back:
+        return "not proven: the provider's lists were not read back to the first send"
     return None

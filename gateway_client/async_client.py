@@ -11,7 +11,7 @@ import httpx
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from gateway_client import store, telemetry
+from gateway_client import intake, store, telemetry
 from gateway_client.charge import Charge
 from gateway_client.clock import Clock
 from gateway_client.db import AsyncDatabase
@@ -25,7 +25,7 @@ from gateway_client.driver import (
     not_recorded,
     transaction_of,
 )
-from gateway_client.errors import ChargeOnceError, StoreUnavailable
+from gateway_client.errors import ChargeOnceError, ConfigurationError, StoreUnavailable
 from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
 from gateway_client.flow.effects import (
     Ask,
@@ -40,8 +40,9 @@ from gateway_client.flow.effects import (
     Tell,
     Wait,
 )
-from gateway_client.gateways.base import Gateway
+from gateway_client.gateways.base import Account, Gateway
 from gateway_client.intent import PaymentIntent, check_intent_id, check_text
+from gateway_client.outcome import CouldNotAsk
 from gateway_client.retry import RetryPolicy
 from gateway_client.wire import AsyncWire, unaged
 
@@ -84,15 +85,16 @@ class AsyncClient(Driver):
     ) -> Charge:
         """As Client.prepare, with an AsyncSession."""
         check_charge(intent, attempt)
+        theirs = None if session is None else intake.async_session_of(session)
         effect = await self.run(prepare_flow(self._setup, intent, attempt))
-        if session is None:
+        if theirs is None:
             return claimed(await self.perform(effect))
 
         def joined(inner: Session) -> Charge | ClearFirst:
             self._database.join(inner)
             return self._joined(inner, effect)
 
-        return claimed(await session.run_sync(joined))
+        return claimed(await theirs.run_sync(joined))
 
     async def resume(self, limit: int | None = None, *, on_charge: Listener = ignore) -> tuple[Charge, ...]:
         """As Client.resume."""
@@ -135,15 +137,11 @@ class AsyncClient(Driver):
             case DatabaseEffect():
                 return await self._transact(effect)
             case Send():
-                return self._learn(await self._wire.exchange(effect.request, effect.begun.age_s))
+                return self._learn(effect.request, await self._wire.exchange(effect.request, effect.begun.age_s))
             case Ask():
-                return self._learn(await self._wire.exchange(effect.request, unaged))
+                return self._learn(effect.request, await self._wire.exchange(effect.request, unaged))
             case MeetProvider():
-                asked = self._asked
-                async with self._lock:
-                    return self._known(asked) or self._introduced(
-                        await self._wire.exchange(self._gateway.account_request(), unaged)
-                    )
+                return await self._meet(anew=effect.anew)
             case Now():
                 return self._time.now()
             case Wait():
@@ -155,13 +153,20 @@ class AsyncClient(Driver):
                 return None
         raise TypeError(f"not an effect: {type(effect).__name__}")
 
+    async def _meet(self, *, anew: bool) -> Account | CouldNotAsk:
+        request, asked = self._gateway.account_request(), self._asked
+        if anew:  # nobody else's question will do: it may have been answered before our clocks stood still
+            return self._introduced(request, await self._wire.exchange(request, unaged))
+        async with self._lock:
+            return self._known(asked) or self._introduced(request, await self._wire.exchange(request, unaged))
+
     async def _transact(self, effect: DatabaseEffect[T]) -> T:
         if isinstance(effect, ReadBinding) and self._binding is not None:
             return cast("T", self._binding)
         records: list[telemetry.Record] = []
         try:
             result = await self._database.transact(self._work(effect, records), **transaction_of(effect))
-        except (StoreUnavailable, SQLAlchemyError) as error:
+        except (StoreUnavailable, ConfigurationError, SQLAlchemyError) as error:
             told = not_recorded(effect, error)
             if told is error:
                 raise

@@ -31,9 +31,11 @@ class Charge:
     settled_at: datetime | None
     reason: str | None
     closed_at: datetime | None = None  # BeginSend refuses it from now on
-    last_sent_at: datetime | None = None
+    quiet_from: datetime | None = None  # the provider's time, asked for, from which no send of it can have begun
+    last_sent_at: datetime | None = None  # of the sends that left, or may have
+    last_ended_at: datetime | None = None  # the latest answer, or the end of waiting for one
     last_server_error_at: datetime | None = None  # the latest 5xx answer
-    last_unanswered_at: datetime | None = None  # the latest send whose answer was never seen
+    unanswered: bool = False  # a send left, and the provider's proven word on it was not seen
 
     @property
     def money(self) -> Money:

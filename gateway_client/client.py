@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from gateway_client import store, telemetry
+from gateway_client import intake, store, telemetry
 from gateway_client.charge import Charge
 from gateway_client.clock import Clock
 from gateway_client.db import Database
@@ -33,7 +33,7 @@ from gateway_client.driver import (
     not_recorded,
     transaction_of,
 )
-from gateway_client.errors import ChargeOnceError, StoreUnavailable
+from gateway_client.errors import ChargeOnceError, ConfigurationError, StoreUnavailable
 from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
 from gateway_client.flow.effects import (
     Ask,
@@ -47,8 +47,9 @@ from gateway_client.flow.effects import (
     Tell,
     Wait,
 )
-from gateway_client.gateways.base import Gateway
+from gateway_client.gateways.base import Account, Gateway
 from gateway_client.intent import PaymentIntent, check_intent_id, check_text
+from gateway_client.outcome import CouldNotAsk
 from gateway_client.retry import RetryPolicy
 from gateway_client.wire import Wire, unaged
 
@@ -94,11 +95,12 @@ class Client(Driver):
     def prepare(self, intent: PaymentIntent, session: Session | None = None, *, attempt: int | None = None) -> Charge:
         """Write the pending charge without sending it, in the caller's own transaction when a session is given."""
         check_charge(intent, attempt)
+        theirs = None if session is None else intake.session_of(session)
         effect = self.run(prepare_flow(self._setup, intent, attempt))
-        if session is None:
+        if theirs is None:
             return claimed(self.perform(effect))
-        self._database.join(session)
-        return claimed(self._joined(session, effect))
+        self._database.join(theirs)
+        return claimed(self._joined(theirs, effect))
 
     def resume(self, limit: int | None = None, *, on_charge: Listener = ignore) -> tuple[Charge, ...]:
         """Finish every pending charge that can be finished now, oldest first; those looked at, as they are afterwards.
@@ -144,15 +146,11 @@ class Client(Driver):
             case DatabaseEffect():
                 return self._transact(effect)
             case Send():
-                return self._learn(self._wire.exchange(effect.request, effect.begun.age_s))
+                return self._learn(effect.request, self._wire.exchange(effect.request, effect.begun.age_s))
             case Ask():
-                return self._learn(self._wire.exchange(effect.request, unaged))
+                return self._learn(effect.request, self._wire.exchange(effect.request, unaged))
             case MeetProvider():
-                asked = self._asked
-                with self._lock:
-                    return self._known(asked) or self._introduced(
-                        self._wire.exchange(self._gateway.account_request(), unaged)
-                    )
+                return self._meet(anew=effect.anew)
             case Now():
                 return self._time.now()
             case Wait():
@@ -164,13 +162,20 @@ class Client(Driver):
                 return None
         raise TypeError(f"not an effect: {type(effect).__name__}")
 
+    def _meet(self, *, anew: bool) -> Account | CouldNotAsk:
+        request, asked = self._gateway.account_request(), self._asked
+        if anew:  # nobody else's question will do: it may have been answered before our clocks stood still
+            return self._introduced(request, self._wire.exchange(request, unaged))
+        with self._lock:
+            return self._known(asked) or self._introduced(request, self._wire.exchange(request, unaged))
+
     def _transact(self, effect: DatabaseEffect[T]) -> T:
         if isinstance(effect, ReadBinding) and self._binding is not None:
             return cast("T", self._binding)
         records: list[telemetry.Record] = []
         try:
             result = self._database.transact(self._work(effect, records), **transaction_of(effect))
-        except (StoreUnavailable, SQLAlchemyError) as error:
+        except (StoreUnavailable, ConfigurationError, SQLAlchemyError) as error:
             told = not_recorded(effect, error)
             if told is error:
                 raise

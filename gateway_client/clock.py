@@ -15,6 +15,7 @@ from gateway_client.errors import ClockRefused
 
 OFFSET_MAX = timedelta(minutes=5)  # more than this is a wrong clock, not a slow network
 DRIFT_S_MAX = 60.0  # a clock that was set since the last answer makes its correction worthless
+OLD_ANSWER = timedelta(minutes=1)  # servers of one provider, each in whole seconds, differ by less
 SILENCE_S_MAX = 3600.0  # a correction older than an hour is no correction
 
 
@@ -78,10 +79,14 @@ class ProviderTime:
         """Correct our clock by the Date of an answer that came within `transit` of its request.
 
         Date is in whole seconds and as old as the answer's way here. Within that doubt the offset stays as it was, so
-        that two good clocks agree and our times do not jump back by a second with each answer.
+        that two good clocks agree and our times do not jump back by a second with each answer. A Date before the time
+        that we know already is of an old answer, and teaches nothing; unless our clock was set, which explains it.
         """
         least = date - self._local()
         most = least + timedelta(seconds=1) + transit
+        if self.fresh and most < self._offset - OLD_ANSWER:
+            self._learned = None  # whose time is right is not known any more: the next answer tells
+            return
         self._offset = min(max(self._offset, least), most)
         self._learned = Stopwatch(self._clock)
 

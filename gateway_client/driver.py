@@ -18,7 +18,14 @@ from gateway_client import store, telemetry
 from gateway_client.charge import Charge
 from gateway_client.clock import Clock, ProviderTime, Stopwatch, SystemClock
 from gateway_client.db import joined
-from gateway_client.errors import AttemptRefused, InvalidInput, OutcomeNotRecorded, StoreUnavailable, UsageError
+from gateway_client.errors import (
+    AttemptRefused,
+    ConfigurationError,
+    InvalidInput,
+    OutcomeNotRecorded,
+    StoreUnavailable,
+    UsageError,
+)
 from gateway_client.flow import Setup
 from gateway_client.flow.effects import (
     READING,
@@ -30,7 +37,7 @@ from gateway_client.flow.effects import (
     Settle,
     Wait,
 )
-from gateway_client.gateways.base import Account, Binding, Gateway, NoReply, Reply
+from gateway_client.gateways.base import Account, Binding, Gateway, NoReply, Reply, Request
 from gateway_client.intent import PaymentIntent, check_attempt, check_namespace
 from gateway_client.outcome import CouldNotAsk
 from gateway_client.retry import RetryPolicy
@@ -78,9 +85,9 @@ class Driver:
         """The machine's clock and its chance, or whatever stands for them."""
         return self._clock
 
-    def _learn(self, reply: Reply | NoReply) -> Reply | NoReply:
-        """Every answer of the provider tells its time."""
-        date = self._gateway.read_time(reply) if isinstance(reply, Reply) else None
+    def _learn(self, request: Request, reply: Reply | NoReply) -> Reply | NoReply:
+        """Every answer of the provider to what was asked tells its time."""
+        date = self._gateway.read_time(request, reply) if isinstance(reply, Reply) else None
         if date is not None and isinstance(reply, Reply):
             self._time.learn(date, timedelta(milliseconds=reply.elapsed_ms))
         return reply
@@ -98,8 +105,8 @@ class Driver:
             return self._met
         return self._met if isinstance(self._met, Account) and self._time.trusted else None
 
-    def _introduced(self, reply: Reply | NoReply) -> Account | CouldNotAsk:
-        met = self._gateway.read_account(self._learn(reply))
+    def _introduced(self, request: Request, reply: Reply | NoReply) -> Account | CouldNotAsk:
+        met = self._gateway.read_account(self._learn(request, reply))
         self._asked, self._met = self._asked + 1, met
         if isinstance(met, Account):
             self._time.check()
@@ -166,7 +173,13 @@ def not_recorded(effect: DatabaseEffect[Any], error: Exception) -> Exception:
     if not isinstance(effect, Settle) or effect.send_no is None:
         return error
     charge_id = getattr(effect.answer.outcome, "provider_charge_id", None)
-    why = error.why if isinstance(error, StoreUnavailable) else f"the database refused: {type(error).__name__}"
+    match error:
+        case StoreUnavailable():
+            why = error.why
+        case ConfigurationError():
+            why = str(error).removesuffix(" Nothing more was sent.").removesuffix(".")
+        case _:
+            why = f"the database refused: {type(error).__name__}"
     return OutcomeNotRecorded(
         f"{effect.intent_id} attempt {effect.attempt}: the provider answered {effect.answer.name} "
         f"(charge {charge_id or 'unnamed'}, request {effect.answer.request_id or 'unnamed'}), which is not recorded: "

@@ -11,6 +11,7 @@
     ├── NeedsPerson             an open finding about the intent: nothing was sent, somebody must look (exit 1)
     ├── NotNow                  could not finish; safe to run again                          (exit 3)
     │   ├── ProviderUnavailable the provider could not be asked
+    │   ├── AccountRefused      the provider refuses the account, or one charge after the other: sending has stopped
     │   ├── RunHeld             another process is reconciling that window
     │   ├── DeliveryFailed      alerts did not arrive at their webhook (reconcile/webhook.py)
     │   ├── ClockRefused        our clock and the provider's disagree: sending would be guessing
@@ -76,6 +77,10 @@ class NotNow(ChargeOnceError):
 
 class ProviderUnavailable(NotNow):
     """The provider could not be asked. "Could not ask" is never "does not exist"."""
+
+
+class AccountRefused(NotNow):
+    """The provider refuses what is about no single charge. Sending has stopped; rows stay as they were."""
 
 
 class RunHeld(NotNow):

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from gateway_client.charge import iso
+from gateway_client.money import shown
 
 
 class Code(StrEnum):
@@ -43,6 +44,11 @@ class Action(StrEnum):
     WOULD_REPAIR = "would_repair"  # of a dry run
 
 
+def side(word: str, amount: int | None, currency: str | None, charge_id: str | None) -> str:
+    """One side of a finding, in one line; whoever finds the same writes the same."""
+    return f"{word} {shown(amount, currency)} {charge_id or ''}".rstrip()
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """One disagreement as it was seen: our side, the provider's, and what it means in one sentence."""
@@ -54,6 +60,7 @@ class Found:
     here: str
     there: str
     detail: str
+    charged: bool = False  # the provider has taken money by what was found
 
     @property
     def id(self) -> str:

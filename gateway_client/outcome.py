@@ -32,7 +32,10 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Refused before execution began (a validation error): says nothing about another send of the attempt."""
+    """Refused by the provider's proven word, which names what is wrong with this charge (a validation error).
+
+    It says nothing about another delivery of the same send: before the next attempt the provider is read (DESIGN §6).
+    """
 
     reason: str
 
@@ -65,17 +68,29 @@ class Canceled:
 
 
 class Cause(StrEnum):
-    """Why a send was certainly not executed."""
+    """Why a send was not made, or why no other one should follow it now."""
 
-    NOT_SENT = "not_sent"  # DNS, connect, TLS or pool error: no byte of the request left
-    RATE_LIMITED = "rate_limited"  # 429: answered before the idempotency layer
-    CREDENTIAL = "credential"  # 401, 403: likewise; an operator must act
+    NOT_SENT = "not_sent"  # DNS, connect or TLS error: our own socket took no byte of the request
     PAUSED = "paused"  # this process slept too long between "begun" and the first byte
+    RATE_LIMITED = "rate_limited"  # 429
+    CREDENTIAL = "credential"  # 401, 403: an operator must act
+    ACCOUNT = "account"  # a 400 that names nothing of this charge: the account, or the way it is asked, is refused
 
 
 @dataclass(frozen=True, slots=True)
 class NotExecuted:
-    """This send changed nothing at the provider."""
+    """Nothing left: a fact of our own socket (NOT_SENT, PAUSED). No answer proves it, whoever wrote it."""
+
+    cause: Cause
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Refused by the provider's proven word, which names nothing of this charge (429, 401, 403, an account's 400).
+
+    It pauses the sends, and proves nothing: the same send may have been delivered twice and executed once.
+    """
 
     cause: Cause
     reason: str
@@ -90,10 +105,16 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nothing is proven. With a provider intent id: it exists, but its status proves neither result."""
+    """Nothing is proven. With a provider intent id: it exists, but its status proves neither result.
+
+    `told`: an error in the provider's form, which no key ties to this send. It is passed on, and the call sends no
+    more; `cause` is what it says of the account, the credential or the rate.
+    """
 
     reason: str
     provider_intent_id: str | None = None
+    told: bool = False
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +135,7 @@ Outcome = (
     | RequiresAction
     | Canceled
     | NotExecuted
+    | Refused
     | InFlight
     | Unknown
     | Conflict
@@ -127,6 +149,7 @@ NAMES: dict[type, str] = {
     RequiresAction: "requires_action",
     Canceled: "canceled",
     NotExecuted: "not_executed",
+    Refused: "refused",
     InFlight: "in_flight",
     Unknown: "unknown",
     Conflict: "conflict",
@@ -136,12 +159,16 @@ NAMES: dict[type, str] = {
 IN_DOUBT: frozenset[str] = frozenset({NAMES[Unknown], NAMES[InFlight], NAMES[Conflict]})
 """A send that ended so may still have been, or yet be, executed (DESIGN §2, "in doubt")."""
 
+RESULTS: frozenset[str] = frozenset(NAMES.values()) - IN_DOUBT - {NAMES[NotExecuted]}
+"""What the provider's proven word on a send may be: such a send is answered (DESIGN §6, "answered")."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An outcome with what support will ask for, and what the retry loop needs."""
 
     outcome: Outcome
+    proven: bool = False  # it is the provider's answer to this very request: by its echo, or our key in its object
     status: int | None = None  # HTTP status; None when no answer came
     request_id: str | None = None  # Request-Id of this answer
     original_request: str | None = None  # Original-Request: the send whose answer was replayed
@@ -155,6 +182,16 @@ class Answer:
     def name(self) -> str:
         """The outcome's word."""
         return NAMES[type(self.outcome)]
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why the sends pause, if they do."""
+        return getattr(self.outcome, "cause", None)
+
+    @property
+    def reason(self) -> str | None:
+        """The outcome's reason, if it gives one."""
+        return getattr(self.outcome, "reason", None)
 
 
 @dataclass(frozen=True, slots=True)

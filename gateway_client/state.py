@@ -17,6 +17,7 @@ from gateway_client.outcome import (
     NotExecuted,
     Outcome,
     Processing,
+    Refused,
     Rejected,
     RequiresAction,
     Succeeded,
@@ -54,7 +55,7 @@ class Event(StrEnum):
     """What can happen to an attempt."""
 
     SEND_BEGUN = "send begun"
-    NOT_EXECUTED = "not executed, no other send in doubt"
+    NOT_EXECUTED = "no byte left, of no send"
     UNCLEAR = "nothing proven"
     CONFLICT = "answer is not ours"
     REJECTED = "rejected, no other send in doubt"
@@ -130,7 +131,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 }
 
 MEANING: dict[State, str] = {
-    State.PREPARED: "on disk; no send is open or in doubt, nothing can have been executed",
+    State.PREPARED: "on disk; no byte of it has left, nothing can have been executed",
     State.SENDING: "one send is on its way, or its process died",
     State.UNKNOWN: "a send may have been executed; nothing is proven yet",
     State.PROCESSING: "the provider accepted it, the result comes later",
@@ -138,7 +139,7 @@ MEANING: dict[State, str] = {
     State.CONFLICT: "the provider's answer is not ours: never sent again, a person looks",
     State.SUCCEEDED: "the money moved, once",
     State.DECLINED: "executed and refused",
-    State.REJECTED: "refused before execution",
+    State.REJECTED: "refused by the provider's word on it; read once more before another attempt",
     State.CANCELED: "given up before the money moved",
     State.ABSENT: "proven not charged",
 }
@@ -148,8 +149,10 @@ PENDING: tuple[State, ...] = tuple(state for state in State if TRANSITIONS[state
 REFUSED: tuple[State, ...] = tuple(state for state in State if not TRANSITIONS[state] and state is not State.SUCCEEDED)
 
 
-def event_of(outcome: Outcome, *, in_doubt: bool, saves_declines: bool) -> Event:  # noqa: PLR0911 - one case a line
-    """What an outcome means, given whether **another** send of the attempt is open or in doubt (DESIGN §6)."""
+def event_of(  # noqa: PLR0911 - one case a line
+    outcome: Outcome, *, in_doubt: bool, left: bool, saves_declines: bool
+) -> Event:
+    """What an outcome means, given whether **another** send of the attempt is in doubt, or has left (DESIGN §6)."""
     match outcome:
         case Succeeded():
             return Event.SUCCEEDED
@@ -168,8 +171,9 @@ def event_of(outcome: Outcome, *, in_doubt: bool, saves_declines: bool) -> Event
             # A 400 is not saved: another send of the key may still be executed.
             return Event.UNCLEAR if in_doubt else Event.REJECTED
         case NotExecuted():
-            return Event.UNCLEAR if in_doubt else Event.NOT_EXECUTED
-        case InFlight() | Unknown():
+            # A send that was refused in so many words has left, too: only our own socket knows that nothing did.
+            return Event.UNCLEAR if left or in_doubt else Event.NOT_EXECUTED
+        case InFlight() | Unknown() | Refused():
             return Event.UNCLEAR
     assert_never(outcome)
 
@@ -183,8 +187,8 @@ def contradicts(state: State, outcome: Outcome) -> bool:
     """True when evidence disagrees with a final state: it never overwrites, it becomes a finding."""
     if state is State.SUCCEEDED:
         return isinstance(outcome, Declined | Canceled | Conflict)
-    if state in (State.ABSENT, State.REJECTED) and isinstance(outcome, Declined | RequiresAction):
-        return True  # said to be never executed, and it was
+    if state is State.ABSENT and isinstance(outcome, Declined | RequiresAction):
+        return True  # proven to be never executed, and it was. `rejected` is what one delivery of a send was told
     return state.refused and isinstance(outcome, Succeeded | Processing | Conflict)
 
 

@@ -73,6 +73,7 @@ class Store(Base, table=True):
     mode: str
     account: str
     namespace: str
+    store_id: str
     created_at: datetime = Field(sa_type=UtcDateTime)
     latest_seen_at: datetime = Field(sa_type=UtcDateTime)
     timeline: str | None = None  # PostgreSQL's, when it was bound: another one is another history
@@ -124,6 +125,8 @@ class PendingCharge(Base, table=True):
     first_sent_db_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # the same by the database's clock
     settled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    # From when no send can have begun, by the provider's time as it was asked for: what quiet times are counted from.
+    quiet_from: datetime | None = Field(default=None, sa_type=UtcDateTime)
     # A worker's, by the database's clock: they share the work, and no safety rests on them.
     leased_by: str | None = None
     leased_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -150,6 +153,8 @@ class Send(Base, table=True):
     begun_at: datetime = Field(sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     outcome: str | None = None
+    proven: bool | None = None  # the answer is provably the provider's to this send
+    cause: str | None = None  # why the sends were paused: the rate, the credential, the account
     reason: str | None = None
     status: int | None = None
     request_id: str | None = None
@@ -192,6 +197,7 @@ class Finding(Base, table=True):
     here: str
     there: str
     detail: str
+    charged: bool = False  # the provider has taken money by what was found
     found_at: datetime = Field(sa_type=UtcDateTime)
     closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     closed_by: str | None = None

@@ -21,6 +21,8 @@ class Limits:
 
     pending: timedelta = timedelta(hours=24)
     reconciled: timedelta = timedelta(hours=26)  # a nightly job, and two hours to finish
+    fresh: timedelta = timedelta(hours=24)  # how long ago a rejection is still told
+    rejections: int = 5  # in that time, from which on it is hardly about each single charge
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Facts:
     reconciled_at: datetime | None  # when the last complete run ended
     unfinished: Group | None  # runs begun and never completed; `what` names the oldest day, `since` when it ended
     critical: tuple[Group, ...]  # open findings, by code
+    refused: tuple[Group, ...] = ()  # pending charges whose latest send was refused for the account, or its key
+    rejected: tuple[Group, ...] = ()  # charges that were rejected lately, by the reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,32 @@ def _critical_findings(facts: Facts, limits: Limits) -> Iterator[Alert]:
         yield Alert(group.what, group.count, group.since, group.intent_id, message)
 
 
+def _account_refused(facts: Facts, limits: Limits) -> Iterator[Alert]:
+    """The provider refuses the account or its key: no charge is made until somebody mends that."""
+    for group in facts.refused:
+        message = (
+            f"{_charges(group)} refused by the provider for {_REFUSED.get(group.what, group.what)}, the first "
+            f"{group.intent_id} {age(facts.now - group.since)} ago: see `paycli show`, and look at the account"
+        )
+        yield Alert(f"refused_{group.what}", group.count, group.since, group.intent_id, message)
+
+
+def _rejected_often(facts: Facts, limits: Limits) -> Iterator[Alert]:
+    """Many rejections in the same words: a setting of the account, or of the program that charges."""
+    often = [group for group in facts.rejected if group.count >= limits.rejections]
+    if often:
+        told = ", ".join(f"{group.count} {group.what}" for group in often)
+        first = min(often, key=lambda group: (group.since, group.intent_id))
+        count = sum(group.count for group in often)
+        message = (
+            f"{count} charges rejected in the last {age(limits.fresh)} in the same words ({told}), the first "
+            f"{first.intent_id}: see `paycli show`, and look at the account and at the program that charges"
+        )
+        yield Alert("rejected_often", count, first.since, first.intent_id, message)
+
+
+_REFUSED = {"account": "a reason that is about the account, not about them", "credential": "their API key"}
+
 _CRITICAL: dict[str, str] = {
     Code.MISSING_AT_PROVIDER.value: "succeeded here, and the provider has no such charge",
     Code.DUPLICATE_CHARGE.value: "charged more than once",
@@ -138,6 +168,8 @@ RULES: tuple[Callable[[Facts, Limits], Iterator[Alert]], ...] = (
     _not_reconciled,
     _left_unfinished,
     _critical_findings,
+    _account_refused,
+    _rejected_often,
 )
 
 

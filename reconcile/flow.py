@@ -13,8 +13,8 @@ from typing import cast
 from gateway_client.charge import Charge
 from gateway_client.errors import ProviderUnavailable
 from gateway_client.flow.asking import Setup, bind_flow, meet, question
-from gateway_client.flow.effects import Flow, Now, ProveAbsent, Settle, Wait
-from gateway_client.flow.lookup import Cycle, read_lists
+from gateway_client.flow.effects import Flow, Now, Settle, Wait
+from gateway_client.flow.lookup import NOT_ASKED_FOR, Cycle, absence, read_lists
 from gateway_client.gateways.base import Item, Missing
 from gateway_client.outcome import Answer, CouldNotAsk, Processing, RequiresAction, Unknown
 from reconcile import match, words
@@ -101,6 +101,8 @@ def _read_list(setup: Setup, run: OpenedRun, number: int, after: str | None) -> 
                 after, begun_again, stuck, cycle = None, True, 0, Cycle()
                 continue
             return page.reason
+        if not page.answers(window.start, last_second):
+            return NOT_ASKED_FOR
         if any(not item.object_id for item in page.items):
             return "the provider listed an object without a usable id"
         stands_still = page.has_more and page.last_id in (None, after)
@@ -165,10 +167,12 @@ def _repair(setup: Setup, run: OpenedRun, charge: Charge, answer: Answer) -> Flo
 
 def _finish_pending(setup: Setup, run: OpenedRun) -> Flow[str | None]:
     """Every pending charge of any age: asked for by its intent, or looked up; why that stopped, or None."""
+    why = yield from meet(setup, run.binding, anew=True)  # a key's life is over by the provider's time
+    if why is not None:
+        return why
     while (yield from CloseOver(run, setup.gateway.profile)):
         pass
     now = yield from Now()
-    why: str | None = None
     waiting: list[Charge] = []
     unanswered = 0
     cursor: AttemptKey | None = None
@@ -197,21 +201,19 @@ def _ask_for_intent(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | 
         # The provider's own word that there is none: asking again will not help, and the charge stays as it is.
         denied = answer.refused and answer.status == 404
         return None if denied else f"intent {charge.provider_intent_id}: {answer.reason}"
-    if getattr(answer.outcome, "provider_intent_id", None) not in (None, charge.provider_intent_id):
-        return f"intent {charge.provider_intent_id}: the provider answered with another one"
     yield from _repair(setup, run, charge, answer)
     return None
 
 
 def _look_up(setup: Setup, run: OpenedRun, waiting: list[Charge]) -> Flow[str | None]:
     """One reading of the provider's lists, however long, for all that wait for proof."""
-    scan = yield from read_lists(setup, waiting, pages_max=None, after_page=Renew(run))
+    scan = yield from read_lists(setup, run.binding, waiting, pages_max=None, after_page=Renew(run))
     for charge in waiting:
         answer = scan.found.get(charge.idempotency_key)
         if answer is not None:
             yield from _repair(setup, run, charge, answer)
         else:
-            yield from Repair(run, ProveAbsent(charge.intent_id, charge.attempt, setup.gateway.profile, scan))
+            yield from Repair(run, absence(setup, charge, scan))
     return scan.why_incomplete
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gateway_client.charge import Charge
-from gateway_client.finding import Code, Found
+from gateway_client.finding import Code, Found, side
 from gateway_client.gateways.base import Item
 from gateway_client.money import shown
-from gateway_client.outcome import NAMES, Conflict, Outcome
+from gateway_client.outcome import NAMES, Conflict, Outcome, Succeeded
 from gateway_client.state import State
 
 
@@ -36,6 +36,7 @@ def recovered(before: State, charge: Charge) -> Found:
         if charge.state is State.ABSENT
         else f"{charge.state} {charge.provider_charge_id or ''}".strip(),
         f"attempt {charge.attempt} was {before}, it is {charge.state}.",
+        charged=charge.state is State.SUCCEEDED,
     )
 
 
@@ -48,8 +49,9 @@ def denied(charge: Charge, outcome: Outcome) -> Found:
         charge.attempt,
         charge_id,
         here(charge),
-        f"{said} {charge_id or ''}".rstrip(),
+        side(said, charge.amount, charge.currency, charge_id),
         f"attempt {charge.attempt} is {charge.state} here, the provider says {said}.",
+        charged=isinstance(outcome, Succeeded),
     )
 
 
@@ -78,6 +80,7 @@ def missing_locally(intent_id: str, attempt: int, item: Item, outcome: Outcome, 
         "no row",
         there(item),
         f"attempt {attempt} has no row here, the provider says {NAMES[type(outcome)]}; {became}.",
+        charged=isinstance(outcome, Succeeded),
     )
 
 
@@ -91,6 +94,7 @@ def duplicate(intent_id: str, attempt: int, charge_id: str, first: str, mine: bo
         f"succeeded {first}" if mine else "no success",
         f"succeeded {charge_id}" if mine else f"succeeded {first}, {charge_id}",
         f"the customer was charged again: {charge_id} besides {first}; a refund is up to you.",
+        charged=True,
     )
 
 
@@ -116,12 +120,12 @@ _NEXT = {
 
 def here(charge: Charge) -> str:
     """Our side of a finding, in one line."""
-    return f"{charge.state} {shown(charge.amount, charge.currency)} {charge.provider_charge_id or ''}".rstrip()
+    return side(charge.state, charge.amount, charge.currency, charge.provider_charge_id)
 
 
 def there(item: Item) -> str:
     """The provider's side of a finding, in one line."""
-    return f"{item.status} {shown(item.amount, item.currency)} {item.provider_charge_id or item.object_id}"
+    return side(item.status, item.amount, item.currency, item.provider_charge_id or item.object_id)
 
 
 def found(code: Code, charge: Charge, item: Item, what: str) -> Found:
@@ -134,4 +138,5 @@ def found(code: Code, charge: Charge, item: Item, what: str) -> Found:
         here(charge),
         there(item),
         f"attempt {charge.attempt}: {what}; {here(charge)} here, {there(item)} at the provider.",
+        charged=item.status == "succeeded",
     )

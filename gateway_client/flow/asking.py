@@ -58,9 +58,12 @@ def bind_flow(setup: Setup) -> Flow[Binding]:
     return binding
 
 
-def meet(setup: Setup, binding: Binding) -> Flow[str | None]:
-    """Make sure that the credential is of the store's account; why that could not be asked, or None."""
-    met = yield from MeetProvider()
+def meet(setup: Setup, binding: Binding, *, anew: bool = False) -> Flow[str | None]:
+    """Make sure that the credential is of the store's account; why that could not be asked, or None.
+
+    `anew`: ask now, so that the provider's time is known, too, whatever this machine's clocks did since.
+    """
+    met = yield from MeetProvider(anew)
     if isinstance(met, CouldNotAsk):
         _refuse_credential(met)
         return met.reason
@@ -90,17 +93,14 @@ def question(
 
 
 def _account(gateway: Gateway, met: Account) -> str:
+    """The account by the provider's word; what was declared is only compared with it."""
     declared = gateway.declared_account
-    if met.account is None and declared is None:
+    if declared not in (None, met.account):
         raise ConfigurationError(
-            "this restricted key may not read its own account (HTTP 403): set PAYCLI_STRIPE_ACCOUNT=acct_…. "
-            "Nothing was sent."
+            f"STRIPE_API_KEY is of account {met.account}, PAYCLI_STRIPE_ACCOUNT says {declared}. Connected accounts "
+            "are not supported: use a key of the account itself. Nothing was sent."
         )
-    if None not in (met.account, declared) and met.account != declared:
-        raise ConfigurationError(
-            f"STRIPE_API_KEY is of account {met.account}, PAYCLI_STRIPE_ACCOUNT says {declared}. Nothing was sent."
-        )
-    return met.account or declared or ""
+    return met.account
 
 
 def _refuse_credential(result: CouldNotAsk) -> None:

@@ -7,6 +7,7 @@ A crash, a cancelled task and a SIGKILL all stop a flow between two effects and 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 
 from gateway_client.charge import Charge
@@ -17,8 +18,7 @@ from gateway_client.flow.effects import BeginSend, Begun, Claim, ClearFirst, Dra
 from gateway_client.flow.lookup import look_up, may_send_after, settle
 from gateway_client.gateways.base import Binding, Gateway
 from gateway_client.intent import PaymentIntent
-from gateway_client.outcome import Answer, Cause, CouldNotAsk, InFlight, NotExecuted, Unknown
-from gateway_client.state import State
+from gateway_client.outcome import Answer, Cause, CouldNotAsk, InFlight, NotExecuted, Refused, Unknown
 
 TRIES_MAX = 100  # sends of one call, answered "being executed now" or not, however short the waits are
 
@@ -30,6 +30,7 @@ class Finished:
     charge: Charge
     next: Next = Next.NOTHING
     unasked: str | None = None  # why the provider could not be asked, when it could not
+    refused: str | None = None  # why the provider refuses the whole account, when it does: others would fare the same
     sends: int = 0  # of those that the policy allows one call, how many were made
 
 
@@ -38,21 +39,22 @@ def charge_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flo
     binding = yield from bind_flow(setup)
     draft = partial(_draft, setup.gateway, binding, intent)
     profile = setup.gateway.profile
-    claimed = yield from Claim(intent, attempt, draft, profile)
+    claimed = yield from Claim(intent, attempt, draft, profile, binding)
     if isinstance(claimed, ClearFirst):
         earlier = claimed.charge
-        yield from clear(setup, binding, earlier)
-        claimed = yield from Claim(intent, attempt, draft, profile, cleared_attempt=earlier.attempt)
+        for charge in (*claimed.before, earlier):
+            yield from clear(setup, binding, charge)
+        claimed = yield from Claim(intent, attempt, draft, profile, binding, cleared_attempt=earlier.attempt)
     if isinstance(claimed, ClearFirst):
         raise NeedsPerson(f"{intent.intent_id}: its attempts changed under our hands; look at it with `paycli show`")
     if claimed.final:
         return claimed
     done = yield from finish(setup, binding, claimed)
     if done.next in (Next.LOOK_UP, Next.LOOK_UP_THEN_SEND):
-        found, scan = yield from look_up(setup, [done.charge])
+        found, scan = yield from look_up(setup, binding, [done.charge])
         done = replace(done, charge=found[0])
         if done.next is Next.LOOK_UP_THEN_SEND and may_send_after(setup, scan, found[0]):
-            done = yield from finish(setup, binding, found[0], looked_up=True, sends=done.sends)
+            done = yield from finish(setup, binding, found[0], read_at=scan.begun_at, sends=done.sends)
     if done.unasked is not None:
         return replace(done.charge, reason=done.unasked)
     return done.charge
@@ -61,7 +63,7 @@ def charge_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flo
 def prepare_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flow[Claim]:
     """The claim of an intent, to be performed in the caller's own transaction."""
     binding = yield from bind_flow(setup)
-    return Claim(intent, attempt, partial(_draft, setup.gateway, binding, intent), setup.gateway.profile)
+    return Claim(intent, attempt, partial(_draft, setup.gateway, binding, intent), setup.gateway.profile, binding)
 
 
 def _draft(gateway: Gateway, binding: Binding, intent: PaymentIntent, attempt: int) -> Draft:
@@ -70,47 +72,62 @@ def _draft(gateway: Gateway, binding: Binding, intent: PaymentIntent, attempt: i
 
 
 def finish(
-    setup: Setup, binding: Binding, charge: Charge, *, looked_up: bool = False, sends: int = 0
+    setup: Setup, binding: Binding, charge: Charge, *, read_at: datetime | None = None, sends: int = 0
 ) -> Flow[Finished]:
     """Send until something is proven, the gate holds it, or this call's limits are used up (`sends` of them are)."""
     gateway, policy = setup.gateway, setup.policy
     tries, waited_s = 0, 0.0
     while True:
-        unasked = yield from meet(setup, binding)
+        again = charge.last_sent_at is not None
+        unasked = yield from meet(setup, binding, anew=again)
         if unasked is not None:
             return Finished(charge, unasked=unasked)
         step = yield from BeginSend(
-            charge.intent_id, charge.attempt, binding, gateway.profile, gateway.credential_id, looked_up
+            charge.intent_id, charge.attempt, binding, gateway.profile, gateway.credential_id, again, read_at
         )
         if isinstance(step, Held):
+            if step.next is Next.ASK_TIME:
+                charge = step.charge
+                continue
             if step.next is Next.RETRIEVE:
                 return (yield from _retrieve(setup, step.charge))
             return Finished(step.charge, step.next, sends=sends)
         answer = yield from _send(setup, step)
         charge = yield from settle(setup, step.charge, answer, step.send_no)
         outcome = answer.outcome
-        if isinstance(outcome, NotExecuted) and outcome.cause is Cause.CREDENTIAL:
-            doubt = (
-                "; an earlier send may have been executed, so run resume then" if charge.state is State.UNKNOWN else ""
-            )
-            raise ConfigurationError(
-                f"{outcome.reason}: check STRIPE_API_KEY. {charge.intent_id} is {charge.state}{doubt}."
-            )
         tries += 1
         if isinstance(outcome, InFlight):
             waited_s += answer.elapsed_ms / 1000  # a slow 409 is waiting, too
         else:
             sends += 1
-        if charge.final or not isinstance(outcome, NotExecuted | InFlight | Unknown):
-            return Finished(charge)
-        if answer.should_retry is False and isinstance(outcome, Unknown):
-            return Finished(charge, Next.LOOK_UP)  # "a retry changes nothing" is not "not charged"
+        stop = _stop(charge, answer)
+        if stop is not None:
+            return stop
         pause = policy.delay_s(tries, answer.retry_after_s)
         used_up = waited_s >= policy.in_flight_s_max if isinstance(outcome, InFlight) else sends >= policy.sends_max
         if used_up or pause is None or tries == TRIES_MAX:
             down = answer.status is None or answer.status in (502, 503, 504)
             return Finished(charge, unasked=getattr(outcome, "reason", None) if down else None)
         waited_s += yield from Wait(*pause)
+
+
+def _stop(charge: Charge, answer: Answer) -> Finished | None:
+    """Why no other send follows this answer in the same call; None when one may."""
+    outcome = answer.outcome
+    if answer.cause is Cause.CREDENTIAL and not charge.final:
+        raise ConfigurationError(
+            f"{answer.reason}: check STRIPE_API_KEY. {charge.intent_id} is {charge.state}: that does not prove that "
+            "nothing was executed, so run resume then."
+        )
+    if charge.final or not isinstance(outcome, NotExecuted | InFlight | Refused | Unknown):
+        return Finished(charge)
+    if answer.cause is Cause.ACCOUNT:
+        return Finished(charge, refused=answer.reason)
+    if isinstance(outcome, Unknown) and outcome.told and outcome.cause is None:
+        return Finished(charge)  # the same words would come again, and prove nothing again
+    if isinstance(outcome, Unknown) and answer.should_retry is False:
+        return Finished(charge, Next.LOOK_UP)  # "a retry changes nothing" is not "not charged"
+    return None
 
 
 def _send(setup: Setup, begun: Begun) -> Flow[Answer]:

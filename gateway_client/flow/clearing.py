@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gateway_client.charge import Charge, iso
-from gateway_client.errors import NeedsPerson, ProviderUnavailable
-from gateway_client.flow.asking import Setup, bind_flow, meet, question
-from gateway_client.flow.effects import Flow, GiveUp
+from gateway_client.charge import Charge
+from gateway_client.errors import ClockRefused, ConfigurationError, NeedsPerson, ProviderUnavailable
+from gateway_client.evidence import Known, Step, why_not
+from gateway_client.flow.asking import ASKS_MAX, Setup, bind_flow, meet, question
+from gateway_client.flow.effects import Ask, Flow, GiveUp, Wait
 from gateway_client.flow.lookup import look_up, settle
 from gateway_client.gateways.base import Binding
 from gateway_client.outcome import Answer, Canceled, CouldNotAsk, Declined, RequiresAction, Succeeded, Unknown
@@ -19,11 +20,24 @@ from gateway_client.outcome import Answer, Canceled, CouldNotAsk, Declined, Requ
 def cancel_flow(setup: Setup, intent_id: str, because: str) -> Flow[Charge]:
     """Give the newest attempt up. It never moves money."""
     binding = yield from bind_flow(setup)
-    charge = yield from GiveUp(intent_id, because)
-    if charge.final or charge.provider_intent_id is None:
+    charge = yield from GiveUp(intent_id, because, setup.gateway.profile)
+    if charge.final:
         return charge
+    if charge.provider_intent_id is None:
+        return (yield from _note_time(setup, binding, charge, because))
     answer = yield from _cancel_there(setup, binding, charge)
     return (yield from settle(setup, charge, answer))
+
+
+def _note_time(setup: Setup, binding: Binding, charge: Charge, because: str) -> Flow[Charge]:
+    """Note from which moment of the provider's time no send can begin. The attempt is closed, whoever answers."""
+    try:
+        unasked = yield from meet(setup, binding, anew=True)
+    except (ConfigurationError, ClockRefused):
+        return charge  # the first look-up notes it
+    if unasked is not None:
+        return charge
+    return (yield from GiveUp(charge.intent_id, because, setup.gateway.profile, time_asked=True))
 
 
 def clear(setup: Setup, binding: Binding, charge: Charge) -> Flow[None]:
@@ -48,49 +62,48 @@ def clear(setup: Setup, binding: Binding, charge: Charge) -> Flow[None]:
 
 def _look_again(setup: Setup, binding: Binding, charge: Charge) -> Flow[Charge]:
     """A refused attempt with the intent that the provider has of it by now: its id may never have reached us."""
-    unasked = yield from meet(setup, binding)
-    if unasked is None:
-        _, scan = yield from look_up(setup, [charge])
-        answer = scan.found.get(charge.idempotency_key)
-        if answer is None and scan.why_incomplete is None:
-            shown_by = charge.last_sent_at and charge.last_sent_at + setup.gateway.profile.quiet
-            if shown_by is None or scan.begun_at >= shown_by:
-                return charge
-            raise ProviderUnavailable(
-                f"{charge.intent_id} attempt {charge.attempt} is {charge.state}, and the provider's lists do not show "
-                f"its intent, which they may do late: try again from {iso(shown_by)}. No new attempt was made."
-            )
-        intent = None if answer is None else getattr(answer.outcome, "provider_intent_id", None)
+    attempt, bounds = f"{charge.intent_id} attempt {charge.attempt}", setup.gateway.profile.bounds
+    _, scan = yield from look_up(setup, binding, [charge], to_the_end=True)
+    answer = scan.found.get(charge.idempotency_key)
+    if answer is not None:
+        intent = getattr(answer.outcome, "provider_intent_id", None)
         if intent is not None:
             return replace(charge, provider_intent_id=intent)
-        unasked = scan.why_incomplete or "its intent has no id"
-    raise ProviderUnavailable(
-        f"{charge.intent_id} attempt {charge.attempt} is {charge.state}; what the provider has of it could not be "
-        f"read: {unasked}. No new attempt was made."
-    )
+        raise NeedsPerson(f"the provider has an object of {attempt} without an id; no new attempt was made.")
+    if charge.idempotency_key in scan.claimed:
+        raise NeedsPerson(
+            f"{attempt} is {charge.state}, and the provider has an object that names it under another key: look for it "
+            "there. No new attempt was made."
+        )
+    problem = why_not(Step.NEXT_ATTEMPT, Known(charge, bounds, scan.begun_at, scan))
+    if problem is not None:
+        raise ProviderUnavailable(f"{attempt} is {charge.state}, and {problem}. No new attempt was made.")
+    return charge
 
 
 def _cancel_there(setup: Setup, binding: Binding, charge: Charge) -> Flow[Answer]:
-    """Cancel the provider's intent of a charge; what the provider says of it afterwards."""
+    """Cancel a known intent, and ask what has become of it: nothing but that is believed."""
     gateway = setup.gateway
-    intent, key = charge.provider_intent_id or "", binding.key("cancel", charge.intent_id, charge.attempt)
-    cancel, ask = gateway.cancel_request(intent, key), gateway.retrieve_request(intent)
-    # The first answer to the cancellation is replayed for as long as its key lives, a 500 and a "not now" too. So only
-    # a cancelled or succeeded intent is believed at once; else it is asked, and if it is open, cancelled without a key:
-    # cancelling twice is cancelling once.
+    intent = charge.provider_intent_id or ""
     unasked = yield from meet(setup, binding)
     refused = False
     now: Answer | None = None
-    for request in (cancel, ask, replace(cancel, idempotency_key=None), ask) if unasked is None else ():
-        answer = yield from question(setup, request, lambda reply: gateway.read_intent(reply, charge))
+    tries = 0
+    while unasked is None and tries < ASKS_MAX:
+        tries += 1
+        yield from Ask(gateway.cancel_request(intent))
+        asked = question(setup, gateway.retrieve_request(intent), lambda reply: gateway.read_intent(reply, charge))
+        answer = yield from asked
         if isinstance(answer, CouldNotAsk):
             unasked, refused = answer.reason, answer.refused
-        elif isinstance(answer.outcome, Canceled | Succeeded):
+            break
+        if isinstance(answer.outcome, Canceled | Succeeded):
             return answer
-        elif request is ask:
-            now = answer
-            if not isinstance(answer.outcome, Declined | Unknown | RequiresAction):
-                break  # processing, or not ours: it cannot be cancelled
+        now = answer
+        pause = setup.policy.delay_s(tries, answer.retry_after_s)
+        if pause is None or not isinstance(answer.outcome, Declined | Unknown | RequiresAction):
+            break  # processing, or not ours: it cannot be cancelled
+        yield from Wait(*pause)
     if now is not None:
         return now
     problem = (

@@ -46,7 +46,7 @@ class ReadBinding(DatabaseEffect[Binding | None]):
 
 @dataclass(frozen=True)
 class Bind(DatabaseEffect[Binding]):
-    """Bind an unbound store; another process may have been first, so the stored binding comes back."""
+    """Bind an unbound store, which gets its id; another process may have been first: the stored binding comes back."""
 
     binding: Binding
 
@@ -62,9 +62,13 @@ class Draft:
 
 @dataclass(frozen=True)
 class ClearFirst:
-    """Attempt n+1 may be made once attempt n is cleared at the provider: its intent cancelled, or still absent."""
+    """Attempt n+1 may be made once attempt n is cleared at the provider: its intent cancelled, or still absent.
+
+    `before`: still older ones of which no intent is known, and which only a reading shows to be charged by now.
+    """
 
     charge: Charge
+    before: tuple[Charge, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class Claim(DatabaseEffect[Charge | ClearFirst]):
     attempt: int | None
     draft: Callable[[int], Draft]
     profile: Profile
+    binding: Binding  # of the store that it was drafted for
     cleared_attempt: int | None = None
 
 
@@ -85,6 +90,7 @@ class Next(Enum):
     RETRIEVE = auto()  # the provider's intent is known: ask for it
     LOOK_UP = auto()  # search the provider's lists for our key
     LOOK_UP_THEN_SEND = auto()  # sent under another credential: search first, send only when nothing is there
+    ASK_TIME = auto()  # a send has left before: ask the provider for its time, for this machine may have stood still
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,8 @@ class BeginSend(DatabaseEffect[Begun | Held]):
     binding: Binding
     profile: Profile
     credential_id: str
-    looked_up: bool  # a complete look-up in this call found nothing
+    time_asked: bool  # the provider was asked for its time just now: without that no send follows another
+    read_at: datetime | None = None  # when a complete reading of the lists was begun that found nothing
     lease_of: str | None = None  # a worker, which sends nothing once its lease is over; safety never rests on it
 
 
@@ -136,6 +143,8 @@ class GiveUp(DatabaseEffect[Charge]):
 
     intent_id: str
     because: str
+    profile: Profile
+    time_asked: bool = False  # the provider was asked for its time just now
 
 
 @dataclass(frozen=True)
@@ -146,6 +155,7 @@ class ProveAbsent(DatabaseEffect[Charge]):
     attempt: int
     profile: Profile
     scan: Scan
+    closed: bool  # it was closed when the scan asked for the time: no send of it can have begun since
 
 
 @dataclass(frozen=True)
@@ -183,7 +193,12 @@ READING = (ReadBinding, ReadPending)
 
 @dataclass(frozen=True)
 class MeetProvider(Effect[Account | CouldNotAsk]):
-    """Ask whose credential this is, and what time it is there: once in a process, again after an hour of silence."""
+    """Ask whose credential this is, and what time it is there: once in a process, again after an hour of silence.
+
+    `anew`: now, whatever is known. Before a send that follows another, and before anything is concluded from lists.
+    """
+
+    anew: bool = False
 
 
 @dataclass(frozen=True)

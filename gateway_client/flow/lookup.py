@@ -7,48 +7,64 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import count
 
 from gateway_client.absence import Scan
+from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
-from gateway_client.flow.asking import Setup, question
+from gateway_client.flow.asking import Setup, meet, question
 from gateway_client.flow.effects import Effect, Flow, Now, ProveAbsent, Settle
-from gateway_client.gateways.base import Item, Page, Profile
+from gateway_client.gateways.base import Binding, Item, Page
 from gateway_client.outcome import Answer, CouldNotAsk, Outcome, Succeeded
 
+NOT_ASKED_FOR = "the page holds objects of another time than was asked for"
 EVER = datetime.min.replace(tzinfo=UTC)
-LOOK_UP_AHEAD = timedelta(minutes=1)  # the provider's `created` may be ahead of our estimate of its time
 
 
-def look_up(setup: Setup, charges: list[Charge]) -> Flow[tuple[list[Charge], Scan]]:
-    """Read the provider's lists once for all `charges`: what is found is settled, what is proven absent as well."""
+def look_up(
+    setup: Setup, binding: Binding, charges: list[Charge], *, to_the_end: bool = False
+) -> Flow[tuple[list[Charge], Scan]]:
+    """Read the provider's lists once for all `charges`: what is found is settled, what is proven absent as well.
+
+    `to_the_end`: however busy the account is; else up to `lookup_pages_max`, and the nightly run reads further.
+    """
     profile = setup.gateway.profile
-    scan = yield from read_lists(setup, charges, pages_max=profile.lookup_pages_max)
+    scan = yield from read_lists(setup, binding, charges, None if to_the_end else profile.lookup_pages_max)
     results: list[Charge] = []
     for charge in charges:
         answer = scan.found.get(charge.idempotency_key)
         if answer is not None:
             results.append((yield from settle(setup, charge, answer)))
         elif charge.last_sent_at is not None:
-            results.append((yield from ProveAbsent(charge.intent_id, charge.attempt, profile, scan)))
+            results.append((yield from absence(setup, charge, scan)))
         else:
             results.append(charge)
     return results, scan
 
 
 def read_lists(
-    setup: Setup, charges: Sequence[Charge], pages_max: int | None, after_page: Effect[None] | None = None
+    setup: Setup,
+    binding: Binding,
+    charges: Sequence[Charge],
+    pages_max: int | None,
+    after_page: Effect[None] | None = None,
 ) -> Flow[Scan]:
     """What the provider's lists hold of all `charges`, back to before the first of them; it changes no charge.
 
-    `pages_max` bounds each list; None reads it to its end, however long that takes. `after_page` is done after each.
+    Its time is asked for first: whatever is concluded from the lists counts from then. `pages_max` bounds each list;
+    None reads it to its end, however long that takes. `after_page` is done after each.
     """
+    bounds = setup.gateway.profile.bounds
+    unasked = yield from meet(setup, binding, anew=True)
     now = yield from Now()
-    created_from = min(_looked_up_from(charge, setup.gateway.profile) for charge in charges)
+    created_from = min(_looked_up_from(charge, bounds) for charge in charges)
     wanted = {charge.idempotency_key: charge for charge in charges}
-    reading = _Reading(setup.gateway.judge, setup.namespace, wanted, created_from, now + LOOK_UP_AHEAD)
+    reading = _Reading(setup.gateway.judge, binding, wanted, created_from, now + bounds.look_ahead)
+    if unasked is not None:
+        reading.stopped(unasked, None, could_not_ask=True)
+        return replace(reading.scan(begun_at=now), time_asked=False)
     for path in setup.gateway.lists:
         if not reading.all_found:
             yield from _read_list(setup, path, reading, pages_max, after_page)
@@ -56,13 +72,14 @@ def read_lists(
 
 
 def may_send_after(setup: Setup, scan: Scan, charge: Charge) -> bool:
-    """True when the lists were read back to before the charge, and hold nothing of it."""
-    read = scan.read_back_to <= _looked_up_from(charge, setup.gateway.profile)
-    return read and not charge.final and charge.idempotency_key not in scan.found
+    """True when the lists were read back to before the charge, and hold nothing of it; the gate decides the rest."""
+    read = scan.read_back_to <= _looked_up_from(charge, setup.gateway.profile.bounds)
+    there = charge.idempotency_key in scan.found or charge.idempotency_key in scan.claimed
+    return read and not charge.final and not there
 
 
-def _looked_up_from(charge: Charge, profile: Profile) -> datetime:
-    return (charge.first_sent_at or charge.created_at) - profile.created_before_first_send
+def _looked_up_from(charge: Charge, bounds: Bounds) -> datetime:
+    return (charge.first_sent_at or charge.created_at) - bounds.look_back
 
 
 @dataclass
@@ -70,7 +87,7 @@ class _Reading:
     """What is known so far while the lists are read."""
 
     judge: Callable[[Item, Charge], Outcome]
-    namespace: str
+    binding: Binding
     wanted: dict[str, Charge]
     created_from: datetime
     created_to: datetime
@@ -98,12 +115,19 @@ class _Reading:
 
     def _add_foreign(self, item: Item) -> None:
         """Metadata can be edited by hand: what names one of ours without its key, or lost a name, may be ours."""
-        if item.namespace not in (None, self.namespace):
-            return  # another service's
+        if self._of_another_service(item):
+            return
         keys = self._by_intent.get(item.intent_id or "", {})
         self.claimed.update(key for key, attempt in keys.items() if item.attempt in (None, attempt))
-        if item.moved and None in (item.namespace, item.intent_id, item.attempt, item.key):
+        names = (item.namespace, item.intent_id, item.attempt, item.key)
+        if item.moved and (None in names or item.namespace != self.binding.namespace):
             self.strangers.add((item.amount, item.currency))
+
+    def _of_another_service(self, item: Item) -> bool:
+        """Whether its names are those that another namespace of the account computes; a name alone is easily edited."""
+        if item.namespace in (None, self.binding.namespace) or item.intent_id is None or item.attempt is None:
+            return False
+        return item.key == replace(self.binding, namespace=item.namespace).key("charge", item.intent_id, item.attempt)
 
     @cached_property
     def _by_intent(self) -> dict[str, dict[str, int]]:
@@ -161,6 +185,8 @@ def _read_list(
         page = yield from question(setup, request, lambda reply: gateway.read_page(path, reply))
         if isinstance(page, CouldNotAsk):
             return reading.stopped(f"{path}: {page.reason}", read_back_to, could_not_ask=True)
+        if not page.answers(reading.created_from, reading.created_to):
+            return reading.stopped(f"{path}: {NOT_ASKED_FOR}", read_back_to, could_not_ask=True)
         reading.add(page)
         if after_page is not None:
             yield from after_page
@@ -171,6 +197,12 @@ def _read_list(
         after, read_back_to = page.last_id, page.read_back_to
     why = f"{path}: more than {pages_max} pages; the nightly run reads further"
     return reading.stopped(why, read_back_to, could_not_ask=False)
+
+
+def absence(setup: Setup, charge: Charge, scan: Scan) -> ProveAbsent:
+    """The proof that a scan is of the absence of a charge, which is given as it was before the scan began."""
+    closed = charge.closed_at is not None and scan.time_asked
+    return ProveAbsent(charge.intent_id, charge.attempt, setup.gateway.profile, scan, closed)
 
 
 def settle(setup: Setup, charge: Charge, answer: Answer, send_no: int | None = None) -> Flow[Charge]:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from gateway_client.charge import Charge
-from gateway_client.errors import NeedsPerson, ProviderUnavailable
-from gateway_client.flow.asking import Setup, bind_flow, meet, question
+from gateway_client.errors import AccountRefused, NeedsPerson, ProviderUnavailable
+from gateway_client.flow.asking import Setup, bind_flow, question
+from gateway_client.flow.breaker import Breaker
 from gateway_client.flow.charging import Finished, finish
 from gateway_client.flow.effects import Flow, Next, Now, ReadPending, Tell
 from gateway_client.flow.lookup import look_up, may_send_after
@@ -28,6 +29,7 @@ def resume_flow(setup: Setup, rows_max: int | None, listener: Callable[[Charge],
     waiting: list[Finished] = []
     unasked: str | None = None
     unanswered, unanswered_in_all, silent, stop = 0, 0, False, False
+    breaker = Breaker()
     cursor: tuple[datetime, str, int] | None = None
     while rows_max is None or len(told) + len(waiting) < rows_max:
         left = PENDING_PAGE_ROWS_MAX if rows_max is None else rows_max - len(told) - len(waiting)
@@ -42,6 +44,7 @@ def resume_flow(setup: Setup, rows_max: int | None, listener: Callable[[Charge],
                 yield from Tell(done.charge, listener)
             else:
                 waiting.append(done)
+            breaker.check(done)
             unasked = done.unasked or unasked
             unanswered = 0 if done.unasked is None else unanswered + 1
             unanswered_in_all += done.unasked is not None
@@ -54,11 +57,13 @@ def resume_flow(setup: Setup, rows_max: int | None, listener: Callable[[Charge],
             break
         cursor = (page[-1].created_at, page[-1].intent_id, page[-1].attempt)
     if waiting and not silent:
-        looked_up, incomplete = yield from look_up_all(setup, binding, waiting)
+        looked_up, incomplete, refused = yield from look_up_all(setup, binding, waiting, breaker)
         unasked = incomplete or unasked
         for charge in looked_up:
             told.append(charge)
             yield from Tell(charge, listener)
+        if refused is not None:
+            raise refused
     if unasked is not None:
         raise ProviderUnavailable(f"not everything could be asked: {unasked}. Nothing is lost; run resume again.")
     return tuple(told)
@@ -78,20 +83,28 @@ def advance(setup: Setup, binding: Binding, charge: Charge, looked_up: frozenset
     return (yield from finish(setup, binding, charge))
 
 
-def look_up_all(setup: Setup, binding: Binding, waiting: list[Finished]) -> Flow[tuple[list[Charge], str | None]]:
-    """One scan for all that wait; those that only had to be looked up first are sent, and looked up again if held."""
+def look_up_all(
+    setup: Setup, binding: Binding, waiting: list[Finished], breaker: Breaker
+) -> Flow[tuple[list[Charge], str | None, AccountRefused | None]]:
+    """One scan for all that wait; those that only had to be looked up first are sent, and looked up again if held.
+
+    The charges as they are afterwards, why something could not be asked, and why no more of them were sent.
+    """
     results: list[Charge] = []
-    unasked = yield from meet(setup, binding)
-    if unasked is not None:
-        return [done.charge for done in waiting], unasked
+    unasked: str | None = None
+    refused: AccountRefused | None = None
     while waiting:
         again: list[Finished] = []
-        found, scan = yield from look_up(setup, [done.charge for done in waiting])
+        found, scan = yield from look_up(setup, binding, [done.charge for done in waiting])
         unasked = (scan.why_incomplete if scan.could_not_ask else None) or unasked
         for done, charge in zip(waiting, found, strict=True):
-            if done.next is Next.LOOK_UP_THEN_SEND and may_send_after(setup, scan, charge):
-                sending = finish(setup, binding, charge, looked_up=True, sends=done.sends)
+            if done.next is Next.LOOK_UP_THEN_SEND and refused is None and may_send_after(setup, scan, charge):
+                sending = finish(setup, binding, charge, read_at=scan.begun_at, sends=done.sends)
                 sent = yield from unless_a_person_is_needed(sending, charge)
+                try:
+                    breaker.check(sent)
+                except AccountRefused as error:
+                    refused = error
                 unasked = sent.unasked or unasked
                 if sent.next is Next.LOOK_UP:
                     again.append(sent)
@@ -100,7 +113,7 @@ def look_up_all(setup: Setup, binding: Binding, waiting: list[Finished]) -> Flow
             else:
                 results.append(charge)
         waiting = again
-    return results, unasked
+    return results, unasked, refused
 
 
 def unless_a_person_is_needed(flow: Flow[Finished], charge: Charge) -> Flow[Finished]:

@@ -12,8 +12,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gateway_client.charge import Charge
-from gateway_client.errors import ChargeOnceError, NeedsPerson, NotNow, ProviderUnavailable, UnknownIntent
-from gateway_client.flow.asking import Setup, bind_flow, meet, question
+from gateway_client.errors import (
+    AccountRefused,
+    ChargeOnceError,
+    NeedsPerson,
+    NotNow,
+    ProviderUnavailable,
+    UnknownIntent,
+)
+from gateway_client.flow.asking import Setup, bind_flow, question
+from gateway_client.flow.breaker import Breaker
 from gateway_client.flow.charging import Finished
 from gateway_client.flow.effects import (
     Ask,
@@ -87,18 +95,19 @@ def work_flow(setup: Setup, plan: Plan) -> Flow[None]:
 
 def _work(setup: Setup, plan: Plan, pace: Pace) -> Flow[None]:
     looked_up: frozenset[str] | None = None
+    breaker = Breaker()
     while True:
         try:
             binding = yield from bind_flow(setup)
             if looked_up is None:
                 looked_up = yield from _first_look(setup, binding)
-            if (yield from _batch(setup, plan, pace, binding, looked_up)):
+            if (yield from _batch(setup, plan, pace, breaker, binding, looked_up)):
                 continue
         except ProviderUnavailable as error:
             yield from _until_it_answers(setup, plan, pace, error)
             continue
         except NotNow as error:
-            if plan.until_idle:
+            if plan.until_idle or isinstance(error, AccountRefused):
                 raise
             yield from Tell(str(error), plan.news)
         if plan.until_idle:
@@ -120,13 +129,15 @@ def _first_look(setup: Setup, binding: Binding) -> Flow[frozenset[str]]:
             break
         cursor = (page[-1].created_at, page[-1].intent_id, page[-1].attempt)
     prepared = [charge for charge in prepared if charge.created_at < setup.started_at]
-    if not prepared or (yield from meet(setup, binding)) is not None:
+    if not prepared:
         return frozenset()
-    scan = yield from read_lists(setup, prepared, pages_max=None)
+    scan = yield from read_lists(setup, binding, prepared, pages_max=None)
     return frozenset(charge.idempotency_key for charge in prepared if may_send_after(setup, scan, charge))
 
 
-def _batch(setup: Setup, plan: Plan, pace: Pace, binding: Binding, looked_up: frozenset[str]) -> Flow[bool]:
+def _batch(
+    setup: Setup, plan: Plan, pace: Pace, breaker: Breaker, binding: Binding, looked_up: frozenset[str]
+) -> Flow[bool]:
     """Take a few rows, work on them, give them back; False when none is due."""
     # No row is begun in the second half of a lease, so that a call that was begun ends within it.
     rows_max = max(1, min(ROWS_MAX, int(plan.sends_per_s)))
@@ -137,7 +148,7 @@ def _batch(setup: Setup, plan: Plan, pace: Pace, binding: Binding, looked_up: fr
     aside_s: dict[tuple[str, int], float] = {}
     failure: Exception | None = None
     try:
-        yield from _go_through(setup, plan, pace, _Rows(binding, leased, looked_up, begun_by, aside_s))
+        yield from _go_through(setup, plan, pace, _Rows(binding, breaker, leased, looked_up, begun_by, aside_s))
     except (ChargeOnceError, _Stopped) as error:
         failure = error
     rows = tuple((each.intent_id, each.attempt, aside_s.get((each.intent_id, each.attempt))) for each in leased)
@@ -152,6 +163,7 @@ class _Rows:
     """Leased rows, and what becomes of them: how long each that was worked on is left alone."""
 
     binding: Binding
+    breaker: Breaker
     leased: tuple[Charge, ...]
     looked_up: frozenset[str]
     begun_by: datetime
@@ -190,6 +202,7 @@ def _go_through(setup: Setup, plan: Plan, pace: Pace, rows: _Rows) -> Flow[None]
             yield from Tell(done.charge, plan.news)
         else:
             waiting.append(done)
+        rows.breaker.check(done)
     if waiting:
         yield from _look_up(setup, plan, rows, waiting)
 
@@ -200,7 +213,7 @@ def _look_up(setup: Setup, plan: Plan, rows: _Rows, waiting: list[Finished]) -> 
     for done in waiting:
         rows.set_aside(done.charge, _aside_s(plan, done.charge, now, asked=True))
     try:
-        charges, unasked = yield from look_up_all(setup, rows.binding, waiting)
+        charges, unasked, refused = yield from look_up_all(setup, rows.binding, waiting, rows.breaker)
     except (ProviderUnavailable, _Stopped):
         for done in waiting:
             rows.spare(done.charge)
@@ -209,6 +222,8 @@ def _look_up(setup: Setup, plan: Plan, rows: _Rows, waiting: list[Finished]) -> 
         sent = charge.sends > sends[charge.intent_id, charge.attempt]
         rows.set_aside(charge, _aside_s(plan, charge, now, asked=not sent))
         yield from Tell(charge, plan.news)
+    if refused is not None:
+        raise refused
     if unasked is not None:
         raise ProviderUnavailable(f"the provider could not be asked: {unasked}")
 

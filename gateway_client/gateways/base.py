@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
+from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
 from gateway_client.intent import PaymentIntent, idempotency_key
 from gateway_client.outcome import Answer, CouldNotAsk, Outcome
@@ -20,27 +21,25 @@ from gateway_client.outcome import Answer, CouldNotAsk, Outcome
 class Profile:
     """A provider's rules about idempotency and time, as data: other providers differ in every line."""
 
-    key_life: timedelta  # from the first send; after it the same key may be a new request
+    bounds: Bounds  # the published fault model, from which every length is derived
     server_errors_max: int  # 500s recorded for an attempt before it is looked up instead of sent again
     saves_declines: bool  # a decline is replayed to every send of the key
-    quiet: timedelta  # after the last send of a closed attempt, before its absence can be concluded
-    quiet_after_server_error: timedelta  # likewise after a 5xx, which may be rolled forward later
-    created_before_first_send: timedelta  # how far before our first send the provider's `created` may lie
     unsent_life: timedelta  # a charge never sent that is older is left to a person
     lookup_pages_max: int  # pages of one list in one look-up; the nightly run reads further
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """Whom a store belongs to. Keys are computed from it, so it never changes while rows exist."""
+    """Whom a store belongs to, and which one it is. Keys are computed from it, so it never changes while rows exist."""
 
     provider: str
     mode: str  # "test" or "live"
     account: str
     namespace: str
+    store_id: str = ""  # drawn by chance when it is bound: another store of the same account is another one
 
     def key(self, operation: str, intent_id: str, attempt: int) -> str:
-        """The idempotency key of one operation on one attempt."""
+        """The idempotency key of one operation on one attempt: the same in any store, for rows may be lost."""
         return idempotency_key(
             provider=self.provider,
             mode=self.mode,
@@ -75,7 +74,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class NoReply:
-    """No usable answer. `sent` is False only when not one byte of the request can have left."""
+    """No usable answer. `sent` is False only when our own socket took not one byte of the request."""
 
     sent: bool
     reason: str
@@ -85,9 +84,9 @@ class NoReply:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The provider's word on whose credential this is. `account` is None when the credential may not ask (403)."""
+    """The provider's word on whose credential this is."""
 
-    account: str | None
+    account: str
 
 
 AMOUNT_MAX = 2**53  # no amount reaches it (Stripe's have at most 12 digits), and every database can hold it
@@ -140,6 +139,12 @@ class Page:
     has_more: bool
     read_back_to: datetime | None = None  # `created` of its oldest object
 
+    def answers(self, created_from: datetime, created_to: datetime) -> bool:
+        """False when it holds what was not asked for: then it is the answer to another question."""
+        second = timedelta(seconds=1)  # `created` is in whole seconds, and so were the bounds
+        times = (item.created_at for item in self.items if item.created_at is not None)
+        return all(created_from - second <= at <= created_to + second for at in times)
+
 
 class Gateway(Protocol):
     """A provider: its rules, its requests, and how its replies are read."""
@@ -164,15 +169,24 @@ class Gateway(Protocol):
         ...
 
     def headers(self, request: Request) -> dict[str, str]: ...
-    def read_time(self, reply: Reply) -> datetime | None: ...
+    def read_time(self, request: Request, reply: Reply) -> datetime | None:
+        """The provider's time, when the reply is in its form and answers this request now; else None."""
+        ...
+
     def account_request(self) -> Request: ...
     def read_account(self, reply: Reply | NoReply) -> Account | CouldNotAsk: ...
     def charge_body(self, intent: PaymentIntent, binding: Binding, attempt: int, key: str) -> str: ...
     def charge_request(self, body: str, key: str, api_version: str) -> Request: ...
     def read_charge(self, reply: Reply | NoReply, charge: Charge) -> Answer: ...
     def retrieve_request(self, provider_intent_id: str) -> Request: ...
-    def cancel_request(self, provider_intent_id: str, key: str) -> Request: ...
-    def read_intent(self, reply: Reply | NoReply, charge: Charge) -> Answer | CouldNotAsk: ...
+    def cancel_request(self, provider_intent_id: str) -> Request:
+        """Cancel an intent: afterwards the provider makes no charge by it. Its answer proves nothing: ask then."""
+        ...
+
+    def read_intent(self, reply: Reply | NoReply, charge: Charge) -> Answer | CouldNotAsk:
+        """What the charge's own intent, asked for by its id, proves for it."""
+        ...
+
     def list_request(self, path: str, created_from: datetime, created_to: datetime, after: str | None) -> Request: ...
     def read_page(self, path: str, reply: Reply | NoReply) -> Page | CouldNotAsk: ...
     def retrieve_charge_request(self, provider_charge_id: str) -> Request: ...

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from math import ceil, floor
 from urllib.parse import quote, urlencode
 
+from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
 from gateway_client.gateways.base import (
     Account,
@@ -25,39 +26,34 @@ from gateway_client.gateways.base import (
     Reply,
     Request,
 )
+from gateway_client.gateways.stripe_answers import read_answer, why_not_an_answer
 from gateway_client.gateways.stripe_objects import (
+    ACCOUNT_ID,
     AccountBody,
     ChargeList,
     ChargeObject,
     ErrorBody,
-    ErrorObject,
     IntentList,
     IntentObject,
     answered,
     charge_item,
     could_not_ask,
     decode,
-    error_words,
     http_date,
-    id_of,
+    in_form,
     intent_item,
     not_answered,
-    safe_word,
     usable_id,
 )
 from gateway_client.intent import PaymentIntent
 from gateway_client.outcome import (
     Answer,
     Canceled,
-    Cause,
     Conflict,
     CouldNotAsk,
     Declined,
-    InFlight,
-    NotExecuted,
     Outcome,
     Processing,
-    Rejected,
     RequiresAction,
     Succeeded,
     Unknown,
@@ -66,18 +62,28 @@ from gateway_client.outcome import (
 API_VERSION = "2026-10-28.endive"  # equal to the pinned SDK's; a test compares them
 PAGE_ROWS_MAX = 100  # Stripe's largest page
 
+BOUNDS = Bounds(
+    key_pruned_after=timedelta(hours=24),  # "at least 24 hours old", counted from first receipt (STRIPE.md §1.6)
+    hold=timedelta(hours=1),
+    first_byte=timedelta(seconds=10),
+    execution=timedelta(seconds=90),  # Stripe cuts a request after 80 s
+    clock_tolerance=timedelta(minutes=5),
+    list_lag=timedelta(hours=2),  # lists are read-after-write (STRIPE.md §3); in incidents they were up to hours behind
+    roll_forward=timedelta(hours=72),
+)
+
 PROFILE = Profile(
-    # Keys may be pruned once they are 24 h old, counted from first receipt; an hour is left for clocks and transit.
-    key_life=timedelta(hours=23),
+    bounds=BOUNDS,
     # A saved 500 is replayed for ever: a second one says all that a tenth would.
     server_errors_max=2,
     saves_declines=True,
-    quiet=timedelta(hours=1),
-    # A 500 may be rolled forward later; DESIGN §1 publishes this bound.
-    quiet_after_server_error=timedelta(hours=72),
-    created_before_first_send=timedelta(minutes=15),
     unsent_life=timedelta(hours=24),
     lookup_pages_max=50,
+)
+
+ACCOUNT_UNTOLD = (
+    "this restricted key may not ask whose it is, and the provider does not name its account (HTTP 403): give it the "
+    "permission to read its account"
 )
 
 _INTENTS = "/v1/payment_intents"
@@ -146,9 +152,12 @@ class StripeApi:
         """One charge as it is now."""
         return Request("GET", f"{_CHARGES}/{quote(provider_charge_id, safe='')}")
 
-    def cancel_request(self, provider_intent_id: str, key: str) -> Request:
-        """Cancel an intent: afterwards Stripe makes no charge by it."""
-        return Request("POST", f"{_INTENTS}/{quote(provider_intent_id, safe='')}/cancel", "", key)
+    def cancel_request(self, provider_intent_id: str) -> Request:
+        """Cancel an intent: afterwards Stripe makes no charge by it.
+
+        Without a key: cancelling twice is cancelling once; under one the first answer would be replayed, a 500 too.
+        """
+        return Request("POST", f"{_INTENTS}/{quote(provider_intent_id, safe='')}/cancel", "")
 
     def list_request(self, path: str, created_from: datetime, created_to: datetime, after: str | None) -> Request:
         """One page of a list, newest first. `created` is in whole seconds: the bounds are widened to them."""
@@ -163,47 +172,53 @@ class StripeApi:
 
     # Answers in ------------------------------------------------------------------------------------------------
 
-    def read_time(self, reply: Reply) -> datetime | None:
-        """The provider's time of an answer: its Date header."""
+    def read_time(self, request: Request, reply: Reply) -> datetime | None:
+        """The provider's time of an answer: its Date header, unless somebody else may have written it, or before."""
+        if why_not_an_answer(request.idempotency_key, reply) is not None or not in_form(reply):
+            return None
         return http_date(reply.headers.get("date"))
 
     def read_account(self, reply: Reply | NoReply) -> Account | CouldNotAsk:
-        """The account of the credential; None in it when a restricted key may not ask (403)."""
-        if isinstance(reply, Reply) and reply.status == 200:
+        """The account of the credential, by the provider's word alone: its object, or its 403 that names it."""
+        if isinstance(reply, NoReply) or why_not_an_answer(None, reply) is not None:
+            return could_not_ask(reply)
+        if reply.status == 200:
             body = decode(reply, AccountBody)
-            if body is not None and usable_id(body.id):
+            if body is not None and body.kind in (None, "account") and ACCOUNT_ID.fullmatch(body.id):
                 return Account(body.id)
-        if isinstance(reply, Reply) and reply.status == 403:
-            return Account(None)
+        if reply.status == 403:
+            error = decode(reply, ErrorBody)
+            named = set(ACCOUNT_ID.findall(error.error.message or "")) if error is not None else set()
+            if error is not None and error.error.type is not None:
+                return Account(named.pop()) if len(named) == 1 else CouldNotAsk(ACCOUNT_UNTOLD, 403, credential=True)
         return could_not_ask(reply)
 
     def read_charge(self, reply: Reply | NoReply, charge: Charge) -> Answer:
-        """What one send of a charge told us."""
+        """What one send of a charge told us: see `stripe_answers.py`."""
         if isinstance(reply, NoReply):
             return Answer(not_answered(reply), elapsed_ms=reply.elapsed_ms)
-        return replace(answered(reply), outcome=self._charge_outcome(reply, charge))
+        return read_answer(reply, charge, self.judge)
 
     def read_intent(self, reply: Reply | NoReply, charge: Charge) -> Answer | CouldNotAsk:
-        """What an intent we asked for, or asked to cancel, proves for the charge."""
-        intent: IntentObject | None = None
-        if isinstance(reply, Reply) and reply.status == 200:
-            intent = decode(reply, IntentObject)
-        elif isinstance(reply, Reply) and reply.status == 400:
-            # "Cannot cancel: it is already …" carries the intent as it is.
-            error = decode(reply, ErrorBody)
-            intent = error.error.payment_intent if error is not None else None
-        if intent is None or not isinstance(reply, Reply):
+        """What the charge's intent, asked for by its id, proves: an object of another id answers something else."""
+        if isinstance(reply, NoReply) or reply.status != 200 or why_not_an_answer(None, reply) is not None:
             return could_not_ask(reply)
-        return replace(answered(reply), outcome=self.judge(intent_item(intent), charge))
+        intent = decode(reply, IntentObject)
+        if intent is None or intent.kind not in (None, "payment_intent") or intent.id != charge.provider_intent_id:
+            return CouldNotAsk("HTTP 200 with a body that is not the intent that was asked for", reply.status)
+        return replace(answered(reply), outcome=self.judge(intent_item(intent), charge), proven=True)
 
     def read_page(self, path: str, reply: Reply | NoReply) -> Page | CouldNotAsk:
-        """One page of a list: every object on it, ours and strangers'."""
-        if not isinstance(reply, Reply) or reply.status != 200:
+        """One page of a list: every object on it, ours and strangers'. A list of another kind is no answer."""
+        if isinstance(reply, NoReply) or reply.status != 200 or why_not_an_answer(None, reply) is not None:
             return could_not_ask(reply)
         page: IntentList | ChargeList | None = (
             decode(reply, IntentList) if path == _INTENTS else decode(reply, ChargeList)
         )
-        if page is None:
+        if page is None or page.kind != "list" or page.url != path:
+            return could_not_ask(reply)
+        kind = "payment_intent" if path == _INTENTS else "charge"
+        if any(found.kind not in (None, kind) for found in page.data):
             return could_not_ask(reply)
         items = tuple(
             intent_item(found) if isinstance(found, IntentObject) else charge_item(found) for found in page.data
@@ -213,57 +228,19 @@ class StripeApi:
 
     def read_item(self, reply: Reply | NoReply) -> Item | Missing | CouldNotAsk:
         """The charge we asked for. A 404 of anybody but Stripe itself (a proxy, a wrong path) says nothing."""
-        if isinstance(reply, Reply) and reply.status == 200:
+        if isinstance(reply, NoReply) or why_not_an_answer(None, reply) is not None:
+            return could_not_ask(reply)
+        if reply.status == 200:
             found = decode(reply, ChargeObject)
-            if found is not None and usable_id(found.id):
+            if found is not None and found.kind in (None, "charge") and usable_id(found.id):
                 return charge_item(found)
-        if isinstance(reply, Reply) and reply.status == 404:
+        if reply.status == 404:
             body = decode(reply, ErrorBody)
             if body is not None and body.error.code == "resource_missing":
                 return Missing()
         return could_not_ask(reply)
 
-    # How a body is judged --------------------------------------------------------------------------------------
-
-    def _charge_outcome(self, reply: Reply, charge: Charge) -> Outcome:  # noqa: PLR0911 - one status a line
-        status = reply.status
-        if 200 <= status < 300:
-            intent = decode(reply, IntentObject)
-            if intent is None:
-                return Unknown(f"HTTP {status} without a payment intent in it")
-            return self.judge(intent_item(intent), charge)
-        if status in (401, 403):
-            return NotExecuted(Cause.CREDENTIAL, f"the provider refused the credential (HTTP {status})")
-        if status == 429:
-            return NotExecuted(Cause.RATE_LIMITED, "the provider is limiting our rate (HTTP 429)")
-        body = decode(reply, ErrorBody)
-        if body is None:
-            return Unknown(f"HTTP {status} without a Stripe error in it")
-        error = body.error
-        words = error_words(error)
-        if status == 402 and error.type == "card_error":
-            return self._declined(error, charge, words)
-        if error.payment_intent is not None:
-            return self.judge(intent_item(error.payment_intent), charge)  # it was begun, whatever the status says
-        if status in (400, 404) and error.type == "invalid_request_error":
-            return Rejected(words)
-        if status == 400 and error.type == "idempotency_error":
-            return Conflict(f"the key was used with other parameters: {words}")
-        if status == 409 and error.code == "idempotency_key_in_use":
-            return InFlight("a request with this key is executing now")
-        return Unknown(f"HTTP {status}: {words}")
-
-    def _declined(self, error: ErrorObject, charge: Charge, words: str) -> Outcome:
-        intent = error.payment_intent
-        if intent is None:
-            return Declined(words, None, id_of(error.charge))
-        item = intent_item(intent)
-        judged = self.judge(item, charge)
-        if isinstance(judged, Conflict):
-            return replace(judged, provider_charge_id=None)
-        if isinstance(judged, Succeeded | Processing):
-            return Unknown(f"declined ({words}), but its intent is {safe_word(intent.status)}", usable_id(intent.id))
-        return Declined(words, usable_id(intent.id), id_of(error.charge) or id_of(intent.latest_charge))
+    # How an object is judged -----------------------------------------------------------------------------------
 
     def judge(self, item: Item, charge: Charge) -> Outcome:
         """What an object proves for a charge of ours. A difference in what was asked for is never a success."""

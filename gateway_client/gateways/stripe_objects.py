@@ -17,6 +17,7 @@ from gateway_client.outcome import Answer, Cause, CouldNotAsk, NotExecuted, Outc
 
 T = TypeVar("T")
 
+ACCOUNT_ID = re.compile("acct_[A-Za-z0-9]{1,250}")
 _ATTEMPT = re.compile("[1-9][0-9]{0,8}", re.ASCII)
 _ID = re.compile("[A-Za-z0-9_.:/+=~-]{1,255}")
 _MOVED = frozenset({"succeeded", "processing", "requires_capture", "pending"})
@@ -28,6 +29,7 @@ class ExpandedObject(msgspec.Struct):
 
 class ErrorObject(msgspec.Struct):
     type: str | None = None
+    message: str | None = None  # looked at for an account's id only, and never shown
     code: str | None = None
     decline_code: str | None = None
     param: str | None = None
@@ -38,6 +40,7 @@ class ErrorObject(msgspec.Struct):
 class IntentObject(msgspec.Struct):
     id: str
     status: str
+    kind: str | None = msgspec.field(default=None, name="object")
     created: int | None = None
     amount: int | None = None
     amount_received: int | None = None
@@ -52,6 +55,7 @@ class IntentObject(msgspec.Struct):
 class ChargeObject(msgspec.Struct):
     id: str
     status: str
+    kind: str | None = msgspec.field(default=None, name="object")
     created: int | None = None
     amount: int | None = None
     currency: str | None = None
@@ -65,6 +69,7 @@ class ChargeObject(msgspec.Struct):
 
 class AccountBody(msgspec.Struct):
     id: str
+    kind: str | None = msgspec.field(default=None, name="object")
 
 
 class ErrorBody(msgspec.Struct):
@@ -74,11 +79,22 @@ class ErrorBody(msgspec.Struct):
 class IntentList(msgspec.Struct):
     data: list[IntentObject]
     has_more: bool
+    kind: str | None = msgspec.field(default=None, name="object")
+    url: str | None = None
 
 
 class ChargeList(msgspec.Struct):
     data: list[ChargeObject]
     has_more: bool
+    kind: str | None = msgspec.field(default=None, name="object")
+    url: str | None = None
+
+
+class AnyBody(msgspec.Struct):
+    """The form of every body of Stripe's: an object that says its kind, or an error that says its type."""
+
+    kind: str | None = msgspec.field(default=None, name="object")
+    error: ErrorObject | None = None
 
 
 def decode(reply: Reply, kind: type[T]) -> T | None:
@@ -86,6 +102,12 @@ def decode(reply: Reply, kind: type[T]) -> T | None:
         return msgspec.json.decode(reply.body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def in_form(reply: Reply) -> bool:
+    """Whether a body is an object that says its kind, or an error that says its type, as all of Stripe's do."""
+    body = decode(reply, AnyBody)
+    return body is not None and (body.kind is not None or (body.error is not None and body.error.type is not None))
 
 
 def answered(reply: Reply) -> Answer:
@@ -116,14 +138,14 @@ def could_not_ask(reply: Reply | NoReply) -> CouldNotAsk:
     if isinstance(reply, NoReply):
         return CouldNotAsk(reply.reason)
     status = reply.status
-    if status == 401:
-        return CouldNotAsk("the provider refused the key (HTTP 401): check STRIPE_API_KEY", status, credential=True)
     body = decode(reply, ErrorBody)
+    if status == 401 and body is not None and body.error.type is not None:
+        return CouldNotAsk("the provider refused the key (HTTP 401): check STRIPE_API_KEY", status, credential=True)
     refused = status in (400, 403, 404) and body is not None and body.error.type is not None
     reason = f"HTTP {status}"
     if status == 200:
         reason = "HTTP 200 with a body that is not Stripe's"
-    elif status == 403:
+    elif status == 403 and refused:
         reason = "the key has no permission to ask this (HTTP 403): give it that permission"
     elif body is not None:
         reason = f"HTTP {status}: {error_words(body.error)}"

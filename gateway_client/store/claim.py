@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 
 from sqlalchemy import bindparam, insert, select
@@ -10,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from gateway_client.absence import next_attempt_at
 from gateway_client.charge import Charge, iso
-from gateway_client.errors import AttemptRefused, IntentConflict
+from gateway_client.errors import AttemptRefused, ConfigurationError, IntentConflict
+from gateway_client.evidence import Known, Step, why_not
 from gateway_client.flow.effects import Claim, ClearFirst
 from gateway_client.gateways.base import Binding, Profile
 from gateway_client.intent import differences
@@ -22,8 +25,9 @@ from gateway_client.store.rows import (
     Record,
     Row,
     append_event,
+    binding_of,
     charges,
-    refuse_open_finding,
+    refuse_charged,
     run,
     sha256,
     store,
@@ -39,7 +43,7 @@ _ATTEMPTS = (
 def read_binding(session: Session) -> Binding | None:
     """Whom the store belongs to."""
     row = run(session, STORE_ROW).mappings().first()
-    return None if row is None else Binding(row["provider"], row["mode"], row["account"], row["namespace"])
+    return None if row is None else binding_of(row)
 
 
 def bind(session: Session, binding: Binding, now: datetime) -> Binding:
@@ -47,14 +51,20 @@ def bind(session: Session, binding: Binding, now: datetime) -> Binding:
     found = read_binding(session)
     if found is not None:
         return found
+    made = replace(binding, store_id=binding.store_id or secrets.token_hex(16))
     timeline = session.info.get(TIMELINE)
     times = {"created_at": now, "latest_seen_at": now, "timeline": timeline}
-    run(session, _INSERT_STORE, {"id": 1, **asdict(binding), **times})
-    return binding
+    run(session, _INSERT_STORE, {"id": 1, **asdict(made), **times})
+    return made
 
 
 def claim(session: Session, effect: Claim, now: datetime) -> Charge | ClearFirst:
     """The row of an attempt: found, or inserted when the attempts before it allow it."""
+    if read_binding(session) != effect.binding:  # a caller's session may lead to another schema
+        raise ConfigurationError(
+            f"{effect.intent.intent_id}: this is another store than the one that the client began with, or it was "
+            "bound anew: restart what uses it. Nothing was written or sent."
+        )
     intent = effect.intent
     rows = run(session, _ATTEMPTS, {"of_intent": intent.intent_id}).mappings().all()
     attempts = {row["attempt"]: row for row in rows}
@@ -71,10 +81,12 @@ def claim(session: Session, effect: Claim, now: datetime) -> Charge | ClearFirst
         )
     if rows:
         previous = with_sends(session, attempts[newest])
-        _refuse_while_needed(session, previous)
+        _refuse_while_needed(session, previous, attempt)
         _refuse_too_early(previous.charge(), effect.profile, now)
-        if _may_still_charge(previous) and effect.cleared_attempt != newest:
-            return ClearFirst(previous.charge())
+        known = Known(previous.charge(), effect.profile.bounds, now)
+        before = _never_seen(session, rows[:-1])
+        if (before or why_not(Step.NEXT_ATTEMPT, known) is not None) and effect.cleared_attempt != newest:
+            return ClearFirst(previous.charge(), before)
     return _insert(session, effect, attempt, now).charge()
 
 
@@ -120,7 +132,7 @@ def _refuse_other_payment(effect: Claim, first: Row, found: Row | None) -> None:
         )
 
 
-def _refuse_while_needed(session: Session, previous: Record) -> None:
+def _refuse_while_needed(session: Session, previous: Record, attempt: int) -> None:
     """Attempt n+1 exists only after a definite refusal of n, with nothing left to explain."""
     name = f"{previous.row['intent_id']} attempt {previous.row['attempt']}"
     if previous.state is State.SUCCEEDED:
@@ -132,22 +144,23 @@ def _refuse_while_needed(session: Session, previous: Record) -> None:
             f"{name} is {previous.state}, not refused: another attempt could charge twice. Run `paycli resume`, "
             f"{next_step}. Nothing was sent."
         )
-    refuse_open_finding(session, previous.row["intent_id"])
+    refuse_charged(session, previous.row["intent_id"], attempt)
 
 
-def _may_still_charge(previous: Record) -> bool:
-    """A refused attempt may have left an open intent at the provider, whether or not its id ever reached us."""
-    known = previous.row["provider_intent_id"] is not None
-    return previous.state in (State.DECLINED, State.ABSENT) or (known and previous.state is not State.CANCELED)
+def _never_seen(session: Session, rows: Sequence[Row]) -> tuple[Charge, ...]:
+    """Attempts of which the provider showed nothing when the next one was made: it may show a charge by now."""
+    states = (State.REJECTED, State.ABSENT)
+    unseen = (row for row in rows if State(row["state"]) in states and row["provider_intent_id"] is None)
+    return tuple(with_sends(session, row).charge() for row in unseen)
 
 
 def _refuse_too_early(previous: Charge, profile: Profile, now: datetime) -> None:
     """Absence is what the lists show; a second charge needs more, when an answer was never seen (see absence.py)."""
-    at = next_attempt_at(previous, profile)
+    at = next_attempt_at(previous, profile.bounds) if previous.state is State.ABSENT else None
     if at is not None and now < at:
         raise AttemptRefused(
-            f"{previous.intent_id} attempt {previous.attempt} is absent, but a send of it was never answered: the "
-            "provider may have failed on it and may charge it late. "
+            f"{previous.intent_id} attempt {previous.attempt} is absent, but the provider's own answer to a send "
+            "of it was never seen: it may have failed on it and may charge it late. "
             f"Attempt {previous.attempt + 1} is possible from {iso(at)}. "
             "Nothing was sent."
         )

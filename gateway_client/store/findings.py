@@ -50,11 +50,12 @@ def _oldest(*, closed: bool, after: bool) -> Select[Any]:
 def record_finding(session: Session, found: Found, action: Action, now: datetime, run_id: str | None = None) -> Action:
     """Keep a disagreement, new or found again, in the transaction of its repair. Returns what is done about it.
 
-    What a person has closed stays closed. What a run has closed, because it was no longer so, opens again.
+    What a person has closed stays closed, unless one of its sides has changed since, or money is known to be taken
+    since: that nobody has looked at. What a run has closed, because it was no longer so, opens again.
     """
     row = run(session, _FINDING, {"of_finding": found.id}).mappings().first()
     news = False
-    if row is not None and action is Action.FLAGGED and row["closed_at"] is not None and not _closed_by_a_run(row):
+    if row is not None and action is Action.FLAGGED and _stays_closed(row, found):
         action = Action.RECORDED
     else:
         news = _write(session, found, action, now, run_id, row)
@@ -66,8 +67,14 @@ def record_finding(session: Session, found: Found, action: Action, now: datetime
 def _write(session: Session, found: Found, action: Action, now: datetime, run_id: str | None, row: Row | None) -> bool:
     """True when this is news: a new finding, one that is open again, or another repair."""
     repaired = action is Action.REPAIRED
-    values: dict[str, object] = {"action": action, "here": found.here, "there": found.there, "detail": found.detail}
-    if row is None or row["closed_at"] is None or _closed_by_a_run(row):  # a person's word stays
+    values: dict[str, object] = {
+        "action": action,
+        "here": found.here,
+        "there": found.there,
+        "detail": found.detail,
+        "charged": found.charged or (row is not None and bool(row["charged"])),
+    }
+    if row is None or not _stays_closed(row, found):
         values |= {
             "closed_at": now if repaired else None,
             "closed_by": run_id if repaired else None,
@@ -104,6 +111,12 @@ def _note_in_run(session: Session, run_id: str, finding_id: str, action: Action,
     if not run(session, _UPDATE_IN_RUN, {"of_run": run_id, "of_finding": finding_id, "action": action}).rowcount:
         named = {"run_id": run_id, "finding_id": finding_id}
         run(session, _INSERT_IN_RUN, {**named, "action": action, "news": news})
+
+
+def _stays_closed(row: Row, found: Found) -> bool:
+    """Has a person closed just this?"""
+    same = (row["here"], row["there"]) == (found.here, found.there) and bool(row["charged"]) >= found.charged
+    return row["closed_at"] is not None and not _closed_by_a_run(row) and same
 
 
 def _closed_by_a_run(row: Row) -> bool:

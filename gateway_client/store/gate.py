@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
+from gateway_client.charge import iso
 from gateway_client.errors import ClockRefused, ConfigurationError, NeedsPerson
+from gateway_client.evidence import Known, Step, why_not
 from gateway_client.flow.effects import BeginSend, Begun, Held, Next
-from gateway_client.gateways.base import Binding
 from gateway_client.postgres import TIMELINE
 from gateway_client.state import SENDABLE, Event
 from gateway_client.store.leases import holds
@@ -17,10 +19,11 @@ from gateway_client.store.rows import (
     STORE_ROW,
     Record,
     Row,
+    binding_of,
     clock_of,
     locked,
     move,
-    refuse_open_finding,
+    refuse_charged,
     run,
     sends,
     sha256,
@@ -41,22 +44,18 @@ def begin_send(session: Session, effect: BeginSend, now: datetime) -> Begun | He
     if effect.lease_of is not None and not holds(record.row, effect.lease_of, clock):
         return Held(record.charge(), Next.NOTHING)  # it was paused for longer than its lease: the row is another's now
     record = _close_if_over(session, effect, record, now, clock)
-    row, charge = record.row, record.charge()
-    if record.state.final:
-        return Held(charge, Next.NOTHING)
-    if row["provider_intent_id"] is not None:
-        return Held(charge, Next.RETRIEVE)
-    if (
-        record.state not in SENDABLE
-        or row["closed_at"] is not None
-        or record.server_errors() >= effect.profile.server_errors_max
-    ):
-        return Held(charge, Next.LOOK_UP)
-    other_credential = record.sends and record.sends[-1]["credential_id"] != effect.credential_id
-    if other_credential and record.in_doubt() and not effect.looked_up:
-        return Held(charge, Next.LOOK_UP_THEN_SEND)
+    row = record.row
+    instead = _instead_of_sending(effect, record)
+    if instead is not None:
+        return Held(record.charge(), instead)
+    step = Step.SEND_AGAIN if record.left() else Step.SEND
+    if why_not(step, Known(record.charge(), effect.profile.bounds, now)) is not None:
+        return Held(record.charge(), Next.LOOK_UP)
+    held = _hold_other_credential(session, effect, record, now)
+    if held is not None:
+        return held
     _check_row(effect, row)
-    refuse_open_finding(session, effect.intent_id)
+    refuse_charged(session, effect.intent_id, effect.attempt)
     send_no = len(record.sends) + 1
     send: dict[str, object] = dict.fromkeys(sends.c.keys())
     send |= {
@@ -68,14 +67,54 @@ def begin_send(session: Session, effect: BeginSend, now: datetime) -> Begun | He
     }
     run(session, _INSERT_SEND, send)
     first = {"first_sent_at": now, "first_sent_db_at": clock} if row["first_sent_at"] is None else {}
-    after = move(session, Record(row, (*record.sends, send)), Event.SEND_BEGUN, now, first)
+    changes = {**first, "quiet_from": None}
+    after = move(session, Record(row, (*record.sends, send)), Event.SEND_BEGUN, now, changes)
     return Begun(after.charge(), send_no, row["body"], row["api_version"])
+
+
+def _instead_of_sending(effect: BeginSend, record: Record) -> Next | None:
+    """What the row itself asks for instead of a send; None when one may follow."""
+    if record.state.final:
+        return Next.NOTHING
+    if record.row["provider_intent_id"] is not None:
+        return Next.RETRIEVE
+    closed = record.row["closed_at"] is not None
+    if record.state not in SENDABLE or closed or record.server_errors() >= effect.profile.server_errors_max:
+        return Next.LOOK_UP
+    if record.left() and not effect.time_asked:
+        return Next.ASK_TIME  # both clocks of this machine may have stood still since it asked last
+    return None
+
+
+def _hold_other_credential(session: Session, effect: BeginSend, record: Record, now: datetime) -> Held | None:
+    """Hold an attempt that has left under another API key, until a reading shows what became of it.
+
+    A provider that keeps keys by credential would execute it anew, and a refusal of one delivery says nothing about
+    another. So nothing is sent under the new one before the lists were read and show nothing, a quiet time after this
+    moment. A 500 that may be rolled forward is waited for as well: until then the key's life is over.
+    """
+    row, bounds = record.row, effect.profile.bounds
+    if not record.sends or record.sends[-1]["credential_id"] == effect.credential_id or not record.left():
+        return None
+    since = row["quiet_from"]
+    if since is None:
+        record, since = move(session, record, None, now, {"quiet_from": now}, note="held: another API key"), now
+    charge = record.charge()
+    late = charge.unanswered or charge.last_server_error_at is not None
+    sendable_at = since + (bounds.quiet_after_unanswered if late else bounds.quiet)
+    if effect.read_at is not None and effect.read_at >= sendable_at:
+        return None
+    waits = f"it can be sent under this one from {iso(sendable_at)}"
+    if late:
+        waits = "a charge of it may still appear, so it is looked up and not sent again"
+    next_step = Next.LOOK_UP_THEN_SEND if effect.read_at is None else Next.NOTHING
+    return Held(replace(charge, reason=f"in doubt under another API key; {waits}"), next_step)
 
 
 def _check_store(session: Session, effect: BeginSend, now: datetime) -> None:
     """The store is still whom we think, and time has not gone back behind what it has seen."""
     row = run(session, STORE_ROW).mappings().one()
-    if Binding(row["provider"], row["mode"], row["account"], row["namespace"]) != effect.binding:
+    if binding_of(row) != effect.binding:
         raise ConfigurationError("the store was bound anew under this process: restart it. Nothing more was sent.")
     timeline = session.info.get(TIMELINE)
     if None not in (timeline, row["timeline"]) and timeline != row["timeline"]:  # None: the engine cannot tell
@@ -101,15 +140,20 @@ def _close_if_over(session: Session, effect: BeginSend, record: Record, now: dat
     """
     row = record.row
     first, first_db = row["first_sent_at"], row["first_sent_db_at"]
-    over = first is not None and max(now - first, clock - (first_db or clock)) >= effect.profile.key_life
+    over = first is not None and max(now - first, clock - (first_db or clock)) >= effect.profile.bounds.key_life
     if not over or row["closed_at"] is not None or record.state.final:
         return record
     return close(session, record, now)
 
 
 def close(session: Session, record: Record, now: datetime) -> Record:
-    """Close an attempt whose key's life is over."""
-    return move(session, record, None, now, {"closed_at": now}, note="closed: the key's life is over")
+    """Close an attempt whose key's life is over.
+
+    From when it is quiet is not known yet, even if the time was just asked: this machine may have stood still since,
+    and another one, that stood still as well, may have begun a send. Whoever asks after this commit notes it.
+    """
+    changes = {"closed_at": now, "quiet_from": None}
+    return move(session, record, None, now, changes, note="closed: the key's life is over")
 
 
 def _check_row(effect: BeginSend, row: Row) -> None:

@@ -30,7 +30,8 @@ from sqlalchemy.orm import Session
 from gateway_client.charge import Charge
 from gateway_client.errors import NeedsPerson, UnknownIntent
 from gateway_client.finding import HARMLESS, Action, Code
-from gateway_client.outcome import IN_DOUBT, NAMES, Answer, NotExecuted
+from gateway_client.gateways.base import Binding
+from gateway_client.outcome import IN_DOUBT, NAMES, RESULTS, Answer, NotExecuted
 from gateway_client.postgres import CLOCK
 from gateway_client.state import Event, State, next_state
 from gateway_client.tables import Event as EventRow
@@ -75,20 +76,34 @@ _EVENT = insert(events).values(
     # Counted under the row's lock, so that an attempt's history has no gaps and no order but its own.
     event_no=select(func.coalesce(func.max(events.c.event_no), 0) + 1).where(*of_attempt(events)).scalar_subquery()
 )
-# A charge that has no row here is a reason to send nothing until it has one, whatever a person has said of it.
-_HELD_BY = select(findings).where(
-    findings.c.intent_id == bindparam("of_intent"),
-    findings.c.code.not_in(constant(HARMLESS)),
-    or_(
-        findings.c.closed_at.is_(None),
-        and_(findings.c.code == Code.MISSING_LOCALLY, findings.c.action != Action.REPAIRED),
-    ),
+# Money that the provider has taken for another attempt, or by a charge that has no row here, is a reason to send
+# nothing, whatever a person has said of it.
+_HELD_BY = (
+    select(findings)
+    .where(
+        findings.c.intent_id == bindparam("of_intent"),
+        findings.c.code.not_in(constant(HARMLESS)),
+        or_(
+            findings.c.closed_at.is_(None),
+            and_(findings.c.charged, findings.c.attempt != bindparam("for_attempt")),
+            and_(findings.c.code == Code.MISSING_LOCALLY, findings.c.action != Action.REPAIRED),
+        ),
+    )
+    .order_by(findings.c.closed_at.is_not(None), findings.c.id)
+)
+_SUCCESS = select(charges.c.attempt).where(
+    charges.c.intent_id == bindparam("of_intent"), charges.c.state == State.SUCCEEDED
 )
 
 
 def run(session: Session, statement: Executable, values: Values | None = None) -> CursorResult[Any]:
     """Execute a Core statement in the session's transaction, past the ORM."""
     return session.connection().execute(statement, values)
+
+
+def binding_of(row: Row) -> Binding:
+    """Whom the store belongs to, by its one row."""
+    return Binding(row["provider"], row["mode"], row["account"], row["namespace"], row["store_id"])
 
 
 def clock_of(session: Session, now: datetime) -> datetime:
@@ -120,6 +135,11 @@ class Record:
         others = [send for send in self.sends if send["send_no"] != apart_from]
         return any(send["ended_at"] is None or send["outcome"] in IN_DOUBT for send in others)
 
+    def left(self, apart_from: int | None = None) -> bool:
+        """A send has left, or may have: all but those of which our own socket took nothing."""
+        others = (send for send in self.sends if send["send_no"] != apart_from)
+        return any(send["outcome"] != NAMES[NotExecuted] for send in others)
+
     def server_errors(self) -> int:
         """How many 500s are recorded: the saved answer never changes, so more of them tell nothing."""
         return sum(send["status"] == 500 for send in self.sends)
@@ -144,10 +164,17 @@ class Record:
             settled_at=row["settled_at"],
             reason=row["reason"],
             closed_at=row["closed_at"],
+            quiet_from=row["quiet_from"],
             last_sent_at=max((send["begun_at"] for send in left), default=None),
+            last_ended_at=max((send["ended_at"] for send in left if send["ended_at"] is not None), default=None),
             last_server_error_at=max(failed, default=None),
-            last_unanswered_at=max((send["begun_at"] for send in left if send["status"] is None), default=None),
+            unanswered=not all(map(_answered, left)),
         )
+
+
+def _answered(send: Row) -> bool:
+    """Is the provider's proven word on a send on disk: a result, or the 500 that it saved?"""
+    return bool(send["proven"]) and (send["outcome"] in RESULTS or send["status"] == 500)
 
 
 def locked(session: Session, intent_id: str, attempt: int) -> Record:
@@ -229,16 +256,27 @@ def append_event(
         records.append(StateChanged(intent_id, attempt, before, state, event, request_id, elapsed_ms))
 
 
-def refuse_open_finding(session: Session, intent_id: str) -> None:
-    """Raise NeedsPerson while somebody must look at the intent."""
-    finding = run(session, _HELD_BY, {"of_intent": intent_id}).mappings().first()
-    if finding is not None and finding["closed_at"] is not None:
+def refuse_charged(session: Session, intent_id: str, attempt: int) -> None:
+    """Raise NeedsPerson while the intent may be paid by other means than this attempt, or somebody must look at it."""
+    of = {"of_intent": intent_id}
+    paid = run(session, _SUCCESS, of).scalar()
+    if paid is not None and paid != attempt:
+        raise NeedsPerson(f"{intent_id}: attempt {paid} succeeded. Nothing more was sent: cancel this attempt.")
+    finding = run(session, _HELD_BY, {**of, "for_attempt": attempt}).mappings().first()
+    if finding is None:
+        return
+    named = f"finding {finding['id']}"
+    if finding["closed_at"] is None:
         raise NeedsPerson(
-            f"{intent_id}: the provider has {finding['provider_charge_id']}, an attempt without a row here (finding "
-            f"{finding['id']}). Nothing more was sent: cancel this attempt, then reconcile the day of that charge."
+            f"{intent_id} has an open {named} ({finding['code']}): {finding['detail']} Nothing more was sent."
         )
-    if finding is not None:
+    if finding["code"] == Code.MISSING_LOCALLY:
         raise NeedsPerson(
-            f"{intent_id} has an open finding {finding['id']} ({finding['code']}): {finding['detail']} "
-            "Nothing more was sent."
+            f"{intent_id}: the provider has {finding['provider_charge_id']}, an attempt without a row here ({named}). "
+            "Nothing more was sent: cancel this attempt, then reconcile the day of that charge."
         )
+    raise NeedsPerson(
+        f"{intent_id}: the provider has taken money for it by attempt {finding['attempt']} "
+        f"({finding['provider_charge_id']}, {named}, closed). Nothing more was sent: cancel this attempt; what is to "
+        "be paid once more needs an intent id of its own."
+    )

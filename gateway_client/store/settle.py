@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
-from gateway_client.absence import why_not_absent
 from gateway_client.charge import Charge
 from gateway_client.errors import UnknownIntent
-from gateway_client.finding import Action, Code, Found
+from gateway_client.evidence import Known, Step, why_not
+from gateway_client.finding import Action, Code, Found, side
 from gateway_client.flow.effects import GiveUp, ProveAbsent, Settle
-from gateway_client.outcome import NAMES, Answer, Conflict, NotExecuted, Outcome, Processing, Succeeded
+from gateway_client.outcome import Answer, Conflict, Outcome, Processing, Succeeded
 from gateway_client.state import TRANSITIONS, Event, State, contradicts, event_of
 from gateway_client.store.findings import record_finding
 from gateway_client.store.rows import (
@@ -63,14 +63,19 @@ def settle(session: Session, effect: Settle, now: datetime) -> Charge:
         return record.charge()
     if isinstance(outcome, Succeeded) and _numbers_differ(session, record):
         return record.charge()
-    event = event_of(outcome, in_doubt=record.in_doubt(effect.send_no), saves_declines=effect.saves_declines)
-    nothing_left = event is Event.NOT_EXECUTED and all(send["outcome"] == NAMES[NotExecuted] for send in record.sends)
+    event = event_of(
+        outcome,
+        in_doubt=record.in_doubt(effect.send_no),
+        left=record.left(effect.send_no),
+        saves_declines=effect.saves_declines,
+    )
+    nothing_left = event is Event.NOT_EXECUTED and not record.left()
     if nothing_left and record.row["closed_at"] is not None:
         event = Event.CANCELED  # given up while a send was open, and now nothing has left, nor will
-    changes: dict[str, object] = {"reason": getattr(outcome, "reason", None)}
+    changes: dict[str, object] = {"reason": answer.reason}
     if not isinstance(outcome, Conflict):  # the ids in such an answer belong to something else
         changes |= _provider_ids(record.row, outcome)
-    if event is Event.NOT_EXECUTED and nothing_left:
+    if nothing_left:
         # Else an outage longer than the key's life would close charges that never left.
         changes["first_sent_at"] = changes["first_sent_db_at"] = None
     return move(session, record, event, now, changes, answer=answer).charge()
@@ -87,7 +92,9 @@ def _end_send(session: Session, record: Record, send_no: int, answer: Answer, no
     ended = {
         "ended_at": now,
         "outcome": answer.name,
-        "reason": getattr(answer.outcome, "reason", None),
+        "cause": answer.cause,
+        "proven": answer.proven,
+        "reason": answer.reason,
         "status": answer.status,
         "request_id": answer.request_id,
         "original_request": answer.original_request,
@@ -125,10 +132,11 @@ def _find(session: Session, record: Record, code: Code, answer: Answer, now: dat
         row["intent_id"],
         row["attempt"],
         charge_id,
-        here=f"{record.state} {row['provider_charge_id'] or ''}".rstrip(),
-        there=f"{answer.name} {charge_id or ''}".rstrip(),
+        here=side(record.state, row["amount"], row["currency"], row["provider_charge_id"]),
+        there=side(answer.name, row["amount"], row["currency"], charge_id),
         detail=f"attempt {row['attempt']} is {record.state} here, the provider says {answer.name} "
         f"({charge_id or 'no charge'}).",
+        charged=isinstance(answer.outcome, Succeeded),
     )
     record_finding(session, found, Action.FLAGGED, now)
 
@@ -146,13 +154,20 @@ def give_up(session: Session, effect: GiveUp, now: datetime) -> Charge:
         if run(session, _LAST_EVENT, key_of(record.row)).scalar() != reason:  # else it was said, and not confirmed
             append_event(session, record.row, now, record.state, reason, record.state)
         return record.charge()
-    if record.state is State.PREPARED:
+    if why_not(Step.CANCEL, Known(record.charge(), effect.profile.bounds, now)) is None:
         return move(session, record, Event.CANCELED, now, {"reason": reason, "closed_at": now}).charge()
     if record.row["closed_at"] is not None:
-        return record.charge()
-    note = f"closed, {reason}"
-    changes = {"reason": f"{reason}; not proven absent yet", "closed_at": now}
-    return move(session, record, None, now, changes, note=note).charge()
+        noted = effect.time_asked and record.row["quiet_from"] is None
+        return _note(session, record, {"quiet_from": now} if noted else {})
+    changes = {"reason": f"{reason}; not proven absent yet", "closed_at": now, "quiet_from": None}
+    return move(session, record, None, now, changes, note=f"closed, {reason}").charge()
+
+
+def _note(session: Session, record: Record, noted: dict[str, Any]) -> Charge:
+    """Write what is no change of state, and no news to anybody."""
+    if noted:
+        run(session, _UPDATE_BY_KEY, {"of_key": record.row["idempotency_key"], **noted})
+    return Record({**record.row, **noted}, record.sends).charge()
 
 
 def prove_absent(session: Session, effect: ProveAbsent, now: datetime) -> Charge:
@@ -160,9 +175,14 @@ def prove_absent(session: Session, effect: ProveAbsent, now: datetime) -> Charge
     record = locked(session, effect.intent_id, effect.attempt)
     if Event.PROVEN_ABSENT not in TRANSITIONS[record.state]:
         return record.charge()
-    why_not = why_not_absent(record.charge(), effect.profile, effect.scan)
-    if why_not is None:
+    if effect.closed and record.row["closed_at"] is not None and record.row["quiet_from"] is None:
+        # It was closed before this scan asked for the time: from then on it is known.
+        noted = {"quiet_from": effect.scan.begun_at}
+        _note(session, record, noted)
+        record = Record({**record.row, **noted}, record.sends)
+    known = Known(record.charge(), effect.profile.bounds, now, effect.scan)
+    problem = why_not(Step.CONCLUDE_ABSENCE, known)
+    if problem is None:
         reason = "proven: a complete list of the provider does not have it"
         return move(session, record, Event.PROVEN_ABSENT, now, {"reason": reason}).charge()
-    run(session, _UPDATE_BY_KEY, {"of_key": record.row["idempotency_key"], "reason": why_not})
-    return replace(record.charge(), reason=why_not)
+    return _note(session, record, {"reason": problem})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Executable, bindparam, func, select
+from sqlalchemy import ColumnElement, Executable, bindparam, exists, func, select
 from sqlalchemy.orm import Session
 
 from gateway_client.finding import CRITICAL
 from gateway_client.flow.lookup import EVER
-from gateway_client.state import PENDING, SENDABLE
-from gateway_client.store.rows import Values, charges, constant, findings, run, store
+from gateway_client.outcome import Cause
+from gateway_client.state import PENDING, SENDABLE, State
+from gateway_client.store.rows import Values, charges, constant, findings, run, sends, store
 from reconcile.alerts import KEY_ENDS_SOON, Facts, Group, Limits
 from reconcile.store.runs import last_complete_at, runs
 
@@ -66,6 +67,28 @@ _CRITICAL = _grouped(
     findings.c.intent_id,
     findings.c.closed_at.is_(None) & findings.c.code.in_(constant(CRITICAL)),
 )
+_later = sends.alias("later")
+_LATEST = (
+    (sends.c.intent_id == charges.c.intent_id)
+    & (sends.c.attempt == charges.c.attempt)
+    & ~exists().where(
+        _later.c.intent_id == sends.c.intent_id,
+        _later.c.attempt == sends.c.attempt,
+        _later.c.send_no > sends.c.send_no,
+    )
+)
+_REFUSED = _grouped(
+    sends.c.cause,
+    sends.c.ended_at,
+    charges.c.intent_id,
+    charges.c.state.in_(constant(PENDING)) & _LATEST & sends.c.cause.in_(constant((Cause.ACCOUNT, Cause.CREDENTIAL))),
+)
+_REJECTED = _grouped(
+    charges.c.reason,
+    charges.c.settled_at,
+    charges.c.intent_id,
+    (charges.c.settled_at > bindparam("since")) & (charges.c.state == State.REJECTED),
+)
 
 
 def read_facts(session: Session, now: datetime, limits: Limits, key_life: timedelta) -> Facts:
@@ -78,6 +101,8 @@ def read_facts(session: Session, now: datetime, limits: Limits, key_life: timede
         reconciled_at=last_complete_at(session),
         unfinished=_unfinished(session, now - min(limits.reconciled, now - EVER)),
         critical=_groups(session, _CRITICAL, {}),
+        refused=_groups(session, _REFUSED, {}),
+        rejected=_groups(session, _REJECTED, {"since": now - min(limits.fresh, now - EVER)}),
     )
 
 

@@ -74,7 +74,7 @@ def import_charge(session: Session, effect: Import, now: datetime) -> Charge | N
     written = run(session, ROW_OF_ATTEMPT, mine).mappings().first()
     if written is not None:
         return with_sends(session, written).charge()  # by its own process, since the pair was read
-    state = next_state(State.PREPARED, event_of(found.outcome, in_doubt=False, saves_declines=True))
+    state = next_state(State.PREPARED, event_of(found.outcome, in_doubt=False, left=False, saves_declines=True))
     why_not = _why_not(session, effect, state)
     if why_not == _TAKEN and isinstance(found.outcome, Succeeded) and State.SUCCEEDED in _states(session, effect):
         return None  # a second success: that is another finding
@@ -131,7 +131,7 @@ def _states(session: Session, effect: Import) -> list[State]:
 
 def close_over(session: Session, effect: CloseOver, now: datetime) -> int:
     """Close attempts whose key's life is over, as the gate would: after that the same key could be a new request."""
-    page = {"sent_before": now - effect.profile.key_life, "rows_max": CLOSED_AT_ONCE_MAX}
+    page = {"sent_before": now - effect.profile.bounds.key_life, "rows_max": CLOSED_AT_ONCE_MAX}
     rows = run(session, _OVER, page).mappings().all()
     for row in rows:
         close(session, with_sends(session, row), now)

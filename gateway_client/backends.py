@@ -1,0 +1,79 @@
+"""Which database a URL is of, what the two kinds have in common, and a database's refusal in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import URL, Connection
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from gateway_client import postgres, sqlite
+from gateway_client.errors import ConfigurationError, StoreUnavailable
+
+
+class Backend(Protocol):
+    """What `sqlite` and `postgres` have in common: these two modules are the backends."""
+
+    OPTIONS: Mapping[str, Any]
+    ASYNC_DRIVER: str
+    ISOLATION: str | None
+    DEADLINE_S: float | None
+
+    def checked(self, url: URL) -> URL: ...
+    def place(self, url: URL) -> str: ...
+    def same(self, ours: URL, theirs: URL) -> bool: ...
+    def create_place(self, url: URL) -> None: ...
+    def copy(self, connection: Connection, path: Path) -> None: ...
+    def begin(self, connection: Connection, *, write: bool) -> dict[str, Any]: ...
+    def identity(self, connection: Connection) -> object: ...
+    def join(self, connection: Connection) -> dict[str, Any]: ...
+    def patient(self, connection: Connection) -> AbstractContextManager[None]: ...
+    def before_commit(self, info: dict[Any, Any]) -> None: ...
+    def after_commit(self, info: dict[Any, Any]) -> None: ...
+    def explained(self, error: DBAPIError) -> str | None: ...
+    def lacks_tables(self, error: DBAPIError) -> bool: ...
+    def passes(self, error: DBAPIError) -> bool: ...
+
+
+def backend_of(url: URL) -> Backend:
+    """The backend of a URL. Raises ConfigurationError."""
+    match url.get_backend_name():
+        case "sqlite":
+            return sqlite
+        case "postgresql":
+            return postgres
+    raise ConfigurationError(
+        f"{url.get_backend_name()} databases are not supported; use SQLite (sqlite:///paycli.db) or PostgreSQL"
+    )
+
+
+def parsed(url: str) -> URL:
+    """A URL of a database that is supported, with its driver. Raises ConfigurationError, which repeats no password."""
+    try:
+        made = make_url(url)
+    except ArgumentError:
+        raise ConfigurationError("PAYCLI_DATABASE_URL is not a database URL; for example sqlite:///paycli.db") from None
+    return backend_of(made).checked(made)
+
+
+@contextmanager
+def explained(url: URL) -> Iterator[None]:
+    """Turn a database's refusal into StoreUnavailable, in words for the person who must act."""
+    backend = backend_of(url)
+    try:
+        yield
+    except DBAPIError as error:
+        where = backend.place(url)
+        if backend.lacks_tables(error):
+            raise ConfigurationError(f"{where} has no tables of ours: run `paycli init`. Nothing was sent.") from error
+        why = backend.explained(error)
+        if why is None:
+            raise  # a broken constraint or a wrong statement is a bug of ours: never hidden behind "unavailable"
+        raise StoreUnavailable(f"the database {where} cannot be used: {why}") from error
+    except PoolTimeout as error:
+        raise StoreUnavailable("every database connection of this process is in use") from error
