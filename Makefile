@@ -10,7 +10,7 @@ INSTALL := $(PIP) install --quiet --no-compile -c constraints.txt
 # Compiling every package costs a cold run a third of its time; only what is imported is compiled, and kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint types unit sim exhaust mutants kill chaos drain determinism syscalls powercut clean
+.PHONY: help demo test lint types unit sim answers exhaust mutants kill chaos drain determinism syscalls powercut clean
 
 help: ## this list
 	@echo 'usage: make TARGET [PYTHON=python3.12]'
@@ -37,6 +37,10 @@ SEED ?= 0
 
 sim: $(VENV)/dev.stamp ## N seeded schedules of trouble (100000), from SEED on (0); N=1 tells the story of one
 	@$(BIN)/python -m tests.sim $(N) --seed $(SEED)
+
+answers: N = 1000000
+answers: $(VENV)/dev.stamp ## N answers (1000000) of a provider and of whatever stands before it; N=1 tells the story of one case
+	@$(BIN)/python -m tests.answers $(N) --seed $(SEED)
 
 exhaust: $(VENV)/dev.stamp ## every interleaving of two workers and the nightly run on one intent, with up to two faults
 	@$(BIN)/python -m tests.exhaust

@@ -1,4 +1,4 @@
-"""The command `demo`: the whole story against the sandbox, faults and a killed process included.
+"""The command `demo`: the whole story against the sandbox, faults, a paused machine and a killed process included.
 
 Here are its options and its temporary folder; the story is told in `demo_story.py`.
 """
@@ -22,8 +22,9 @@ def demo(
 ) -> int:
     """Run the whole story on this machine, in seconds.
 
-    A sandbox provider loses answers, fails and stalls; a charging process is killed in the middle; then the provider's
-    ledger and the database are compared. Exit code: 0 when they agree, 1 when a single figure is wrong.
+    A filter answers in the provider's place, a request is delivered twice, a machine stands still. Then the provider, a
+    sandbox, loses answers, fails and stalls, and a charging process is killed in the middle. In the end its ledger and
+    the database are compared. Exit code: 0 when they agree, 1 when a single figure is wrong.
     """
     from cli.demo_story import Story
 

@@ -34,9 +34,9 @@ def intents(count: int) -> list[PaymentIntent]:
     ]
 
 
-def client(gateway: Stripe, database_url: str, clock: Clock | None = None) -> Client:
+def client(gateway: Stripe, database_url: str, clock: Clock | None = None, retry: RetryPolicy = RETRY) -> Client:
     """A client of the demo's provider and database."""
-    return Client(gateway, database=database_url, namespace=NAMESPACE, timeout_s=TIMEOUT_S, retry=RETRY, clock=clock)
+    return Client(gateway, database=database_url, namespace=NAMESPACE, timeout_s=TIMEOUT_S, retry=retry, clock=clock)
 
 
 def charge_all(opened: Client, wanted: Sequence[PaymentIntent], at_once: int, told: Callable[[Charge], None]) -> None:

@@ -6,7 +6,7 @@ What is planted, and how it is compared with what was found, is `demo_planted.py
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from cli import demo_load, output
 from cli.alerting import causes
@@ -25,27 +25,20 @@ def tell_night(sandbox: Sandbox, gateway: Stripe, database_url: str, clock: Cloc
     """Charge, disturb, reconcile twice, list what is left for a person."""
     sandbox.faults = {}
     binding = Binding(gateway.provider, gateway.mode, sandbox.account, demo_load.NAMESPACE)
-    with Client(
-        gateway,
-        database=database_url,
-        namespace=demo_load.NAMESPACE,
-        timeout_s=demo_load.TIMEOUT_S,
-        retry=RetryPolicy(sends_max=1),
-        clock=clock,
-    ) as client:
+    with demo_load.client(gateway, database_url, clock, RetryPolicy(sends_max=1)) as client:
         step(
-            "7. What no retry can see. Five more intents are charged, and one of the replies is lost. Behind our back",
+            "9. What no retry can see. Five more intents are charged, and one of the replies is lost. Behind our back",
             "a charge is made with our metadata and without a row here, one is changed, one removed, one made again.",
         )
         _disturb(sandbox, gateway, client, binding)
         today = datetime.fromtimestamp(clock.time(), UTC).date()
-        step("8. `paycli reconcile --date today`, and once more.")
+        step("10. `paycli reconcile --date today`, and once more.")
         first = run(client, today)
         summary(first, output.say)
         output.say("")
         second = run(client, today)
         summary(second, output.say)
-    step("9. `paycli findings`, what a person must settle, and `paycli alerts`, what wakes one.")
+    step("11. `paycli findings`, what a person must settle, and `paycli alerts`, what wakes one.")
     with closing(Database(database_url)) as database:
         left = list(findings_of(database, closed=False))
         woken = causes(database, datetime.fromtimestamp(clock.time(), UTC))
@@ -73,9 +66,3 @@ def _charged(client: Client, intent: PaymentIntent) -> str:
     charge: Charge = client.charge(intent)
     assert charge.provider_charge_id is not None
     return charge.provider_charge_id
-
-
-def noon_after(now: datetime, wait: timedelta) -> datetime:
-    """The first noon that is at least `wait` away: a demo must not run into the next day."""
-    noon = (now + wait).replace(hour=12, minute=0, second=0, microsecond=0)
-    return noon if noon >= now + wait else noon + timedelta(days=1)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from cli import output
 from cli.audit import Figures, Side
-from cli.demo_planted import PLANTED, NightFigures
+from cli.demo_planted import PLANTED, TROUBLES, NightFigures, OrderFigures
 from gateway_client import Charge, State, Stripe
+from gateway_client.bounds import hours
 from gateway_client.sandbox import FAULTS, Recorded
 
 
@@ -51,6 +52,7 @@ def _sides(figures: Figures) -> None:
 
 def report_night(night: NightFigures, figures: Figures) -> None:
     """Both ledgers after the night, what was planted beside what was found, and what the second run changed."""
+    step("12. The two ledgers after the night. They differ by what only a person can settle.")
     output.data("")
     _sides(figures)
     output.data("")
@@ -69,16 +71,20 @@ def report_night(night: NightFigures, figures: Figures) -> None:
     )
 
 
-def verdict(now: Figures, later: Figures, night: NightFigures) -> None:
+def verdict(orders: Sequence[OrderFigures], now: Figures, later: Figures, night: NightFigures) -> None:
     """The last line."""
     counted = ", ".join(f"{name} {len(bad)}" for name, bad in _bad(later).items())
     agree = "The ledgers agree" if now.right and later.right else "WRONG, the ledgers do not agree"
     if not night.right:
         agree = f"WRONG, the night did not find what was planted; {agree}"
+    otherwise = [one.intent_id for one in orders if not one.right]
+    if otherwise:
+        agree = f"WRONG, {', '.join(otherwise)} went otherwise than it must; {agree}"
+    charges = ", ".join(f"{TROUBLES[one.intent_id]} {one.charges}" for one in orders)
     output.data("")
     output.data(
-        f"{agree}: charged once {later.charged_once} of {later.charged_of}, {counted}; still unknown "
-        f"{len(now.pending)}, {len(later.pending)} three days later; disturbed {len(PLANTED)}, found "
+        f"{agree}: charged once {later.charged_once} of {later.charged_of}, {counted}; charges after {charges}; still "
+        f"unknown {len(now.pending)}, {len(later.pending)} four days later; disturbed {len(PLANTED)}, found "
         f"{len(night.found)}."
     )
 
@@ -103,11 +109,13 @@ def _bad(figures: Figures) -> dict[str, tuple[str, ...]]:
 
 
 def _why(charge: Charge) -> str:
-    """Why a charge is not final: a failed request needs the longest wait."""
+    """Why a charge is not final, and how long that may last."""
+    bounds = Stripe.profile.bounds
     if charge.state is State.UNKNOWN and charge.last_server_error_at is not None:
-        hours = Stripe.profile.quiet_after_server_error.total_seconds() / 3600
         return (
-            f"the provider failed (5xx) and shows no charge, but may still make one: {charge.state} until {hours:g} h "
-            "after its answer"
+            f"the provider failed (5xx) and shows no charge, but may still make one: {charge.state} until "
+            f"{hours(bounds.quiet_after_server_error)} after its answer"
         )
+    if charge.state is State.UNKNOWN and charge.closed_at is not None:
+        return f"closed and not found: {charge.state} until {hours(bounds.quiet)} after it was closed"
     return f"{charge.state}: {charge.reason}"

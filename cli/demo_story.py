@@ -1,6 +1,7 @@
 """The demo's story, from top to bottom, and its words. Every figure in it is read from the two ledgers.
 
-What is charged is in `demo_load.py`, the process that is killed in `demo_child.py`, the comparison in `audit.py`.
+The first three orders are in `demo_orders.py`, what else is charged in `demo_load.py`, the process that is killed in
+`demo_child.py`, the night in `demo_night.py`, the comparison in `audit.py`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from pathlib import Path
 from cli import demo_load, output
 from cli.audit import Figures, compare
 from cli.demo_child import AT_ONCE as CHILD_AT_ONCE
-from cli.demo_night import noon_after, tell_night
-from cli.demo_planted import WANTED
+from cli.demo_clock import MovedClock, noon_of_fourth_day
+from cli.demo_night import tell_night
+from cli.demo_orders import Orders
+from cli.demo_planted import ORDERS, WANTED
 from cli.demo_report import report, report_faults, report_night, step, verdict
 from gateway_client import Charge, NotNow, PaymentIntent, Sandbox, State, Stripe
-from gateway_client.clock import Clock, SystemClock
+from gateway_client.bounds import hours
+from gateway_client.clock import Clock
 from gateway_client.db import Database
 from gateway_client.sandbox.server import SandboxServer
 from gateway_client.store import read_attempts
@@ -50,7 +54,9 @@ RATES = {
 }
 """How many of the requests go wrong, and how: more than half, in all."""
 
-LATER = timedelta(hours=73)  # an hour after the last moment at which a provider may still carry out a failed request
+BOUNDS = Stripe.profile.bounds
+A_DAY_LATER = timedelta(hours=23)
+assert BOUNDS.key_life < A_DAY_LATER  # so every key is over by then
 
 
 class Story:
@@ -58,55 +64,91 @@ class Story:
 
     def __init__(self, seed: int, count: int, folder: Path) -> None:
         self._seed = seed
-        self._wanted = demo_load.intents(count)
+        self._load = demo_load.intents(count)
+        self._wanted = [*ORDERS, *self._load]
         self._share = count - count // 3  # where the share of the process begins that will be killed
         self._url = f"sqlite:///{folder / 'demo.db'}"
-        self._sandbox = Sandbox(seed=seed, faults=RATES)
+        self._sandbox = Sandbox(seed=seed)
         self._sandbox.slow_s = SLOW_S
 
     def run(self) -> bool:
-        """Tell it; whether the ledgers agree, now and three days later, and the night finds what was planted."""
-        count = len(self._wanted)
-        output.say(f"charge-once: {count} payments through a provider that fails on purpose (seed {self._seed})")
+        """Tell it; whether the ledgers agree, now and four days later, and all went as it must."""
+        output.say(
+            f"charge-once: {len(ORDERS)} orders, and {len(self._load)} payments through a provider that fails on "
+            f"purpose (seed {self._seed})"
+        )
         with self._sandbox.serve() as server:
             gateway = Stripe(self._sandbox.api_key, api_base=server.url)
             output.say(f"The provider is a sandbox on {server.url}: nothing leaves this machine, no money moves.")
+            orders = Orders(self._sandbox, gateway, self._url).tell()
+            before = len(self._sandbox.requests)
+            self._sandbox.faults = RATES
             self._charge(gateway)
             self._kill(server)
             self._start_again(gateway)
-            step("4. `resume` finishes what is left: it sends the same request again, or looks for its result.")
+            step("5. `resume` finishes what is left: it sends the same request again, or looks for its result.")
             self._resume(gateway, None)
-            report_faults(self._sandbox.requests)
-            step("5. The two ledgers, side by side, both read anew.")
+            report_faults(self._sandbox.requests[before:])
+            step("6. The two ledgers, side by side, both read anew.")
             now = self._audit()
             report(now)
-            today = datetime.now(UTC)
-            clock = _LaterClock(noon_after(today, LATER) - today)
-            step("6. At noon, three days later (both clocks are moved): `resume` again, for what was not provable.")
-            self._sandbox.clock.advance(clock.ahead.total_seconds())
-            self._resume(gateway, clock)
-            later = self._audit()
-            report(later)
+            clock = self._close(gateway)
+            later = self._prove(gateway, clock)
             night = tell_night(self._sandbox, gateway, self._url, clock)
             self._wanted += WANTED
             report_night(night, self._audit())
-        verdict(now, later, night)
-        return now.right and later.right and night.right
+        verdict(orders, now, later, night)
+        return all(one.right for one in orders) and now.right and later.right and night.right
+
+    def _close(self, gateway: Stripe) -> MovedClock:
+        """A day later: what is left is closed. The clock of everything that follows."""
+        later, life = hours(A_DAY_LATER), hours(BOUNDS.key_life)
+        step(
+            f"7. {later} later (both clocks are moved): the life of a key, {life}, is over. Nothing is sent again;",
+            "`resume` closes what is left, and looks for it.",
+        )
+        clock = MovedClock(timedelta(0))
+        before = len(self._sandbox.requests)
+        self._move(clock, A_DAY_LATER)
+        self._resume(gateway, clock)
+        again = sum(request.method == "POST" for request in self._sandbox.requests[before:])
+        closed = sum(row.closed_at is not None and not row.final for row in self._rows())
+        output.say(f"   sent again {again}, closed {closed}")
+        return clock
+
+    def _prove(self, gateway: Stripe, clock: MovedClock) -> Figures:
+        """Four days later: what is closed is found, or proven not charged."""
+        quiet, failed = hours(BOUNDS.quiet), hours(BOUNDS.quiet_after_server_error)
+        step(
+            f"8. At noon of the fourth day: `resume` again. What is left was closed more than {quiet} ago, and a 5xx",
+            f"came more than {failed} ago: what a complete list does not show now is proven not charged.",
+        )
+        today = datetime.fromtimestamp(clock.time(), UTC) - clock.ahead
+        self._move(clock, noon_of_fourth_day(today) - today)
+        self._resume(gateway, clock)
+        later = self._audit()
+        report(later)
+        return later
+
+    def _move(self, clock: MovedClock, ahead: timedelta) -> None:
+        """Move both clocks, ours and the provider's."""
+        self._sandbox.clock.advance((ahead - clock.ahead).total_seconds())
+        clock.ahead = ahead
 
     def _charge(self, gateway: Stripe) -> None:
-        first = self._wanted[: self._share]
+        first = self._load[: self._share]
         step(
-            f"1. A service charges {len(first)} intents, {AT_ONCE} at a time. Answers get lost, connections break,",
+            f"2. A service charges {len(first)} intents, {AT_ONCE} at a time. Answers get lost, connections break,",
             "requests fail before they were carried out, or after. It repeats the same key, never a new one.",
         )
         self._charge_all(gateway, first)
 
     def _kill(self, server: SandboxServer) -> None:
         """Kill a charging process while its requests are on their way."""
-        share = self._wanted[self._share :]
+        share = self._load[self._share :]
         middle = self._share + len(share) // 2
-        in_flight = min(CHILD_AT_ONCE, len(self._wanted) - middle)
-        step(f"2. Another process charges the other {len(share)}, {CHILD_AT_ONCE} at a time, and is killed: kill -9.")
+        in_flight = min(CHILD_AT_ONCE, len(self._load) - middle)
+        step(f"3. Another process charges the other {len(share)}, {CHILD_AT_ONCE} at a time, and is killed: kill -9.")
         child = self._child(server, middle)
         watchdog = threading.Timer(WAIT_S_MAX, child.kill)
         watchdog.start()
@@ -136,7 +178,7 @@ class Story:
         output.say(f"   The database says `sending` of {waiting} charges: nobody on this side knows their result.")
 
     def _child(self, server: SandboxServer, middle: int) -> subprocess.Popen[str]:
-        arguments = map(str, (len(self._wanted), self._share, middle))
+        arguments = map(str, (len(self._load), self._share, middle))
         return subprocess.Popen(  # noqa: S603 - our own module, our own arguments
             [sys.executable, "-m", "cli.demo_child", *arguments],
             stdin=subprocess.PIPE,
@@ -146,8 +188,8 @@ class Story:
         )
 
     def _start_again(self, gateway: Stripe) -> None:
-        again = self._wanted[self._share :]
-        step(f"3. It starts again and is handed the same {len(again)} intents. Those already charged cost no request.")
+        again = self._load[self._share :]
+        step(f"4. It starts again and is handed the same {len(again)} intents. Those already charged cost no request.")
         self._charge_all(gateway, again)
 
     def _resume(self, gateway: Stripe, clock: Clock | None) -> None:
@@ -193,16 +235,6 @@ class Story:
 
     def _audit(self) -> Figures:
         return compare(self._wanted, self._sandbox.charges, self._rows())
-
-
-class _LaterClock(SystemClock):
-    """This machine's clock, moved as the provider's is."""
-
-    def __init__(self, ahead: timedelta) -> None:
-        self.ahead = ahead
-
-    def time(self) -> float:
-        return super().time() + self.ahead.total_seconds()
 
 
 def _environment(api_base: str, api_key: str, database_url: str) -> dict[str, str]:

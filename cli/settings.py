@@ -33,7 +33,7 @@ class Settings:
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings; an empty variable counts as not set."""
     from gateway_client import ConfigurationError, InvalidInput, RetryPolicy
-    from gateway_client.db import backend_of, parsed
+    from gateway_client.backends import backend_of, parsed
     from gateway_client.intent import check_namespace
     from gateway_client.wire import checked_timeout
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli import demo_load, demo_report
+from cli import demo_load, demo_planted, demo_report
 from cli.audit import compare
-from cli.demo_planted import PLANTED, NightFigures
-from gateway_client import Charge, Sandbox, State
+from cli.demo_clock import noon_of_fourth_day
+from cli.demo_orders import Orders
+from cli.demo_planted import EXPECTED, PLANTED, TROUBLES, NightFigures, OrderFigures
+from gateway_client import Charge, Sandbox, State, Stripe
+from gateway_client.bounds import Bounds
 from gateway_client.finding import Action, Code, Finding
+from gateway_client.sandbox.behaviour import Behaviour
 from reconcile import RunResult
 from tests.cli_world import World, world
 
@@ -114,7 +118,7 @@ def test_planted_errors_are_seen(plant: Any, field: str, capsys: pytest.CaptureF
     figures = compare(ASKED, there, here)
     assert not figures.right
     assert len(getattr(figures, field)) == 1
-    demo_report.verdict(figures, figures, night())
+    demo_report.verdict(EXPECTED, figures, figures, night())
     assert capsys.readouterr().out.strip().startswith("WRONG, the ledgers do not agree")
 
 
@@ -149,7 +153,7 @@ def test_a_night_that_missed_something(lost: tuple[str, str], capsys: pytest.Cap
     figures = compare(ASKED, *ledgers())
     assert not night(lost).right
     demo_report.report_night(night(lost), figures)
-    demo_report.verdict(figures, figures, night(lost))
+    demo_report.verdict(EXPECTED, figures, figures, night(lost))
     out = capsys.readouterr().out
     assert [line.split()[-1] for line in out.splitlines() if lost[1] in line] == ["FOUND"]
     assert out.splitlines()[-1].startswith("WRONG, the night did not find what was planted")
@@ -161,6 +165,85 @@ def test_a_night_that_went_wrong(wrong: dict[str, Any]) -> None:
     assert not night(**wrong).right
 
 
+def test_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The last line counts the charges after each of the three troubles, and says that the ledgers agree."""
+    figures = compare(ASKED, *ledgers())
+    demo_report.verdict(EXPECTED, figures, figures, night())
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("The ledgers agree: charged once 5 of 5")
+    assert "charges after a middlebox 1, a doubled delivery 1, a paused machine 1;" in line
+
+
+@pytest.mark.parametrize("order", EXPECTED, ids=lambda order: TROUBLES[order.intent_id])
+@pytest.mark.parametrize("wrong", [{"told": ("not_executed",)}, {"requests": 9}, {"charges": 0}, {"charges": 2}])
+def test_an_order_that_went_otherwise(
+    order: OrderFigures, wrong: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another word to the caller, one request or one charge more make the demo wrong, and the order is named."""
+    figures, other = compare(ASKED, *ledgers()), replace(order, **wrong)
+    assert order.right
+    assert not other.right
+    orders = [other if one is order else one for one in EXPECTED]
+    demo_report.verdict(orders, figures, figures, night())
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith(f"WRONG, {order.intent_id} went otherwise than it must; The ledgers agree")
+    assert f"{TROUBLES[order.intent_id]} {other.charges}" in line
+
+
+def three_orders(folder: Path) -> tuple[list[OrderFigures], dict[str, int]]:
+    """The demo's first part alone: its own figures, and how often the provider charged each order."""
+    sandbox = Sandbox()
+    with sandbox.serve() as server:
+        gateway = Stripe(sandbox.api_key, api_base=server.url)
+        return Orders(sandbox, gateway, f"sqlite:///{folder / 'demo.db'}").tell(), dict(sandbox.succeeded())
+
+
+def test_three_orders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After a middlebox, a doubled delivery and a paused machine each caller is told `unknown`, and charged once."""
+    figures, charged = three_orders(tmp_path)
+    assert tuple(figures) == EXPECTED
+    assert charged == dict.fromkeys(TROUBLES, 1)
+    told = capsys.readouterr()
+    assert re.findall(r"told: (\w+), (.*)", told.err) == [
+        ("unknown", "HTTP 403 without a Stripe error in it"),
+        ("unknown", "the provider is limiting our rate (HTTP 429); nothing ties that to this send"),
+        ("unknown", "the connection broke (ReadError)"),
+    ]
+    here = re.findall(r"succeeded, (ch_\w+)", told.err)
+    assert re.findall(r"the provider's ledger: \S+ USD (ch_\w+); requests [231], charges 1\n", told.err) == here
+    assert len(here) == 3
+    assert "called again: ClockRefused, this machine's clock is 10" in told.err
+    assert re.search(r"since the pause: sent again 0, pages of the provider's lists read [1-9]", told.err)
+    assert [line.split()[-1] for line in told.out.splitlines() if "order_" in line] == ["1", "1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "value", "doubled"),
+    [
+        (Behaviour, "key_life_s", 0.0, ["order_filtered", "order_doubled"]),  # the provider forgets every key at once
+        (Bounds, "key_life", timedelta(hours=48), ["order_paused"]),  # and this client believes that it does not
+    ],
+)
+def test_three_orders_see_a_double_charge(
+    owner: type, name: str, value: object, doubled: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order that is charged twice, by a provider without keys or a client that trusts a dead one, is wrong."""
+    monkeypatch.setattr(owner, name, value)
+    figures, charged = three_orders(tmp_path)
+    assert [one.intent_id for one in figures if not one.right] == doubled
+    assert {one.intent_id: one.charges for one in figures} == charged
+    assert sorted(intent for intent, times in charged.items() if times > 1) == sorted(doubled)
+
+
+@pytest.mark.parametrize("minute", [0, 12 * 60, 24 * 60 - 1])
+def test_the_night_begins_when_everything_is_provable(minute: int) -> None:
+    """The noon of the fourth day is later than whatever the provider may still show, from any minute of the day."""
+    today = THEN + timedelta(minutes=minute)
+    bounds = Stripe.profile.bounds
+    assert noon_of_fourth_day(today).hour == 12
+    assert noon_of_fourth_day(today) - today > max(bounds.key_life + bounds.quiet, bounds.quiet_after_unanswered)
+
+
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with world(tmp_path_factory.mktemp("demo")) as made:
@@ -169,10 +252,13 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_demo_runs(shell: World) -> None:
     """The demo charges, kills a process in mid-charge, resumes, and ends with ledgers that agree; a seed replays it."""
-    first = shell.paycli("demo", "--intents", "12", "--seed", "3")
+    first = shell.paycli("demo", "--intents", "12", "--seed", "5")
     assert (first.code, first.out.splitlines()[-1].partition(":")[0]) == (0, "The ledgers agree")
     assert re.search(r"Killed \(exit status -9\) while [12] of its requests were being carried out", first.err)
-    assert first.out == shell.paycli("demo", "--intents", "12", "--seed", "3").out
+    assert [name for name in TROUBLES if f"{name}: " in first.err] == [*TROUBLES]
+    assert re.search(r"sent again 0, closed [1-9]", first.err)
+    assert re.search(r"still unknown [1-9]\d*, 0 four days later", first.out.splitlines()[-1])
+    assert first.out == shell.paycli("demo", "--intents", "12", "--seed", "5").out
 
 
 def test_demo_sees_a_double_charge(shell: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,3 +278,12 @@ def test_demo_sees_a_double_charge(shell: World, monkeypatch: pytest.MonkeyPatch
     for file in kept.parent.iterdir():
         file.unlink()
     kept.parent.rmdir()
+
+
+def test_demo_sees_an_order_that_went_otherwise(shell: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When one of the three orders comes to anything else than it must, the demo is exit 1 though the ledgers agree."""
+    expected = (*EXPECTED[:2], replace(EXPECTED[2], requests=2))
+    monkeypatch.setattr(demo_planted, "EXPECTED", expected)
+    run = shell.paycli("demo", "--intents", "12", "--seed", "3")
+    assert run.code == 1
+    assert run.out.splitlines()[-1].startswith("WRONG, order_paused went otherwise than it must; The ledgers agree")
