@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway_client import Stripe
 from gateway_client.errors import ProviderUnavailable
 from gateway_client.gateways.base import NoReply
 from tests.sim import liveness, safety, shift
@@ -46,6 +47,11 @@ def looked_for() -> Ghost:
     made = ghost(SENT)
     made.look_at(CHARGE)
     return made
+
+
+def made(read: Reading | None, *sends: Sent, row: Row) -> Ghost:
+    """Attempt 2 is made, and this is what its claim had read."""
+    return ghost(*sends, row=row, cleared={("order_1", 2): read})
 
 
 class Ledger(Provider):
@@ -117,6 +123,8 @@ SUCCEEDED = ROW._replace(state="succeeded", provider_charge_id="ch_1")
 ABSENT = ROW._replace(state="absent")
 SECOND = replace(SENT, attempt=("order_1", 2), key="key_2")
 OPEN_INTENT = {"status": "requires_payment_method", "metadata": CHARGE["metadata"]}
+REJECTED, SECOND_ROW = ROW._replace(state="rejected"), ROW._replace(attempt=2, key="key_2", state="prepared")
+ROTATED = replace(SENT, credential="rotated", at=5 * HOUR_S)
 FAILED = replace(SENT, failed_at=0.0, status=500)
 
 # the check → what it is shown, in which it does not hold
@@ -129,7 +137,7 @@ BROKEN: dict[str, Callable[[], None]] = {
     "S3: another key": lambda: safety.s3_key_stability(ghost(SENT), replace(SENT, key="other")),
     "S3: another body": lambda: safety.s3_key_stability(ghost(SENT), replace(SENT, body_sha256="other")),
     "S4: one key for two attempts": lambda: safety.s4_key_injectivity(ghost(SENT), replace(SECOND, key="key_1")),
-    "S5: a day later": lambda: safety.s5_window(ghost(SENT), replace(SENT, at=23 * HOUR_S + 80)),
+    "S5: a day later": lambda: safety.s5_window(ghost(SENT), replace(SENT, checked_at=safety.KEY_LIFE_S + 80)),
     "S6: before proof": lambda: safety.s6_attempt_advance(ghost(asked={SECOND.attempt}), SECOND, []),
     "S6: beside an open intent": lambda: safety.s6_attempt_advance(
         ghost(row=ROW._replace(state="declined"), asked={SECOND.attempt}), SECOND, [OPEN_INTENT]
@@ -138,6 +146,14 @@ BROKEN: dict[str, Callable[[], None]] = {
     "S5: unsent for a day": lambda: safety.s5_never_stale(
         ghost(SENT, born={ATTEMPT: -25 * HOUR_S}, begun={ATTEMPT: 0.0}), SENT, "resume", 0.0
     ),
+    "S6: made, and nobody has read": lambda: safety.s6_read_first(made(None, row=REJECTED), SECOND_ROW, [], 0.0),
+    "S6: made by half a reading": lambda: safety.s6_read_first(
+        made(reading(0.0, done={"/v1/charges"}), row=REJECTED), SECOND_ROW, [], 0.0
+    ),
+    "S6: made before a 500 is beyond doubt": lambda: safety.s6_read_first(
+        made(reading(0.0), SENT, row=ABSENT), SECOND_ROW, [], safety.QUIET_S + safety.ROLL_FORWARD_S - 80
+    ),
+    "S6: beside a success that somebody has closed": lambda: safety.s6_beside_no_success("order_1", 2, Rows(("f1",))),
     "S6: nobody has asked": lambda: safety.s6_attempt_advance(ghost(), SENT, []),
     "S7: no such charge": lambda: safety.s7_no_false_success(ghost(), SUCCEEDED, "h1", []),
     "S7: another amount": lambda: safety.s7_no_false_success(ghost(), SUCCEEDED, "h1", [{**CHARGE, "amount": 1}]),
@@ -154,7 +170,8 @@ BROKEN: dict[str, Callable[[], None]] = {
     "S7: the intent of another attempt": lambda: safety.s7_ids_are_ours(
         ROW._replace(attempt=2, provider_intent_id="pi_1"), [{**OPEN_INTENT, "id": "pi_1"}]
     ),
-    "S8: rejected by nobody": lambda: safety.s8_refused_by_somebody(ghost(SENT), ROW._replace(state="rejected"), []),
+    "S8: rejected by nobody": lambda: safety.s8_refused_by_somebody(ghost(SENT), REJECTED, []),
+    "S8: rejected by a box": lambda: safety.s8_refused_by_somebody(ghost(replace(SENT, status=400)), REJECTED, []),
     "S8: declined by nobody": lambda: safety.s8_refused_by_somebody(
         ghost(SENT), ROW._replace(state="declined"), [{**OPEN_INTENT, "last_payment_error": None}]
     ),
@@ -162,23 +179,29 @@ BROKEN: dict[str, Callable[[], None]] = {
         ghost(SENT), ROW._replace(state="canceled"), [{**OPEN_INTENT, "canceled_at": None}]
     ),
     "S11: another account": lambda: safety.s11_isolation(ghost(), replace(SENT, credential="other")),
+    "S11: another key of ours, at once": lambda: safety.s11_another_key(ghost(SENT), ROTATED, None),
+    "S11: another key of ours, after too early a reading": lambda: safety.s11_another_key(
+        ghost(SENT), ROTATED, reading(safety.QUIET_S - 80)
+    ),
     "S15: an object not listed": lambda: safety.s15_scan_completeness("run_1", {"ch_1"}, {"ch_1", "ch_2"}),
     "S16: not closed": lambda: safety.s16_absence_evidence(ghost(SENT), ABSENT, ROW, reading(HOUR_S), 2 * HOUR_S),
     "S16: no list": lambda: safety.s16_absence_evidence(ghost(SENT), ABSENT, CLOSED, None, 2 * HOUR_S),
     "S16: half of the lists": lambda: safety.s16_absence_evidence(
-        ghost(SENT), ABSENT, CLOSED, reading(2 * HOUR_S, done={"/v1/charges"}), 2 * HOUR_S
+        ghost(SENT), ABSENT, CLOSED, reading(4 * HOUR_S, done={"/v1/charges"}), 4 * HOUR_S
     ),
     "S16: not quiet": lambda: safety.s16_absence_evidence(
-        ghost(SENT), ABSENT, CLOSED, reading(HOUR_S - 80), 2 * HOUR_S
+        ghost(SENT), ABSENT, CLOSED, reading(safety.QUIET_S - 80), 4 * HOUR_S
     ),
     "S16: after a 5xx": lambda: safety.s16_absence_evidence(
-        ghost(FAILED), ABSENT, CLOSED, reading(71 * HOUR_S), 72 * HOUR_S
+        ghost(FAILED), ABSENT, CLOSED, reading(75 * HOUR_S), 75 * HOUR_S
     ),
     "S16: not far enough back": lambda: safety.s16_absence_evidence(
-        ghost(SENT), ABSENT, CLOSED, reading(2 * HOUR_S, created_from=-800), 2 * HOUR_S
+        ghost(SENT), ABSENT, CLOSED, reading(4 * HOUR_S, created_from=-500), 4 * HOUR_S
     ),
     "S22: five sends in a call": lambda: safety.s22_amplification(ghost(*[SENT] * 5)),
-    "S22: a third 500": lambda: safety.s22_no_third_500(ghost(FAILED, FAILED), replace(SENT, at=HOUR_S)),
+    "S22: a third 500": lambda: safety.s22_no_third_500(
+        ghost(FAILED, FAILED), replace(SENT, at=HOUR_S, checked_at=HOUR_S)
+    ),
     "S23: in a transaction": lambda: safety.s23_no_network_in_a_transaction(True),
     "L1: pending, and nothing told": lambda: liveness.l1_all_ended(ghost(), Ledger(), Rows()),
     "L1: lost": lambda: liveness.l1_all_ended(ghost(row=None, acknowledged={"order_1"}), Ledger(), Rows()),
@@ -252,7 +275,14 @@ def test_checks_hold_of_a_sound_ledger() -> None:
     safety.s8_no_false_failure(sound, declined, [{**CHARGE, "status": "failed"}])
     safety.s8_refused_by_somebody(sound, declined, [{**OPEN_INTENT, "last_payment_error": {"code": "card_declined"}}])
     safety.s15_scan_completeness("run_1", {"ch_1", "ch_2"}, {"ch_1"})
-    safety.s16_absence_evidence(ghost(SENT), ABSENT, CLOSED, reading(HOUR_S), HOUR_S)
+    safety.s16_absence_evidence(ghost(SENT), ABSENT, CLOSED, reading(safety.QUIET_S), safety.QUIET_S)
+    safety.s6_read_first(made(reading(0.0), row=REJECTED), SECOND_ROW, [], 0.0)
+    safety.s6_read_first(made(reading(0.0), replace(SENT, own_word=True), row=ABSENT), SECOND_ROW, [], 0.0)
+    safety.s6_read_first(made(None, row=declined), SECOND_ROW, cleared, 0.0)
+    safety.s6_beside_no_success("order_1", 2, Rows())
+    safety.s8_refused_by_somebody(ghost(replace(SENT, rejected=True)), REJECTED, [])
+    safety.s11_another_key(ghost(SENT), ROTATED, reading(safety.QUIET_S))
+    safety.s11_another_key(ghost(replace(SENT, own_word=True, status=400)), ROTATED, None)
     safety.s22_amplification(ghost(*[SENT] * 4))
     for end in liveness.AT_THE_END:
         end(sound, Ledger(CHARGE), Rows())
@@ -278,6 +308,15 @@ def test_checks_hold_of_a_sound_worker() -> None:
     shift.l7_oldest_first(at_work(), [ATTEMPT], {ATTEMPT: ROW})
     liveness.a_worker_ends("w", 1, None, 60.0)
     liveness.after_work(1, [ROW], {ATTEMPT})
+
+
+def test_expectations_are_the_published_lengths() -> None:
+    """What the checks expect is written out on its own, and says the same as the code."""
+    bounds = Stripe.profile.bounds
+    expected = (safety.KEY_LIFE_S, safety.QUIET_S, safety.QUIET_AFTER_5XX_S, safety.BEFORE_FIRST_S)
+    derived = (bounds.key_life, bounds.quiet, bounds.quiet_after_server_error, bounds.look_back)
+    assert expected == tuple(length.total_seconds() for length in derived)
+    assert bounds.quiet_after_unanswered.total_seconds() == safety.QUIET_S + safety.ROLL_FORWARD_S
 
 
 def test_every_check_is_shown_to_fail() -> None:

@@ -6,11 +6,13 @@ import argparse
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from tests.mutants.listed import MUTANTS
 from tests.mutants.mutant import SEEDS_MAX, Mutant
-from tests.mutants.runner import Verdict, on_all_cores
+from tests.mutants.runner import Verdict, count, kill, on_all_cores, show
 
 RATE_SEEDS = 2000
 
@@ -21,17 +23,22 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="only mutants whose name holds one of these words")
     parser.add_argument("--seeds", type=int, help=f"the most seeds for a mutant; else {SEEDS_MAX:,}, or its own number")
     parser.add_argument("--rates", action="store_true", help=f"in how many of {RATE_SEEDS:,} seeds a planted bug shows")
+    parser.add_argument("--kept", action="store_true", help="only whether each kept schedule shows its mistake")
     parser.add_argument("--list", action="store_true", help="only say what each one is")
     asked = parser.parse_args()
     chosen = [one for one in MUTANTS if not asked.names or any(name in one.name for name in asked.names)]
     if asked.rates:
         chosen = [one for one in chosen if one.planted is not None]
+    if asked.kept:
+        chosen = [one for one in chosen if one.kept is not None]
     if not chosen:
         print(f"no mutant is called like {', '.join(asked.names)}", file=sys.stderr)
         return 2
     if asked.list:
         print("\n".join(told(one) for one in chosen))
         return 0
+    if asked.kept:
+        return kills(chosen, show)
     if asked.rates:
         return rates(chosen, asked.seeds or RATE_SEEDS)
     return kills([replace(one, seeds_max=asked.seeds or one.seeds_max) for one in chosen])
@@ -41,19 +48,20 @@ def told(mutant: Mutant) -> str:
     """What a mutant is, for a reader."""
     changed = "\n".join(
         f"  {mark} {line}"
-        for mark, text in (("-", mutant.old), ("+", mutant.new))
+        for _, old, new in mutant.places
+        for mark, text in (("-", old), ("+", new))
         for line in text.strip("\n").splitlines()
     )
     incident = "" if mutant.incident is None else f"\n  seen in {mutant.incident}"
     return f"{mutant.name} ({mutant.file}){incident}\n{changed}"
 
 
-def kills(chosen: list[Mutant]) -> int:
+def kills(chosen: list[Mutant], judge: Callable[[Mutant], Verdict] = kill) -> int:
     """The table of kills, as they come, and what they come to."""
     begun, verdicts = time.monotonic(), []
     width = max(len(one.name) for one in chosen)
     print(f"{'mutant':<{width}}   seeds  killed by")
-    for verdict in on_all_cores(chosen):
+    for verdict in on_all_cores(chosen, judge):
         verdicts.append(verdict)
         print(f"{verdict.mutant.name:<{width}}  {verdict.seeds:>6,}  {outcome(verdict)}", flush=True)
     print(summed_up(verdicts, time.monotonic() - begun))
@@ -90,7 +98,7 @@ def summed_up(verdicts: list[Verdict], elapsed_s: float) -> str:
 
 def rates(planted: list[Mutant], seeds: int) -> int:
     """In what share of schedules each planted bug of FAULTS §3 shows."""
-    for verdict in on_all_cores(planted, seeds):
+    for verdict in on_all_cores(planted, partial(count, seeds=seeds)):
         shown = verdict.shown.total()
         checks = ", ".join(f"{check} {times}" for check, times in verdict.shown.most_common())
         print(f"{verdict.mutant.planted:<42} {100 * shown / verdict.seeds:>6.2f} %  ({checks})", flush=True)

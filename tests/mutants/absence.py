@@ -8,6 +8,14 @@ STRIPE = "gateway_client/gateways/stripe_api.py"
 ROWS = "gateway_client/store/rows.py"
 SETTLE = "gateway_client/store/settle.py"
 
+GATE = "gateway_client/store/gate.py"
+CLEARING = "gateway_client/flow/clearing.py"
+BOUNDS = "gateway_client/bounds.py"
+
+_QUIET = "return self.hold + self.first_byte + self.execution + self.list_lag + 2 * self.clock_tolerance"
+_QUIET_FROM = "moments = [charge.quiet_from + bounds.quiet]"
+_AFTER_5XX = 'is saved, and rolled forward.\n        """\n        return self.quiet + self.roll_forward'
+
 MUTANTS = (
     Mutant(
         "an empty list is absence, at any time",
@@ -24,16 +32,18 @@ MUTANTS = (
     Mutant(
         "absence of an attempt that may still be sent",
         SETTLE,
-        "why_not = why_not_absent(record.charge(), effect.profile, effect.scan)",
+        "known = Known(record.charge(), effect.profile.bounds, now, effect.scan)\n    problem",
         "charge = record.charge()\n"
-        "    charge = replace(charge, closed_at=charge.closed_at or charge.first_sent_at)\n"
-        "    why_not = why_not_absent(charge, effect.profile, effect.scan)",
+        "    from dataclasses import replace\n"
+        "    at = charge.closed_at or charge.first_sent_at\n"
+        "    charge = replace(charge, closed_at=at, quiet_from=charge.quiet_from or at)\n"
+        "    known = Known(charge, effect.profile.bounds, now, effect.scan)\n    problem",
     ),
     Mutant(
         "a 5xx is waited out no longer than a timeout",
         ABSENCE,
-        "moments.append(charge.last_server_error_at + profile.quiet_after_server_error)",
-        "moments.append(charge.last_server_error_at + profile.quiet)",
+        "moments.append(charge.last_server_error_at + bounds.quiet_after_server_error)",
+        "moments.append(charge.last_server_error_at + bounds.quiet)",
     ),
     Mutant(
         "only a 500 is waited out, no other 5xx",
@@ -44,20 +54,20 @@ MUTANTS = (
     Mutant(
         "quiet counts from the first send",
         ABSENCE,
-        "moments = [charge.closed_at, charge.last_sent_at + profile.quiet]",
-        "moments = [charge.closed_at, (charge.first_sent_at or charge.last_sent_at) + profile.quiet]",
+        _QUIET_FROM,
+        "moments = [(charge.first_sent_at or charge.quiet_from) + bounds.quiet]",
     ),
     Mutant(
         "a minute of quiet is enough",
-        STRIPE,
-        "quiet=timedelta(hours=1),",
-        "quiet=timedelta(minutes=1),",
+        BOUNDS,
+        _QUIET,
+        "return timedelta(minutes=1)",
     ),
     Mutant(
         "a day of quiet after a 500 is enough",
-        STRIPE,
-        "quiet_after_server_error=timedelta(hours=72),",
-        "quiet_after_server_error=timedelta(hours=24),",
+        BOUNDS,
+        _AFTER_5XX,
+        _AFTER_5XX.replace("self.quiet + self.roll_forward", "timedelta(hours=24)"),
     ),
     Mutant(
         "a list counts from its end, not from its beginning",
@@ -67,9 +77,9 @@ MUTANTS = (
     ),
     Mutant(
         "the list begins with the first send",
-        STRIPE,
-        "created_before_first_send=timedelta(minutes=15),",
-        "created_before_first_send=timedelta(0),",
+        BOUNDS,
+        "return 3 * self.clock_tolerance",
+        "return timedelta(0)",
     ),
     Mutant(
         "a payment without our metadata is none of ours",
@@ -115,15 +125,99 @@ MUTANTS = (
     Mutant(
         "could not ask is nothing there",
         STRIPE,
-        "if not isinstance(reply, Reply) or reply.status != 200:\n"
+        "if isinstance(reply, NoReply) or reply.status != 200 or why_not_an_answer(None, reply) is not None:\n"
         "            return could_not_ask(reply)\n        page",
-        "if not isinstance(reply, Reply) or reply.status != 200:\n"
+        "if isinstance(reply, NoReply) or reply.status != 200 or why_not_an_answer(None, reply) is not None:\n"
         '            return Page((), Answer(Unknown("")), None, False)\n        page',
     ),
     Mutant(
         "a page that cannot be read is an empty one",
         STRIPE,
-        "if page is None:\n            return could_not_ask(reply)",
-        "if page is None:\n            return Page((), answered(reply), None, False)",
+        'if page is None or page.kind != "list" or page.url != path:\n            return could_not_ask(reply)',
+        'if page is None or page.kind != "list" or page.url != path:\n'
+        "            return Page((), answered(reply), None, False)",
+    ),
+    # What quiet is, and from when
+    Mutant(
+        "quiet counts from the last send's begin",
+        ABSENCE,
+        _QUIET_FROM,
+        "moments = [(charge.last_sent_at or charge.quiet_from) + bounds.quiet]",
+    ),
+    Mutant(
+        "the list's lag is not waited for",
+        BOUNDS,
+        _QUIET,
+        "return self.hold + self.first_byte + self.execution + 2 * self.clock_tolerance",
+    ),
+    Mutant(
+        "a request is never held on its way",
+        BOUNDS,
+        _QUIET,
+        "return self.first_byte + self.execution + self.list_lag + 2 * self.clock_tolerance",
+        kept="P11",
+    ),
+    Mutant(
+        "the 500 that was seen is the only one",
+        BOUNDS,
+        _AFTER_5XX,
+        _AFTER_5XX.replace(
+            "self.quiet + self.roll_forward", "self.roll_forward + self.list_lag + 2 * self.clock_tolerance"
+        ),
+        kept="a 500 is seen",
+    ),
+    Mutant(
+        "it is quiet from the moment of closing, whatever this machine's clock is",
+        GATE,
+        'changes = {"closed_at": now, "quiet_from": None}',
+        'changes = {"closed_at": now, "quiet_from": now}',
+        kept="two machines",
+    ),
+    Mutant(
+        "who gives up knows the time",
+        SETTLE,
+        '"closed_at": now, "quiet_from": None}',
+        '"closed_at": now, "quiet_from": now}',
+    ),
+    Mutant(
+        "a reading from before the closing tells from when it is quiet",
+        SETTLE,
+        'if effect.closed and record.row["closed_at"]',
+        'if record.row["closed_at"]',
+        kept="a look-up that",
+    ),
+    Mutant(
+        "the lists are read without asking for the time",
+        LOOKUP,
+        "unasked = yield from meet(setup, binding, anew=True)",
+        "unasked = yield from meet(setup, binding)",
+    ),
+    Mutant(
+        "the lists are not read beyond our own time",
+        BOUNDS,
+        "return 2 * self.clock_tolerance\n\n    def table",
+        "return timedelta(0)\n\n    def table",
+    ),
+    # What an object that was edited by hand is
+    Mutant(
+        "another namespace is another service, whatever its key",
+        LOOKUP,
+        "return item.key == replace(self.binding",
+        "return True or item.key == replace(self.binding",
+        kept="P12",
+    ),
+    Mutant(
+        "what names our attempt without its key is nobody's",
+        ABSENCE,
+        "if charge.idempotency_key in scan.claimed:",
+        "if False:",
+        also=(CLEARING, "if charge.idempotency_key in scan.claimed:", "if False:"),
+    ),
+    Mutant(
+        "a list is a list, wherever it is from",
+        STRIPE,
+        'if page is None or page.kind != "list" or page.url != path:',
+        "if page is None:",
+        also=(STRIPE, "if any(found.kind not in (None, kind) for found in page.data):", "if False:"),
     ),
 )

@@ -10,6 +10,10 @@ SETTLE = "gateway_client/store/settle.py"
 ROWS = "gateway_client/store/rows.py"
 STATE = "gateway_client/state.py"
 
+EVIDENCE = "gateway_client/evidence.py"
+
+_CANCEL = "if why_not(Step.CANCEL, Known(record.charge(), effect.profile.bounds, now)) is None:"
+
 MUTANTS = (
     Mutant(
         "no other send is ever in doubt",
@@ -34,7 +38,7 @@ MUTANTS = (
     Mutant(
         "a send that did not leave clears the doubt of another",
         STATE,
-        "return Event.UNCLEAR if in_doubt else Event.NOT_EXECUTED",
+        "return Event.UNCLEAR if left or in_doubt else Event.NOT_EXECUTED",
         "return Event.NOT_EXECUTED",
     ),
     Mutant(
@@ -47,7 +51,7 @@ MUTANTS = (
     Mutant(
         "the next attempt beside an open intent",
         CHARGING,
-        "yield from clear(setup, binding, earlier)",
+        "for charge in (*claimed.before, earlier):\n            yield from clear(setup, binding, charge)",
         "pass",
         incident="tzConnectBerlin/kanvas #197: a failed intent was final here, and could still succeed at Stripe",
     ),
@@ -66,26 +70,27 @@ MUTANTS = (
     Mutant(
         "only an intent whose id is known is cleared",
         CLAIM,
-        "return previous.state in (State.DECLINED, State.ABSENT) or (known and previous.state is not State.CANCELED)",
-        "return known and previous.state is not State.CANCELED",
+        "if (before or why_not(Step.NEXT_ATTEMPT, known) is not None) and effect.cleared_attempt != newest:",
+        "if known.charge.provider_intent_id is not None and effect.cleared_attempt != newest:",
     ),
     Mutant(
         "a list that could not be read clears the way",
         CLEARING,
-        "if answer is None and scan.why_incomplete is None:",
-        "if answer is None:",
+        '    if problem is not None:\n        raise ProviderUnavailable(f"{attempt} is {charge.state}, and',
+        "    if problem is not None and scan.why_incomplete is None:\n"
+        '        raise ProviderUnavailable(f"{attempt} is {charge.state}, and',
     ),
     Mutant(
         "the next attempt at once after an absence",
-        CLAIM,
-        "_refuse_too_early(previous.charge(), effect.profile, now)",
-        "pass",
+        "gateway_client/absence.py",
+        "if charge.state is State.ABSENT and charge.unanswered and charge.quiet_from is not None:",
+        "if False:",
         seeds_max=20_000,
     ),
     Mutant(
         "given up is ended, whatever was sent",
         SETTLE,
-        "if record.state is State.PREPARED:",
+        _CANCEL,
         "if record.state in (State.PREPARED, State.SENDING, State.UNKNOWN):",
         incident="woocommerce/woocommerce-gateway-stripe #5759: orders that looked unpaid were cancelled, and paid",
     ),
@@ -107,5 +112,52 @@ MUTANTS = (
         "gateway_client/flow/resuming.py",
         "if now - charge.created_at >= setup.gateway.profile.unsent_life:",
         "if False:",
+    ),
+    Mutant(
+        "the next attempt at once after a rejection",
+        EVIDENCE,
+        'and a complete reading that shows nothing: at once",\n        _shows_nothing,',
+        'and a complete reading that shows nothing: at once",\n        _cancelled,',
+    ),
+    Mutant(
+        "what was refused in so many words is canceled at once",
+        SETTLE,
+        _CANCEL,
+        'if all(send["outcome"] in ("refused", "not_executed") for send in record.sends):',
+    ),
+    Mutant(
+        "answered is whatever had a status",
+        ROWS,
+        'return bool(send["proven"]) and (send["outcome"] in RESULTS or send["status"] == 500)',
+        'return send["status"] is not None',
+        kept="P4",
+    ),
+    Mutant(
+        "the roll-forward of a 500 that nobody saw is not waited for",
+        "gateway_client/bounds.py",
+        'until a charge of a 500 that nobody saw is listed."""\n        return self.quiet + self.roll_forward',
+        'until a charge of a 500 that nobody saw is listed."""\n        return self.quiet',
+        kept="P10",
+    ),
+    Mutant(
+        "a closed finding about money lets the next attempt through",
+        ROWS,
+        'and_(findings.c.charged, findings.c.attempt != bindparam("for_attempt")),',
+        'and_(findings.c.charged, findings.c.attempt == bindparam("for_attempt")),',
+        kept="P7",
+    ),
+    Mutant(
+        "findings stop nothing",
+        ROWS,
+        "    if finding is None:\n        return\n",
+        "    return\n",
+    ),
+    Mutant(
+        "the answer to a cancellation is believed",
+        CLEARING,
+        "yield from Ask(gateway.cancel_request(intent))",
+        "said = yield from Ask(gateway.cancel_request(intent))\n"
+        '        if getattr(said, "status", 0) == 200:\n'
+        '            return Answer(Canceled("it said so", intent))',
     ),
 )

@@ -28,45 +28,55 @@ class Mutant:
     new: str
     incident: str | None = None
     planted: str | None = None  # its line in the table of FAULTS §3
+    kept: str | None = None  # the kept schedule that shows it (`tests/sim/kept.py`), by how its name begins
+    also: tuple[str, str, str] | None = None  # file, old and new of the other place where the same rule is kept
     seeds_max: int = SEEDS_MAX
 
     @property
-    def module(self) -> str:
-        """The module that its file is."""
-        return self.file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    def places(self) -> tuple[tuple[str, str, str], ...]:
+        """File, old and new of each place of the mistake."""
+        return ((self.file, self.old, self.new), *(() if self.also is None else (self.also,)))
 
     @property
-    def source(self) -> str:
-        """The module's source with the mistake in it. Raises ValueError when the statement is not there just once."""
-        source = (ROOT / self.file).read_text(encoding="utf-8")
-        if source.count(self.old) != 1:
-            raise ValueError(f"{self.name}: {self.file} has this statement {source.count(self.old)} times: {self.old}")
-        return source.replace(self.old, self.new)
+    def sources(self) -> dict[str, str]:
+        """The mistaken source of each file. Raises ValueError when a statement is not there just once."""
+        found: dict[str, str] = {}
+        for file, old, new in self.places:
+            source = found.get(file) or (ROOT / file).read_text(encoding="utf-8")
+            if source.count(old) != 1:
+                raise ValueError(f"{self.name}: {file} has this statement {source.count(old)} times: {old}")
+            found[file] = source.replace(old, new)
+        return found
+
+
+def module_of(file: str) -> str:
+    """The module that a file is."""
+    return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 class _Mistaken(SourceFileLoader):
-    """Loads one module from a mutant's source; bytecode is neither read nor written."""
+    """Loads one module from a mistaken source; bytecode is neither read nor written."""
 
-    def __init__(self, mutant: Mutant) -> None:
-        super().__init__(mutant.module, str(ROOT / mutant.file))
-        self._mutant = mutant
+    def __init__(self, file: str, source: str) -> None:
+        super().__init__(module_of(file), str(ROOT / file))
+        self._source = source
 
     def get_code(self, fullname: str) -> CodeType:
-        return self.source_to_code(self._mutant.source.encode(), self.path)
+        return self.source_to_code(self._source.encode(), self.path)
 
 
 class _Finder(PathFinder):
-    """Finds that one module before anybody else does."""
+    """Finds the mistaken modules before anybody else does."""
 
     def __init__(self, mutant: Mutant) -> None:
-        self._mutant = mutant
+        self._sources = {module_of(file): (file, source) for file, source in mutant.sources.items()}
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # type: ignore[override]
-        if fullname != self._mutant.module:
+        if fullname not in self._sources:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         assert spec is not None, fullname
-        loader: Loader = _Mistaken(self._mutant)
+        loader: Loader = _Mistaken(*self._sources[fullname])
         spec.loader = loader
         return spec
 

@@ -3,11 +3,15 @@
 from tests.mutants.mutant import Mutant
 
 STRIPE = "gateway_client/gateways/stripe_api.py"
+ANSWERS = "gateway_client/gateways/stripe_answers.py"
 
 _TIMEOUT = "return Answer(not_answered(reply), elapsed_ms=reply.elapsed_ms)"
 _IN_USE = 'return InFlight("a request with this key is executing now")'
 _OTHER = 'return Unknown(f"HTTP {status}: {words}")'
-_NO_INTENT = 'return Unknown(f"HTTP {status} without a payment intent in it")'
+_NO_INTENT = 'return replace(base, outcome=Unknown(f"HTTP {base.status} without a payment intent in it"))'
+_NOT_OURS = 'return replace(base, outcome=Unknown("the answer is about another payment: our key is not in it"))'
+_ECHOED = 'echoed = reply.headers.get("idempotency-key") == charge.idempotency_key'
+_REFUSED = "return Rejected(reason) if cause is None else Refused(cause, reason)"
 
 MUTANTS = (
     Mutant(
@@ -32,21 +36,21 @@ MUTANTS = (
     ),
     Mutant(
         "409 as failure",
-        STRIPE,
+        ANSWERS,
         _IN_USE,
         "return Rejected(words)",
         incident="stripe/stripe-ruby #431: the retry's 409 was raised as an error, and the first request had succeeded",
     ),
     Mutant(
         "409 as decline",
-        STRIPE,
+        ANSWERS,
         _IN_USE,
         "return Declined(words)",
         incident="stripe/stripe-terminal-android #470: after a timeout two 409s, told as declined, and paid",
     ),
     Mutant(
         "saved 500 treated as failed",
-        STRIPE,
+        ANSWERS,
         _OTHER,
         'return Declined(words) if status == 500 else Unknown(f"HTTP {status}: {words}")',
         incident="alphagov/pay-connector #3962: Stripe repeated its error for a capture that had succeeded",
@@ -54,34 +58,34 @@ MUTANTS = (
     ),
     Mutant(
         "503 as failure",
-        STRIPE,
+        ANSWERS,
         _OTHER,
         'return Declined(words) if status == 503 else Unknown(f"HTTP {status}: {words}")',
     ),
     Mutant(
         "429 as failure",
-        STRIPE,
-        'return NotExecuted(Cause.RATE_LIMITED, "the provider is limiting our rate (HTTP 429)")',
-        'return Declined("the provider is limiting our rate (HTTP 429)")',
+        ANSWERS,
+        _REFUSED,
+        "return Rejected(reason) if cause in (None, Cause.RATE_LIMITED) else Refused(cause, reason)",
     ),
     Mutant(
         "refused credential as failure",
-        STRIPE,
-        'return NotExecuted(Cause.CREDENTIAL, f"the provider refused the credential (HTTP {status})")',
-        'return Declined(f"the provider refused the credential (HTTP {status})")',
+        ANSWERS,
+        _REFUSED,
+        "return Rejected(reason) if cause in (None, Cause.CREDENTIAL) else Refused(cause, reason)",
     ),
     Mutant(
         "any answer with 200 is a success",
-        STRIPE,
+        ANSWERS,
         _NO_INTENT,
-        "return Succeeded(None, None)",
+        "return replace(base, outcome=Succeeded(None, None))",
         incident="MyOnlineStore/omnipay-klarna-checkout #28: the answer was never read, failed captures were successes",
     ),
     Mutant(
         "an answer that cannot be read is a failure",
-        STRIPE,
+        ANSWERS,
         _NO_INTENT,
-        'return Rejected(f"HTTP {status} without a payment intent in it")',
+        'return replace(base, outcome=Rejected(f"HTTP {base.status} without a payment intent in it"))',
         incident="paypal/PayPal-TypeScript-Server-SDK #47: a 201 that the client could not parse, customers charged",
     ),
     Mutant(
@@ -122,5 +126,77 @@ MUTANTS = (
         STRIPE,
         "if item.key != charge.idempotency_key and not stripped:",
         "if False:",
+    ),
+    # Whether an answer answers this request
+    Mutant(
+        "an error without an echo is believed",
+        ANSWERS,
+        _ECHOED,
+        "echoed = True",
+        kept="P3: a filter's 400",
+    ),
+    Mutant(
+        "the echoed key is not compared",
+        ANSWERS,
+        _ECHOED,
+        'echoed = "idempotency-key" in reply.headers',
+        also=(ANSWERS, "if echo is not None and echo != key:", "if False:"),
+    ),
+    Mutant(
+        "a decline that names nothing of ours is believed",
+        ANSWERS,
+        "return _decline(base, error, charge, judge, proven=echoed or intent is not None)",
+        "return _decline(base, error, charge, judge, proven=True)",
+    ),
+    Mutant(
+        "another payment's success is ours",
+        ANSWERS,
+        "if item.key != charge.idempotency_key:",
+        "if False:",
+        also=(STRIPE, "if item.key != charge.idempotency_key and not stripped:", "if False:"),
+    ),
+    Mutant(
+        "a refusal of the account is one of the charge",
+        ANSWERS,
+        _REFUSED,
+        "return Rejected(reason) if cause in (None, Cause.ACCOUNT) else Refused(cause, reason)",
+    ),
+    Mutant(
+        "a refusal of the account, the key or the rate is a decline",
+        ANSWERS,
+        _REFUSED,
+        "return Rejected(reason) if cause is None else Declined(reason)",
+    ),
+    Mutant(
+        "rejected while another send is in doubt",
+        "gateway_client/state.py",
+        "return Event.UNCLEAR if in_doubt else Event.REJECTED",
+        "return Event.REJECTED",
+    ),
+    Mutant(
+        "an answer from a cache is one from now",
+        ANSWERS,
+        'if reply.headers.get("age", "0").strip() != "0":',
+        "if False:",
+    ),
+    Mutant(
+        "the declared account is believed",
+        STRIPE,
+        "return Account(named.pop()) if len(named) == 1 else CouldNotAsk(ACCOUNT_UNTOLD, 403, credential=True)",
+        "return Account(getattr(self, 'declared_account', None) or ACCOUNT_UNTOLD)",
+        kept="P5",
+    ),
+    Mutant(
+        "whoever may not ask whose key it is has the right one",
+        "gateway_client/flow/asking.py",
+        "    if isinstance(met, CouldNotAsk):\n        _refuse_credential(met)\n        return met.reason\n",
+        "    if isinstance(met, CouldNotAsk):\n        return None if met.status == 403 else met.reason\n",
+    ),
+    Mutant(
+        "a retrieved intent is ours, whichever it is",
+        STRIPE,
+        'if intent is None or intent.kind not in (None, "payment_intent") or intent.id != charge.provider_intent_id:',
+        'if intent is None or intent.kind not in (None, "payment_intent"):',
+        also=(STRIPE, "if item.key != charge.idempotency_key and not stripped:", "if False:"),
     ),
 )

@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
@@ -63,6 +63,22 @@ def count(mutant: Mutant, seeds: int) -> Verdict:
     return _tried(mutant, range(seeds), until_shown=False)
 
 
+def show(mutant: Mutant) -> Verdict:
+    """The schedule that is kept because of this very mistake."""
+    mutate(mutant)
+    world = importlib.import_module("tests.sim.world")
+    kept = importlib.import_module("tests.sim.kept").KEPT
+    campaign = importlib.import_module("tests.sim.campaign")
+    (decisions,) = (decisions for name, decisions in kept.items() if name.startswith(str(mutant.kept)))
+    verdict = Verdict(mutant, seeds=1)
+    try:
+        world.again(decisions, importlib.import_module("tests.sim.memory").Memory())
+    except Exception as error:
+        check, verdict.why = campaign.described(error)
+        verdict.shown[check] += 1
+    return verdict
+
+
 def _tried(mutant: Mutant, seeds: range, *, until_shown: bool) -> Verdict:
     mutate(mutant)
     campaign = importlib.import_module("tests.sim.campaign")
@@ -90,8 +106,8 @@ def _too_long(number: int, frame: FrameType | None) -> None:
     raise TimeoutError(f"a schedule takes more than {SCHEDULE_CPU_S_MAX:.0f} s of processor")
 
 
-def on_all_cores(mutants: Iterable[Mutant], seeds: int | None = None) -> Iterator[Verdict]:
-    """The verdict on each mutant as it comes: `kill`, or `count` over so many seeds; the rarest are begun first."""
+def on_all_cores(mutants: Iterable[Mutant], judge: Callable[[Mutant], Verdict] = kill) -> Iterator[Verdict]:
+    """The verdict on each mutant as it comes; the rarest are begun first."""
     for library in LIBRARIES:
         importlib.import_module(library)
     context = multiprocessing.get_context("fork")
@@ -101,7 +117,7 @@ def on_all_cores(mutants: Iterable[Mutant], seeds: int | None = None) -> Iterato
         while waiting and len(running) < (os.cpu_count() or 1):
             mutant = waiting.pop(0)
             ours, theirs = context.Pipe(duplex=False)
-            child = context.Process(target=_in_child, args=(mutant, seeds, theirs), name=mutant.name)
+            child = context.Process(target=_in_child, args=(mutant, judge, theirs), name=mutant.name)
             child.start()
             theirs.close()
             running[ours] = (child, mutant)
@@ -119,8 +135,8 @@ def on_all_cores(mutants: Iterable[Mutant], seeds: int | None = None) -> Iterato
             yield verdict
 
 
-def _in_child(mutant: Mutant, seeds: int | None, pipe: Connection) -> None:
+def _in_child(mutant: Mutant, judge: Callable[[Mutant], Verdict], pipe: Connection) -> None:
     try:
-        pipe.send(kill(mutant) if seeds is None else count(mutant, seeds))
+        pipe.send(judge(mutant))
     except Exception as error:
         pipe.send(RuntimeError(f"{mutant.name}: {type(error).__name__}: {error}"))

@@ -3,10 +3,19 @@
 from tests.mutants.mutant import Mutant
 
 CHARGING = "gateway_client/flow/charging.py"
-STRIPE = "gateway_client/gateways/stripe_api.py"
 GATE = "gateway_client/store/gate.py"
+BOUNDS = "gateway_client/bounds.py"
 CLOCK = "gateway_client/clock.py"
+ANSWERS = "gateway_client/gateways/stripe_answers.py"
 SETTLE = "gateway_client/store/settle.py"
+
+_KEY_LIFE = "return self.key_pruned_after - self.hold - self.first_byte - 2 * self.clock_tolerance"
+
+_REFUSED = "return Rejected(reason) if cause is None else Refused(cause, reason)"
+_NOT_EXECUTED = (
+    "from gateway_client.outcome import NotExecuted\n\n"
+    "    return Rejected(reason) if cause is None else NotExecuted(cause, reason)"
+)
 
 MUTANTS = (
     Mutant(
@@ -24,9 +33,10 @@ MUTANTS = (
     Mutant(
         "network inside a transaction",
         "gateway_client/client.py",
-        "return self._learn(self._wire.exchange(effect.request, effect.begun.age_s))",
-        "return self._database.transact(\n"
-        "                    lambda session: self._learn(self._wire.exchange(effect.request, effect.begun.age_s))\n"
+        "return self._learn(effect.request, self._wire.exchange(effect.request, effect.begun.age_s))",
+        "request, begun = effect.request, effect.begun\n"
+        "                return self._database.transact(\n"
+        "                    lambda session: self._learn(request, self._wire.exchange(request, begun.age_s))\n"
         "                )",
         incident="ampled-music/ampled #731: the call to Stripe was wrapped into the database's transaction",
     ),
@@ -35,7 +45,7 @@ MUTANTS = (
         CHARGING,
         "charge = yield from settle(setup, step.charge, answer, step.send_no)",
         "charge = (\n"
-        "            replace(step.charge, state=State(answer.name))\n"
+        "            replace(step.charge, state=type(step.charge.state)(answer.name))\n"
         "            if answer.name in ('succeeded', 'declined')\n"
         "            else (yield from settle(setup, step.charge, answer, step.send_no))\n"
         "        )",
@@ -62,9 +72,9 @@ MUTANTS = (
     # How long a key lives
     Mutant(
         "re-send after 24 h",
-        GATE,
-        "over = first is not None and max(now - first, clock - (first_db or clock)) >= effect.profile.key_life",
-        "over = False",
+        BOUNDS,
+        _KEY_LIFE,
+        "return 3 * self.key_pruned_after",
         incident="crbnos/carbon #252: keys live 24 hours, afterwards the same request is executed again",
         planted="re-send after 24 h",
     ),
@@ -76,21 +86,29 @@ MUTANTS = (
     ),
     Mutant(
         "the key's whole life is used",
-        STRIPE,
-        "key_life=timedelta(hours=23),",
-        "key_life=timedelta(hours=24),",
+        BOUNDS,
+        _KEY_LIFE,
+        "return self.key_pruned_after",
+    ),
+    Mutant(
+        "an hour is enough for the way and the clocks: a key lives 23 hours",
+        BOUNDS,
+        _KEY_LIFE,
+        "return self.key_pruned_after - timedelta(hours=1)",
+        kept="P9",
     ),
     Mutant(
         "what is closed is sent",
         GATE,
-        '        or row["closed_at"] is not None\n',
-        "",
+        "if record.state not in SENDABLE or closed or record.server_errors() >= effect.profile.server_errors_max:",
+        "if record.state not in SENDABLE or record.server_errors() >= effect.profile.server_errors_max:",
+        also=("gateway_client/evidence.py", "if charge.closed_at is not None:", "if False:"),
     ),
     Mutant(
         "a send that did not leave forgets the first one",
         SETTLE,
-        "if event is Event.NOT_EXECUTED and nothing_left:",
-        "if isinstance(outcome, NotExecuted):",
+        "    if nothing_left:\n        # Else",
+        "    if answer.name == 'not_executed':\n        # Else",
     ),
     Mutant(
         "closed, and one send did not leave: canceled",
@@ -122,5 +140,45 @@ MUTANTS = (
         "if isinstance(effect, BeginSend):\n                self._time.check()",
         "if False:\n                self._time.check()",
         seeds_max=20_000,
+    ),
+    Mutant(
+        "the time is not asked before a re-send",
+        CHARGING,
+        "unasked = yield from meet(setup, binding, anew=again)",
+        "unasked = yield from meet(setup, binding)",
+        kept="P6",
+    ),
+    Mutant(
+        "the gate does not want the time to be asked",
+        GATE,
+        "if record.left() and not effect.time_asked:",
+        "if False:",
+    ),
+    Mutant(
+        "the time of the first send is cleared, although a send was refused",
+        ANSWERS,
+        _REFUSED,
+        _NOT_EXECUTED,
+        kept="P2: delivered twice",
+    ),
+    Mutant(
+        "the time of the first send is cleared, whoever wrote the refusal",
+        ANSWERS,
+        _REFUSED,
+        _NOT_EXECUTED,
+        also=(ANSWERS, 'echoed = reply.headers.get("idempotency-key") == charge.idempotency_key', "echoed = True"),
+        kept="P3: a filter's 401",
+    ),
+    Mutant(
+        "what is in doubt under another API key is sent under this one at once",
+        GATE,
+        "held = _hold_other_credential(session, effect, record, now)",
+        "held = None",
+    ),
+    Mutant(
+        "one reading is enough for another API key, whenever it was begun",
+        GATE,
+        "if effect.read_at is not None and effect.read_at >= sendable_at:",
+        "if effect.read_at is not None:",
     ),
 )

@@ -2,9 +2,11 @@
 
     decisions.py    whatever goes otherwise than smoothly, by the name of its moment: drawn from a seed, or given
     weather.py      what a seed makes likely
-    happenings.py   the calls of a schedule, and what people and machines do to it; plots.py: openings to the edges
+    happenings.py   the calls of a schedule, and what people and machines do to it
+    plots.py        openings to the edges; unkind_plots.py: to those of the unkind world; steps.py: their words
     hosts.py        machines with clocks of their own; a process is a real client
     provider.py     the sandbox model, with short pages and late lists
+    network.py      the way of requests and answers: doubled, held, boxes, exchanged, leftovers; transit.py: of one
     memory.py       a real SQLite in memory, past SQLAlchemy's layers; on_disk.py: the library's own, in a file
     call.py         one call, effect by effect; worker.py: a worker, with its leases or without any
     world.py        the true time and what is due next; doing.py: what happens; healing.py: how it comes to rest

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from gateway_client.errors import ChargeOnceError
@@ -26,19 +27,20 @@ from gateway_client.flow.effects import (
 )
 from gateway_client.flow.working import SLICE_S
 from gateway_client.gateways.base import NoReply, Reply, Request
-from gateway_client.sandbox.wire import Lost
 from gateway_client.wire import unaged
 from reconcile.effects import Progress, RunEffect
 from tests.sim import provider, worker
 from tests.sim.ghost import Sent
 from tests.sim.hosts import Host, Process
+from tests.sim.network import Heard
 from tests.sim.safety import Broken
 from tests.sim.shift import Shift, l4_told_to_end
+from tests.sim.transit import REQUEST_S, Transit
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-COMMIT_S, REQUEST_S = 0.002, 0.1
+COMMIT_S = 0.002
 EFFECTS_MAX = 3000  # L4: no call goes on for ever
 NAPS_MAX = 8  # the longest nap of a worker is a minute
 
@@ -68,6 +70,9 @@ class Call:
         self.shift = shift  # of a worker
         self._naps = 0  # of a worker, since it last had something to do
         self._napping_since: float | None = None
+        self.asked_at: float | None = None  # when the provider wrote the time that the next send goes by
+        self.checked_at = -inf  # the true time of the last check of the time, of the send that is begun
+        self.lied = False  # the last answer was another one's
         world.running[name] = self
 
     @property
@@ -82,6 +87,17 @@ class Call:
     def start(self) -> None:
         """Go to the first effect."""
         self._go(self._flow.send, None)
+
+    def at_work(self, work: Callable[[], None]) -> None:
+        """Now, or when the machine goes on."""
+        left_s = self.host.clock.paused_until - self.world.now
+        if left_s > 0:
+            self.world.after(left_s, lambda: self.at_work(work))
+        else:
+            work()
+
+    def _after(self, seconds: float, work: Callable[[], None]) -> None:
+        self.world.after(seconds, lambda: self.at_work(work))
 
     def stop(self) -> None:
         """The task is cancelled, or its process has died: nothing of it runs any more."""
@@ -120,7 +136,7 @@ class Call:
         match effect:
             case Now():
                 self._go(self._flow.send, self.process.perform(effect))
-            case MeetProvider() if not self.process.must_meet():
+            case MeetProvider() if not effect.anew and not self.process.must_meet():
                 self._go(self._flow.send, self.process.perform(effect))
             case Tell():
                 effect.listener(effect.charge)
@@ -129,7 +145,7 @@ class Call:
                 self._go(self._flow.send, None)
             case Wait():
                 seconds = self._slept(self.process._draw(effect))
-                self.world.after(seconds, lambda: self._go(self._flow.send, seconds))
+                self._after(seconds, lambda: self._go(self._flow.send, seconds))
             case _:
                 if self.shift is not None:
                     self._watch(self.shift, effect)
@@ -159,18 +175,25 @@ class Call:
         self._counts[kind] += 1
         moment = f"{self.name} {kind} {self._counts[kind]}"
         if request is None:
-            decided, seconds = _paused(self.world.decide(moment, "commit"))
-            self._delayed(seconds)
-            self.world.after(COMMIT_S + seconds, lambda: self._commit(effect, decided))
+            decided, seconds = self._paused(self.world.decide(moment, "commit"))
+            self._after(COMMIT_S + seconds, lambda: self._commit(effect, decided))
         else:
             asks = "meet" if isinstance(effect, MeetProvider) else "get"
-            decided, seconds = _paused(self.world.decide(moment, "post" if request.method == "POST" else asks))
-            self._delayed(seconds)
-            self.world.after(REQUEST_S / 2 + seconds, lambda: self._depart(effect, request, decided))
+            decided, seconds = self._paused(self.world.decide(moment, "post" if request.method == "POST" else asks))
+            how = self.world.decide_how(moment, decided, post=request.method == "POST")
+            self._after(REQUEST_S / 2 + seconds, lambda: self._depart(effect, request, decided, how))
 
-    def _delayed(self, seconds: float) -> None:
+    def _paused(self, decided: str | None) -> tuple[str | None, float]:
+        """A pause is only time that goes by; when the whole machine stands still, its clocks do not tell of it."""
+        if decided is None or not decided.startswith(("pause ", "stands still for ")):
+            return decided, 0.0
+        seconds = float(decided.rpartition(" ")[2])
         if self.shift is not None:
             self.shift.slept_s += seconds
+        if decided.startswith("pause "):
+            return None, seconds
+        self.world.stand_still(self.host, seconds)
+        return None, 0.0
 
     def _request(self, effect: Effect[Any]) -> Request | None:
         match effect:
@@ -200,6 +223,10 @@ class Call:
         except ChargeOnceError as error:
             result, step = error, self._flow.throw
         self.world.store.trouble = None
+        if isinstance(result, Begun):
+            asked_at, self.asked_at = self.asked_at, None
+            asked = isinstance(effect, BeginSend) and effect.time_asked
+            self.checked_at = asked_at if asked and asked_at is not None else self.world.now
         self.world.witness.observe(self, effect, result)
         if self.shift is not None and (isinstance(result, Begun) or (isinstance(effect, Lease) and result)):
             self._naps = 0
@@ -210,7 +237,7 @@ class Call:
 
     # --- one request
 
-    def _depart(self, effect: Effect[Any], request: Request, decided: str | None) -> None:
+    def _depart(self, effect: Effect[Any], request: Request, decided: str | None, how: str | None) -> None:
         if not self.alive:
             return
         paused = provider.too_old(effect.begun.age_s if isinstance(effect, Send) else unaged)
@@ -218,52 +245,36 @@ class Call:
             self.world.kill(self, f"before {type(effect).__name__}")
         elif paused is not None:
             self.world.ghost.seen["paused before the first byte"] += 1
-            self._answered(effect, paused, None)
+            self.answered(effect, paused, None, None)
         else:
-            self._arrive(effect, request, decided)
+            self._leave(effect, request, decided, how)
 
-    def _arrive(self, effect: Effect[Any], request: Request, decided: str | None) -> None:
-        """The request is at the provider; what comes of it, and when."""
-        world = self.world
-        if world.down:
-            decided = "unavailable_503"
-        accident = decided in ("die in flight", "cancel in flight")
-        sent = world.witness.leave(self, effect, request)
-        sandbox, exchange = world.provider.begin(self.process.gateway, request, None if accident else decided)
-        if sent is not None:
-            sent.may_execute = exchange.answer != Lost(refused=True)
-        elapsed_s = exchange.wait_s + REQUEST_S / 2
+    def _leave(self, effect: Effect[Any], request: Request, decided: str | None, how: str | None) -> None:
+        """The first byte leaves; what comes of it is the way's."""
+        if self.world.down:
+            decided, how = "unavailable_503", None
+        if decided in ("die in flight", "cancel in flight"):
+            Transit(self, effect, request, None, None).accident()
+            if decided == "die in flight":
+                self.world.kill(self, f"in {type(effect).__name__}")
+            else:
+                self.stop()
+            return
+        Transit(self, effect, request, decided, how).start()
+        if decided is not None and decided.startswith("stands still after "):
+            self.world.stand_still(self.host, float(decided.removeprefix("stands still after ")))
 
-        def arrive() -> None:
-            answer = world.witness.finish(sandbox, exchange)
-            reply = provider.reply_of(answer, elapsed_s, decided)
-            if sent is not None:
-                reply, sent.lied = provider.told_wrong(reply, decided, world.ghost.another_answer(sent.attempt))
-            self._answered(effect, reply, sent)
+    def answered(self, effect: Effect[Any], reply: Reply | NoReply, sent: Sent | None, heard: Heard | None) -> None:
+        """What its process is told. A machine that stands still reads it when it goes on."""
+        self.at_work(lambda: self._answered(effect, reply, sent, heard))
 
-        if accident or elapsed_s > provider.TIMEOUT_S:  # nobody waits for the answer, and it is executed all the same
-            world.after(exchange.wait_s, lambda: world.witness.finish(sandbox, exchange))
-        if decided == "die in flight":
-            world.kill(self, f"in {type(effect).__name__}")
-        elif decided == "cancel in flight":
-            self.stop()
-        elif elapsed_s > provider.TIMEOUT_S:
-            late = provider.reply_of(Lost(), elapsed_s)
-            world.after(provider.TIMEOUT_S, lambda: self._answered(effect, late, sent))
-        else:
-            world.after(elapsed_s, arrive)
-
-    def _answered(self, effect: Effect[Any], reply: Reply | NoReply, sent: Sent | None) -> None:
+    def _answered(self, effect: Effect[Any], reply: Reply | NoReply, sent: Sent | None, heard: Heard | None) -> None:
         if not self.alive:
             return
+        self.process.last = heard or self.process.last
+        if isinstance(effect, MeetProvider) and heard is not None:
+            self.asked_at = heard.written_at
         self.world.witness.answered(self, effect, reply, sent)
         self.process.fetched.reply = reply
         self._perform_it(effect)
         self.process.fetched.reply = None
-
-
-def _paused(decided: str | None) -> tuple[str | None, float]:
-    """A pause is only time that goes by."""
-    if decided is not None and decided.startswith("pause "):
-        return None, float(decided.removeprefix("pause "))
-    return decided, 0.0

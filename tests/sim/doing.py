@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from gateway_client.charge import Charge
 from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
 from gateway_client.sandbox.wire import Request
 from gateway_client.state import PENDING
+from gateway_client.store.findings import close_finding, read_findings
 from tests.sim import worker
 from tests.sim.happenings import Happening, intent_of
 from tests.sim.hosts import KEYS, Host, Process
@@ -22,7 +24,8 @@ STRANGER = (
     "&automatic_payment_methods[allow_redirects]=never"
 )
 
-ALONE = ("strip", "amount", "currency", "lose", "remove", "twice")
+PAID_BY = re.compile("payment_method=[a-zA-Z_]+")
+ALONE = ("strip", "key", "namespace", "both", "amount", "currency", "lose", "remove", "twice")
 """Hands of which one is enough for an intent: of several, nothing on earth tells any more what was so."""
 
 
@@ -45,8 +48,12 @@ def do(world: World, one: Happening) -> None:
             day = (datetime.fromtimestamp(world.now, UTC) - timedelta(days=int(days_ago))).date()
             world.reconcile(one.name, host, day, credential)
         case "clock", (seconds,):
-            host.clock.wrong_s = float(seconds)
+            host.clock.set(float(seconds))
             world.ghost.clocks_right = False
+        case "still", (seconds,):
+            world.stand_still(host, float(seconds))
+        case "resolve", (order,):
+            _resolve(world, f"order_{order}")
         case "outage", (seconds,):
             world.fall_silent(float(seconds))
         case "kill", _:
@@ -115,14 +122,37 @@ def hand(world: World, what: str, intent_id: str) -> None:
         case "twice":
             world.ghost.excused.add(intent_id)
             for (body,) in world.store.read("SELECT body FROM pending_charges WHERE intent_id = ? LIMIT 1", intent_id):
-                _post(world, "/v1/payment_intents", body)
+                _post(world, "/v1/payment_intents", PAID_BY.sub("payment_method=pm_card_visa", body))
         case "remove" if charge_id in world.provider.ids():
             ledger.remove(charge_id)
-        case "strip" | "amount" | "currency":
-            field, value = {"strip": ("metadata", {}), "amount": ("amount", 1), "currency": ("currency", "eur")}[what]
-            world.ghost.strangers += what == "strip"
+        case "strip" | "amount" | "currency" | "key" | "namespace" | "both":
+            field, value = _edited(what, found[0]["metadata"])
+            world.ghost.strangers += field == "metadata"
             for object_id in sorted({intent, charge_id} & world.provider.ids()):
                 ledger.change(object_id, **{field: value})
+
+
+def _edited(what: str, metadata: dict[str, str]) -> tuple[str, Any]:
+    """What somebody makes of a field."""
+    if what in ("amount", "currency"):
+        return what, 1 if what == "amount" else "eur"
+    if what == "strip":
+        return "metadata", {}
+    kept = {name: value for name, value in metadata.items() if what == "namespace" or name != "paycli_key"}
+    return "metadata", kept if what == "key" else kept | {"paycli_namespace": "another"}
+
+
+def _resolve(world: World, intent_id: str) -> None:
+    """A person has looked at every open finding of an intent, and closes them."""
+    now = datetime.fromtimestamp(world.now, UTC)
+
+    def close(session: Any) -> None:
+        for finding in read_findings(session, closed=False, after=None, rows_max=100):
+            if finding.intent_id == intent_id:
+                close_finding(session, finding.id, "person@example.com", "looked at", now)
+                world.ghost.seen[f"closed: {finding.code}"] += 1
+
+    world.store.database.transact(close)
 
 
 def _poison(world: World, intent_id: str) -> None:

@@ -61,8 +61,13 @@ class Sent:
     api_version: str
     credential: str
     call: str
-    may_execute: bool = True  # False: the connection was refused, or the answer came from before the key is looked at
+    checked_at: float = 0.0  # the last check of the time before it: what the provider wrote, or the gate's of a first
+    may_execute: bool = True  # False: the connection was refused
+    answered_at: float | None = None  # when its answer was written
     status: int | None = None
+    own_word: bool = False  # the answer is the provider's, to a delivery of this send
+    refused: bool = False  # and it says that this delivery was not executed
+    rejected: bool = False  # and names what is wrong with the charge
     lied: bool = False  # the answer is not what was asked for
     by_worker: bool = False
     open: bool = True  # nobody has heard of its end
@@ -79,6 +84,7 @@ class Reading:
     pages: int = 0
     made: int = 0  # charges that the provider had when the last page came
     created_to: float = inf  # what was made later was not asked for
+    lied: bool = False  # one of its pages was another reading's
 
 
 @dataclass
@@ -92,9 +98,10 @@ class Ghost:
     seen: Counter[str] = field(default_factory=Counter)  # situations, see `sometimes.py`
     acknowledged: set[str] = field(default_factory=set)  # intents that a caller was told of
     asked: set[Key] = field(default_factory=set)  # attempts that a caller has asked for
-    answers: dict[Key, bytes] = field(default_factory=dict)  # the last 200 to a send
     born: dict[Key, float] = field(default_factory=dict)  # when a row was first seen on disk
     clocks_right: bool = True  # else nobody knows how old a row is that no answer of the provider has dated
+    stood_still: bool = False  # a machine did, with both its clocks
+    cleared: dict[Key, Reading | None] = field(default_factory=dict)  # what its claim had read of the attempt before
     begun: dict[Key, float] = field(default_factory=dict)  # when a send of it was first written down
     excused: set[str] = field(default_factory=set)  # what the provider or a person did outside the promise
     restored_at: float | None = None
@@ -131,6 +138,8 @@ class Ghost:
         if first is not None and now - first > KEY_RETENTION_S:
             self.seen["ended after its key was pruned"] += 1
         if row.state == "succeeded":
+            refused = any(sent.refused for sent in self.sends if sent.attempt == attempt)
+            self.seen["a send was charged, and refused in so many words"] += refused
             answers = {sent.status for sent in self.sends if sent.attempt == attempt}
             self.seen["timeout, and the charge succeeded"] += TIMEOUT in answers
             self.seen["500, and the charge succeeded"] += 500 in answers
@@ -157,7 +166,7 @@ class Ghost:
         """A call has written down what its last send was answered."""
         sent = next((sent for sent in reversed(self.sends) if sent.call == call), None)
         if sent is not None and sent.attempt == attempt and (sent.status or 0) >= 500 and sent.failed_at is None:
-            sent.failed_at = at
+            sent.failed_at = at if sent.answered_at is None else sent.answered_at
 
     def forget(self, intent_id: str) -> None:
         """Its rows are gone: no lease and no open send keeps a worker from those that come after them."""
@@ -173,10 +182,6 @@ class Ghost:
     def first(self, attempt: Key) -> float | None:
         """When an attempt may first have been executed."""
         return min((sent.at for sent in self.of_attempt(attempt)), default=None)
-
-    def another_answer(self, attempt: Key) -> bytes | None:
-        """What another intent was answered."""
-        return next((body for (intent_id, _), body in self.answers.items() if intent_id != attempt[0]), None)
 
     def look_at(self, charge: dict[str, Any]) -> None:
         """A charge of the provider, whose metadata somebody may change later."""

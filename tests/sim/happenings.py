@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from gateway_client import Money, PaymentIntent
 from tests.sim import plots
 from tests.sim.decisions import Decisions, Dice
+from tests.sim.hosts import KEYS
 from tests.sim.weather import Weather
 
 HOSTS = ("east", "west", "night")
@@ -28,8 +29,12 @@ METHODS = (
 OPEN = ("pm_card_chargeDeclined", "pm_card_authenticationRequired", "pm_usBankAccount_processing")
 """Methods that leave an intent behind, with which somebody may go on."""
 
-SPECIAL = ("clock", "restore", "hands", "poison", "stranger", "outage", "kill")
-HANDS = ("strip", "strip", "remove", "amount", "twice", "currency", "authenticate", "authenticate", "confirm", "cancel")
+SPECIAL = ("clock", "restore", "hands", "poison", "stranger", "outage", "kill", "still", "people")
+HANDS = (
+    *("strip", "strip", "remove", "amount", "twice", "currency", "authenticate", "authenticate", "confirm", "cancel"),
+    *("key", "namespace", "both"),
+)
+STILL_S = ("20", "3000", "12000", "90000", "300000")
 CLOCKS_S = ("-3600", "-400", "-200", "-30", "0", "30", "200", "400", "3600", "90000")
 OUTAGES_S = ("60", "3600", "21600", "108000")
 AMOUNTS = {1: 2000, 2: 2000, 3: 1999, 4: 2000}
@@ -87,14 +92,17 @@ def _of_plot(dice: Dice, weather: Weather, number: int, at_s: float) -> str | No
         return None
     gap_s, words = step
     host = "night" if words == "kill" or (words.startswith("reconcile") and dice.hits(0.7)) else HOSTS[dice.below(2)]
+    if words.partition(" ")[0] in HOSTS:
+        host, _, words = words.partition(" ")
     if words == "resume":
         words = _finishes(dice, weather)
-    credential = f" {_credential(dice, weather)}" if words.startswith(CALLS) else ""
+    told = not words.startswith(CALLS) or words.rpartition(" ")[2] in KEYS
+    credential = "" if told else f" {_credential(dice, weather)}"
     return f"{at_s + gap_s:.3f} {host} {words}{credential}"
 
 
 def _credential(dice: Dice, weather: Weather) -> str:
-    key = dice.one_of(("rotated", "rotated", "restricted", "other", "live", "revoked"))
+    key = dice.one_of(("rotated", "rotated", "restricted", "other", "restricted_other", "live", "revoked"))
     return key if "credential" in weather.trouble and dice.hits(0.25) else "ours"
 
 
@@ -136,7 +144,7 @@ def _finishes(dice: Dice, weather: Weather) -> str:
     return f"work {dice.one_of(RATES)} {until}"
 
 
-def _special(dice: Dice, kind: str, order: int) -> str:
+def _special(dice: Dice, kind: str, order: int) -> str:  # noqa: PLR0911 - one kind a line
     match kind:
         case "clock" | "outage":
             return f"{kind} {dice.one_of(CLOCKS_S if kind == 'clock' else OUTAGES_S)}"
@@ -146,6 +154,10 @@ def _special(dice: Dice, kind: str, order: int) -> str:
             return f"hand {dice.one_of(HANDS)} {order}"
         case "poison":
             return f"poison {order}"
+        case "people":
+            return f"resolve {order}"
+        case "still":
+            return f"still {dice.one_of(STILL_S)}"
     return kind
 
 

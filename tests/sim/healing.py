@@ -1,7 +1,7 @@
 """Healing: the faults have stopped, and the world must come to rest by the ordinary means.
 
-They are resume, or workers, and nightly runs: at once; when every key is over; when every 500 is beyond its
-roll-forward; then a run for each day. What must hold then is `liveness.py`.
+They are resume, or workers, and nightly runs: at once; when every key is over; a quiet time later; when every 500 is
+beyond its roll-forward; then a run for each day. What must hold then is `liveness.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gateway_client.state import PENDING
 from tests.sim import doing, liveness, safety, worker
 from tests.sim.decisions import Dice
-from tests.sim.ghost import Key, Row, seconds_of
+from tests.sim.ghost import Key, Row, moved, seconds_of
 from tests.sim.shift import Shift
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 HOUR_S = 3600.0
 LATE_HANDS = 0.15
 HEALING_RATE = 25.0
-RESUMES = {1: 25 * HOUR_S, 2: 50 * HOUR_S, 3: HOUR_S}  # number → the time until what comes next
+RESUMES = {1: 25 * HOUR_S, 2: 4 * HOUR_S, 3: 48 * HOUR_S, 4: HOUR_S}  # number → the time until what comes next
+BEGUN_S, EXECUTED_S = 300.0, 100.0
 TABLES = ("pending_charges", "paycli_sends", "paycli_events", "paycli_findings", "paycli_run_items")
 
 
@@ -32,15 +33,15 @@ def begin(world: World) -> None:
     world.healing = True
     world.trace("healing")
     for host in world.hosts.values():
-        host.clock.wrong_s = 0.0
+        host.clock.mend()
     for call in list(world.running.values()):
         call.wish_its_end()
     world.after(60.0, lambda: _when_calls_have_ended(world))
 
 
 def _when_calls_have_ended(world: World) -> None:
-    """Who was paused for a day goes on first."""
-    if world.running:
+    """Who was paused for a day goes on first, and what is held on its way arrives."""
+    if world.running or world.now < world.under_way_until + EXECUTED_S:
         world.after(HOUR_S / 2, lambda: _when_calls_have_ended(world))
     else:
         _lay_hand(world)
@@ -78,7 +79,7 @@ def _resume(world: World, number: int) -> None:
         ended()
 
     def ended() -> None:
-        if number == 2:
+        if number == 3:
             world.witness.hold(liveness.l1_in_a_day, ghost, begun_at)
         if number < len(RESUMES):
             world.after(RESUMES[number], lambda: _resume(world, number + 1))
@@ -120,7 +121,8 @@ def _days(world: World) -> list[date]:
     created |= {int(seconds_of(row.first_sent_at)) for row in world.ghost.rows.values() if row.first_sent_at}
     if any(row.state in PENDING for row in world.ghost.rows.values()):
         created.add(int(world.now))
-    return sorted({datetime.fromtimestamp(at, UTC).date() for at in created})
+    begun = world.now - BEGUN_S  # by the provider's time, which may be beside the true one
+    return sorted({datetime.fromtimestamp(min(at, begun), UTC).date() for at in created})
 
 
 def _night(world: World, days: list[date], night: int) -> None:
@@ -147,5 +149,9 @@ def judge(world: World) -> None:
         witness.hold(check, ghost, world.provider, world.store)
     for code, action in world.store.read("SELECT code, action FROM paycli_findings"):
         ghost.seen[f"finding {code} {action}"] += 1
+    for whose in {ghost.charges[one["id"]] for one in world.provider.charges() if moved(one)} - {None}:
+        state = ghost.rows[whose].state if whose in ghost.rows else ""
+        ghost.seen["rejected, and charged by the other delivery"] += state == "rejected"
+        ghost.seen["rolled forward after it was called absent"] += state == "absent"
     for table in TABLES:
         world.trace(repr(world.store.read(f"SELECT * FROM {table} ORDER BY 1, 2, 3")))

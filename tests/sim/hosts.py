@@ -8,36 +8,73 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 from gateway_client import Client, Stripe
 from gateway_client.driver import Driver
 from gateway_client.gateways.base import NoReply, Reply, Request
 from gateway_client.wire import Age
+from tests.sim.network import Heard
+from tests.sim.provider import ACCOUNT
 
 KEYS = {
     "ours": "sk_test_ours",
     "rotated": "sk_test_rotated",
     "restricted": "rk_test_ours",
     "other": "sk_test_other",
+    "restricted_other": "rk_test_other",
     "live": "sk_live_ours",
     "revoked": "sk_test_revoked",
 }
-GATEWAYS = {name: Stripe(key) for name, key in KEYS.items()}
+DECLARED = {"restricted": ACCOUNT, "restricted_other": ACCOUNT}
+"""What somebody has said of a key that may not ask whose it is; of one of them it is not so."""
+GATEWAYS = {name: Stripe(key, account=DECLARED.get(name)) for name, key in KEYS.items()}
 
 
 class HostClock:
-    """The clock of one machine: ahead of the true time by as much as it was set wrong."""
+    """The two clocks of one machine: ahead of the true time by as much as they were set wrong, and behind it by as much
+    as the machine stood still. Setting the clock mends the one that tells the time; the other is never set."""
 
     def __init__(self, true_time: Callable[[], float]) -> None:
         self._true_time = true_time
-        self.wrong_s = 0.0
+        self._wrong_s, self._mended = 0.0, False
+        self._lost_s = 0.0  # in pauses that are over
+        self._paused_from = self.paused_until = -inf
+
+    def pause(self, seconds: float) -> None:
+        """A virtual machine stands still: both clocks stop, and nothing of it runs."""
+        now = self._true_time()
+        if now >= self.paused_until:
+            self._lost_s = self._lost()
+            self._paused_from = now
+        self.paused_until = max(self.paused_until, now + seconds)
+
+    @property
+    def stood_still(self) -> bool:
+        """It has, at some time."""
+        return self._paused_from != -inf
+
+    def set(self, wrong_s: float) -> None:
+        """Somebody sets the clock: to the true time, or beside it."""
+        self._wrong_s = wrong_s + self._lost()
+
+    def mend(self) -> None:
+        """From now on the clock is kept right."""
+        self._mended = True
+
+    def _lost(self) -> float:
+        if self._paused_from == -inf:
+            return 0.0
+        return self._lost_s + min(self._true_time(), self.paused_until) - self._paused_from
 
     def time(self) -> float:
-        return self._true_time() + self.wrong_s
+        if self._mended:
+            return self._true_time()
+        return self._true_time() + self._wrong_s - self._lost()
 
     def monotonic(self) -> float:
-        return self._true_time()
+        return self._true_time() - self._lost()
 
     def jitter(self) -> float:
         return 0.5
@@ -79,6 +116,7 @@ class Process(Client):
         self._database = database
         self._created = True
         self._lock = threading.Lock()
+        self.last: Heard | None = None  # the answer that its connection brought last
 
     @property
     def gateway(self) -> Stripe:

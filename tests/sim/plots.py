@@ -6,38 +6,38 @@ any other schedule, with more of that which the plot needs.
 
 from __future__ import annotations
 
+from tests.sim import unkind_plots
 from tests.sim.decisions import Dice
+from tests.sim.steps import (
+    AGAIN,
+    CHARGE,
+    DEBIT,
+    DECLINE,
+    DECLINED,
+    FINISH,
+    HANDS,
+    HOUR_S,
+    HOURS,
+    KEY_LIFE,
+    LATER,
+    QUIET,
+    QUIET_AFTER_5XX,
+    RETRY,
+    SOON,
+    VISA,
+    WORK,
+    Faults,
+    Step,
+    about,
+)
 
 NEAR_MIDNIGHT = ("midnight", "across midnight")
-Step = tuple[tuple[tuple[float, float], ...], tuple[str, ...]]
-Faults = tuple[tuple[float, str], ...]
+AT_THE_END = unkind_plots.AT_THE_END
 
-HOUR_S = 3600.0
-KEY_LIFE, QUIET, QUIET_AFTER_5XX = 23 * HOUR_S, HOUR_S, 72 * HOUR_S
-
-SOON = ((0.0, 0.3), (0.0, 5.0), (10.0, 100.0))
-HOURS = ((60.0, HOUR_S), (HOUR_S, 12 * HOUR_S))
-
-
-def _about(*moments: float) -> tuple[tuple[float, float], ...]:
-    return tuple((at - 400.0, at + 400.0) for at in moments)
-
-
-VISA, DECLINE, NONE = "charge 1 pm_card_visa 1", "charge 1 pm_card_chargeDeclined 1", "charge 1 pm_none 1"
-DEBIT = "charge 1 pm_usBankAccount_success 1"
-CHARGE = (VISA, VISA, DECLINE, NONE)
-DECLINED = (DECLINE, "charge 1 pm_card_authenticationRequired 1", NONE)
-AGAIN = ("charge 1 pm_card_visa 2", "charge 1 pm_card_visa 2", "charge 1 pm_card_chargeDeclined 2")
-FINISH = ("resume", "resume", "reconcile 0", "reconcile 1")
-RETRY = ("resume", VISA, DECLINE)
-HANDS = ("hand twice 1", "hand confirm 1", "hand remove 1", "hand amount 1", "hand currency 1")
-WORK = ("work 25 60s", "work 25 300s", "work 2 idle", "work 25 idle", "work 25 9th", "work 0.2 60s")
-LATER = (*_about(QUIET, QUIET_AFTER_5XX), (2 * HOUR_S, 60 * HOUR_S))
-
-PLOTS: dict[str, tuple[Step, ...]] = {
+PLOTS: dict[str, tuple[Step, ...]] = unkind_plots.PLOTS | {
     "the key's life": (
         (SOON, CHARGE),
-        (_about(KEY_LIFE), RETRY),
+        (about(KEY_LIFE), RETRY),
         (((0.0, 600.0), (0.0, 3000.0)), (*RETRY, "reconcile 0")),
         (((0.0, 600.0), (0.0, 3000.0)), RETRY),
     ),
@@ -51,7 +51,7 @@ PLOTS: dict[str, tuple[Step, ...]] = {
     "given up": (
         (SOON, (VISA, VISA, VISA, DECLINE)),
         (SOON, ("cancel 1", "cancel 1", "resume")),
-        (_about(QUIET, QUIET, QUIET_AFTER_5XX), FINISH),
+        (about(QUIET, QUIET, QUIET_AFTER_5XX), FINISH),
         (((0.0, 100.0), *LATER), AGAIN),
         (LATER, (*FINISH, *AGAIN)),
         (SOON, AGAIN),
@@ -137,7 +137,7 @@ PLOTS: dict[str, tuple[Step, ...]] = {
         (SOON, (VISA,)),
         (SOON, ("hand strip 1", "hand strip 1", "stranger")),
         (SOON, ("cancel 1",)),
-        (_about(QUIET, 2 * HOUR_S), ("resume", "reconcile 0")),
+        (about(QUIET, 2 * HOUR_S), ("resume", "reconcile 0")),
         (((2 * HOUR_S, 24 * HOUR_S),), ("resume", "reconcile 0", "reconcile 1")),
     ),
     "other answers": (
@@ -176,14 +176,20 @@ PLOTS: dict[str, tuple[Step, ...]] = {
     ),
     "never sent": (
         (SOON, ("prepare 1 pm_card_visa 1",)),
-        (_about(24 * HOUR_S, 25 * HOUR_S), ("resume",)),
+        (about(24 * HOUR_S, 25 * HOUR_S), ("resume",)),
         (SOON, ("resume", "reconcile 1")),
     ),
 }
 
 # What a plot needs of the provider, instead of what is drawn: at a create or a cancellation; at a list or an object.
-FAULTS: dict[str, Faults] = {
-    "the key's life": ((0.7, "lost_request"), (0.78, "lost_reply"), (0.82, "unavailable_503")),
+FAULTS: dict[str, Faults] = unkind_plots.FAULTS | {
+    "the key's life": (
+        (0.4, "lost_request"),
+        (0.6, "held"),
+        (0.7, "doubled"),
+        (0.78, "lost_reply"),
+        (0.82, "unavailable_503"),
+    ),
     "the next attempt": (
         (0.25, "lost_reply"),
         (0.32, "late"),
@@ -191,7 +197,14 @@ FAULTS: dict[str, Faults] = {
         (0.5, "error_500"),
         (0.6, "in_use_409"),
     ),
-    "given up": ((0.15, "lost_request"), (0.8, "lost_500_later"), (0.85, "error_500_later"), (0.88, "late")),
+    "given up": (
+        (0.1, "lost_request"),
+        (0.4, "lost_500_later"),
+        (0.45, "error_500_later"),
+        (0.75, "held"),
+        (0.8, "held_500"),
+        (0.85, "doubled"),
+    ),
     "given up at once": ((0.25, "slow"), (0.35, "late"), (0.65, "rate_limited_429"), (0.8, "refused")),
     "a night": ((0.25, "lost_reply"), (0.35, "error_500_charged"), (0.5, "in_use_409")),
     "midnight": ((0.35, "lost_reply"), (0.5, "error_500_charged"), (0.6, "slow"), (0.75, "in_use_409")),
@@ -204,7 +217,7 @@ FAULTS: dict[str, Faults] = {
     "two that are paused": ((0.4, "pause 90000"), (0.45, "refused")),
     "a night in two": ((0.2, "lost_reply"), (0.4, "in_use_409")),
     "stripped": ((0.85, "lost_reply"),),
-    "other answers": ((0.2, "swapped"), (0.35, "wrong_currency"), (0.5, "wrong_mode"), (0.65, "wrong_amount")),
+    "other answers": ((0.2, "exchanged"), (0.35, "wrong_currency"), (0.5, "wrong_mode"), (0.65, "wrong_amount")),
     "workers at one queue": ((0.2, "lost_reply"), (0.3, "slow"), (0.4, "in_use_409"), (0.5, "pause 135")),
     "a bad day of a worker": (
         (0.25, "unavailable_503"),
@@ -217,7 +230,7 @@ FAULTS: dict[str, Faults] = {
     "workers in an outage": ((0.3, "lost_reply"), (0.4, "asked_to_wait")),
     "never sent": (),
 }
-AT_QUESTIONS: dict[str, Faults] = {
+AT_QUESTIONS: dict[str, Faults] = unkind_plots.AT_QUESTIONS | {
     "given up": ((0.2, "unavailable_503"), (0.3, "cut_body")),
     "midnight": ((0.1, "unavailable_503"), (0.2, "lost_reply")),
     "a decline that names no intent": ((0.45, "unavailable_503"), (0.75, "html_body")),
@@ -230,8 +243,10 @@ AT_QUESTIONS: dict[str, Faults] = {
     "stripped": (),
     "never sent": (),
 }
-AT_MEETINGS: dict[str, Faults] = {"two that are paused": ((0.3, "pause 90000"),)}
-AT_COMMITS: dict[str, Faults] = {
+AT_MEETINGS: dict[str, Faults] = unkind_plots.AT_MEETINGS | {
+    "two that are paused": ((0.3, "pause 90000"),),
+}
+AT_COMMITS: dict[str, Faults] = unkind_plots.AT_COMMITS | {
     "a night": ((0.04, "die after"), (0.06, "die before")),
     "two that are paused": ((0.07, "pause 90000"),),
     "a slow day of workers": ((0.02, "pause 135"), (0.08, "pause 200"), (0.1, "die after")),

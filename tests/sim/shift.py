@@ -35,6 +35,7 @@ class Shift:
     rate: float
     leases: bool = True  # False: they are switched off
     clocks_right: bool = True
+    stood_still: bool = False  # a machine did: its clocks do not tell that a lease is over
     told_to_end_by: int | None = None  # at which of its effects it is told to end
     told_to_end_at: float | None = None
     until: dict[Key, float] = field(default_factory=dict)  # the rows of its lease, and when that is over in truth
@@ -113,13 +114,14 @@ class Shift:
 def s13_within_its_lease(shift: Shift, sent: Sent) -> None:
     """A worker's send leaves while its lease lasts, whatever it was paused for.
 
-    A first lease may be written down by a clock that no answer of the provider has corrected yet.
+    A first lease may be written down by a clock that no answer of the provider has corrected yet; and a machine that
+    stood still does not know that it did, until it asks for the time.
     """
     until = shift.until.get(sent.attempt)
     slack_s = 0.0 if shift.clocks_right else WRONG_S_MAX + SLACK_S
     if shift.leases and until is None:
         raise Broken("S13", f"{shift.name} sends {sent.attempt}, which it has not leased")
-    if shift.leases and until is not None and sent.at >= until + slack_s:
+    if shift.leases and until is not None and sent.at >= until + slack_s and not shift.stood_still:
         raise Broken("S13", f"{shift.name} sends {sent.attempt} {sent.at - until:.1f} s after its lease was over")
 
 

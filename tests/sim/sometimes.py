@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from gateway_client.finding import Action, Code
 from gateway_client.state import TRANSITIONS
-from tests.sim.weather import AT_A_COMMIT, AT_A_REQUEST, PROVIDER_FAULTS
+from tests.sim.network import BODIES, INSIDE, OTHERS
+from tests.sim.weather import AT_A_COMMIT, AT_A_GET, AT_A_REQUEST, ON_THE_WAY, PROVIDER_FAULTS, UNMOVED
 
 SCHEDULES_MIN = 50_000
 """The rarest situation is seen in about one schedule of some thousands."""
@@ -93,9 +94,35 @@ MOMENTS = frozenset(
     }
 )
 
+# The unkind world: each of what may happen on the way, on each kind of request, and each answer of another delivery.
+ON_EVERY_WAY = tuple(what for what in ON_THE_WAY if what not in UNMOVED and what not in AT_A_GET)
+UNKIND = (
+    frozenset(f"post: {what}" for what in ON_THE_WAY if what not in AT_A_GET)
+    | frozenset(f"{kind}: {what}" for kind in ("get", "meet") for what in (*ON_EVERY_WAY, *AT_A_GET))
+    | frozenset(f"doubled {what}" for what in (*OTHERS, "slow", "twice"))
+    | frozenset(f"box {what.replace(' ', '_')}" for what in BODIES)
+    | frozenset(f"held {what}" for what in INSIDE)
+    | {f"post: {what}" for what in ("held_500", "hidden_500", "doubled_500")}
+    | {f"hand: {what}" for what in ("key", "namespace", "both", "strip")}
+    | {
+        "closed: status_mismatch",
+        "a list told another reading's page",
+        "a machine stood still for days",
+        "both clocks stood still at a re-send",
+        "a request was held for an hour, until its key was nearly pruned",
+        "a send was charged, and refused in so many words",
+        "rejected, and charged by the other delivery",
+        "rolled forward after it was called absent",
+        "outside the model: more than an hour after our last check of the time",
+        "refused: AccountRefused",
+        "the provider echoes no error",
+    }
+)
+
 MUST = (
     frozenset(f"commit: {what}" for what in AT_A_COMMIT)
     | frozenset(f"post: {what}" for what in (*AT_A_REQUEST, *PROVIDER_FAULTS))
+    | UNKIND
     | KILLED
     | (EDGES - RARE)
     | FINDINGS

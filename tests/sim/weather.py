@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tests.sim import unkind_plots
 from tests.sim.decisions import Dice
 from tests.sim.plots import AT_COMMITS, AT_MEETINGS, AT_QUESTIONS, FAULTS, PLOTS
 
@@ -31,21 +32,26 @@ PROVIDER_FAULTS = (
     "cut_body",
     "html_body",
     "duplicate",
-    "late",
     "unauthorized_401",
     "wrong_amount",
     "wrong_currency",
     "wrong_mode",
-    "swapped",
     "redirect_302",
 )
-LIES = ("wrong_amount", "wrong_currency", "wrong_mode", "swapped")
+ON_THE_WAY = ("late", "held", "doubled", "doubled", "box", "box", "exchanged", "leftover", "cached", "delayed")
+
+"""What happens between us and the provider (`network.py`)."""
+LIES = ("wrong_amount", "wrong_currency", "wrong_mode")
 """Answers that are not what was asked for: believing one is a false success."""
 
-AT_A_COMMIT = ("die before", "die after", "cancel", "commit fails", "commit fails late", *PAUSES)
-AT_A_REQUEST = ("die before", "die in flight", "cancel in flight", *PAUSES)
+# A virtual machine stands still, and both its clocks with it.
+STILL = ("stands still for 30", "stands still for 3000", "stands still for 12000", "stands still for 300000")
+STILL_AFTER = ("stands still after 3000", "stands still after 90000")
+AT_A_COMMIT = ("die before", "die after", "cancel", "commit fails", "commit fails late", *PAUSES, *STILL)
+AT_A_REQUEST = ("die before", "die in flight", "cancel in flight", *PAUSES, *STILL, *STILL_AFTER)
+AT_A_GET = ("cached",)
 # Nothing that a GET could do.
-UNMOVED = ("error_500_later", "lost_500_later", "bare_402", "late", "duplicate", "error_500_charged", *LIES)
+UNMOVED = ("error_500_later", "lost_500_later", "bare_402", "late", "held", "duplicate", "error_500_charged", *LIES)
 
 Table = tuple[tuple[float, str], ...]  # (cumulated rate, what)
 
@@ -78,13 +84,16 @@ CLASSES = (
     "outage",
     "kill",
     "workers",
+    "still",
+    "people",
 )
-PLOTTED = 0.5  # seeds that begin with a plot (`plots.py`)
+DRAWN = (*PLOTS, *unkind_plots.PLOTS)  # those of the unkind world twice
+PLOTTED = 0.55  # seeds that begin with a plot (`plots.py`)
 MOST = 0.8  # of all requests meet a fault, when a seed has many kinds
 BESIDE_A_PLOT, AT_A_QUESTION = 0.25, 0.33  # of the rates of faults
 DASHBOARD = 0.03  # seeds in which a person works on open intents at the provider while we are in doubt of them
 OFTEN = {"clock": 0.25, "restore": 0.05, "hands": 0.12, "credential": 0.15, "no_leases": 0.2, "lag": 0.3}
-OFTEN |= {"poison": 0.05, "stranger": 0.15, "outage": 0.1, "kill": 0.1, "workers": 0.3}
+OFTEN |= {"poison": 0.05, "stranger": 0.15, "outage": 0.1, "kill": 0.1, "workers": 0.3, "still": 0.12, "people": 0.12}
 
 
 def draw(dice: Dice) -> Weather:
@@ -104,14 +113,18 @@ def draw(dice: Dice) -> Weather:
         weather.post = ((0.6, "lost_reply"),)
         return weather
     scale = 0.15 if quiet else 1.0
-    weather.plot = tuple(PLOTS)[dice.below(len(PLOTS))] if dice.hits(PLOTTED) else None
+    weather.plot = DRAWN[dice.below(len(DRAWN))] if dice.hits(PLOTTED) else None
     drawn = _table(dice, AT_A_COMMIT, 0.3, 0.01 * scale, 0.06 * scale)
     weather.commit = AT_COMMITS.get(weather.plot or "", drawn)
-    faults = _table(dice, PROVIDER_FAULTS, 0.35, 0.03 * scale, 0.4 * scale)
+    faults = _table(dice, PROVIDER_FAULTS, 0.3, 0.03 * scale, 0.4 * scale)
+    faults = _joined(_table(dice, ON_THE_WAY, 0.25, 0.02 * scale, 0.3 * scale), faults)
+    if faults and faults[-1][0] > MOST:
+        faults = _scaled(faults, MOST / faults[-1][0])
     accidents = _table(dice, AT_A_REQUEST, 0.3, 0.01 * scale, 0.1 * scale)
-    weather.post = _joined(accidents, faults)
+    posted = tuple(one for one in faults if one[1] not in AT_A_GET)
+    weather.post = _joined(accidents, posted)
     if weather.plot is not None:
-        weather.post = _joined(accidents, _joined(FAULTS[weather.plot], _scaled(faults, BESIDE_A_PLOT)))
+        weather.post = _joined(accidents, _joined(FAULTS[weather.plot], _scaled(posted, BESIDE_A_PLOT)))
     usual = _scaled(tuple(one for one in faults if one[1] not in UNMOVED), AT_A_QUESTION)
     weather.meet = _joined(accidents, AT_MEETINGS.get(weather.plot or "", usual))
     weather.get = _joined(accidents, AT_QUESTIONS.get(weather.plot or "", usual))

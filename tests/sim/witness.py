@@ -81,9 +81,11 @@ class Witness:
             return None
         credential = next(name for name, one in call.host.processes.items() if one is call.process)
         sent = self.ghost.sent(self._now(), request, credential, call.name)
+        sent.checked_at = call.checked_at
         self.hold(self._check_send, sent, call)
         if call.shift is not None:
             sent.by_worker = True
+            call.shift.stood_still = self.ghost.stood_still
             self.hold(call.shift.sends_one, sent)
         return sent
 
@@ -92,6 +94,8 @@ class Witness:
             check(self.ghost, sent)
         begun_at = call.begun_at if call.shift is None else call.shift.leased_at
         safety.s5_never_stale(self.ghost, sent, call.verb, begun_at)
+        if sent.credential in safety.OUR_CREDENTIALS:
+            safety.s11_another_key(self.ghost, sent, self.ghost.readings.get(call.name))
         self._provider.catch_up()
         safety.s6_attempt_advance(self.ghost, sent, self._provider.intents())
 
@@ -110,15 +114,15 @@ class Witness:
             call.shift.slept_s += reply.elapsed_ms / 1000
         if sent is not None and status is not None:
             sent.status = status
-            if isinstance(reply, Reply) and status == 200 and not sent.lied:
-                self.ghost.answers[sent.attempt] = reply.body
-            sent.may_execute = status not in (401, 403, 429)
             self.ghost.seen[f"status {status}"] += 1
         if sent is not None and isinstance(reply, NoReply) and "no whole answer" in reply.reason:
             self.ghost.seen["timeout"] += 1
             sent.status = TIMEOUT
         if isinstance(effect, Ask):
             self.ghost.asked_since(call.name)
+        if call.shift is not None and call.lied:
+            call.shift.failed = True
+        call.lied = False
         if status == 200 and isinstance(effect, Ask) and isinstance(reply, Reply) and "?" in effect.request.path:
             self._page(call, effect.request, more=b'"has_more": true' in reply.body)
 
@@ -141,6 +145,8 @@ class Witness:
             self._trace(f"{call.name} {type(effect).__name__} → {_short(result)}")
             if call.shift is not None:
                 self._observe_worker(call, call.shift, effect, result)
+            if isinstance(effect, BeginSend) and isinstance(result, Begun):
+                self.hold(safety.s6_beside_no_success, effect.intent_id, effect.attempt, self._store)
             if isinstance(effect, Settle) and not isinstance(result, Exception):
                 self.ghost.settled(call.name, (effect.intent_id, effect.attempt), self._now())
         if (effect is None or isinstance(effect, MOVING)) and self._store.changes != self._seen_changes:
@@ -155,7 +161,7 @@ class Witness:
 
     def _observe_worker(self, call: Call, shift: Shift, effect: Effect[Any], result: object) -> None:
         now, seen = self._now(), self.ghost.seen
-        shift.clocks_right = self.ghost.clocks_right
+        shift.clocks_right, shift.stood_still = self.ghost.clocks_right, self.ghost.stood_still
         match effect, result:
             case Lease(), tuple():
                 self._leased(shift, tuple((charge.intent_id, charge.attempt) for charge in result), effect.seconds)
@@ -212,6 +218,11 @@ class Witness:
             before = before_all.get(key)
             if before is None or before.state != row.state:
                 ghost.moves(before, row, self._now())
+                if before is None and call is not None and call.verb.startswith("charge") and row.attempt > 1:
+                    ghost.cleared[key] = ghost.readings.get(call.name)
+                    if row.intent_id not in ghost.handled:
+                        self._provider.catch_up()
+                        self.hold(safety.s6_read_first, ghost, row, self._provider.intents(), self._now())
                 self.hold(self._check_row, row, before, call)
 
     def _check_row(self, row: Row, before: Row | None, call: Call | None) -> None:
@@ -223,33 +234,37 @@ class Witness:
             safety.s7_no_false_success(self.ghost, row, call.name, self._provider.charges())
         elif row.state in REFUSED:
             self.check_money()
-            shown = self._now() if row.state != "absent" else self._shown_to(call)
-            safety.s8_no_false_failure(
-                self.ghost, row, (one for one in self._provider.charges() if one["created"] <= shown)
-            )
+            if row.state != "rejected":  # another delivery than the rejected one may have charged: it is found (L2)
+                self._not_charged(row, call)
             safety.s8_refused_by_somebody(self.ghost, row, self._provider.intents())
         if row.state == "absent":
             safety.s16_absence_evidence(self.ghost, row, before, self.ghost.readings.get(call.name), self._now())
 
-    def _shown_to(self, call: Call) -> float:
-        """Until when lists have shown everything: what appears later, a finding must tell of in the end (L2)."""
-        reading = self.ghost.readings.get(call.name)
-        until = self._now() if reading is None else min(reading.begun_at, reading.created_to)
-        return until - self._provider.lag_s - 2.0
+    def _not_charged(self, row: Row, call: Call) -> None:
+        """What the lists have shown until now: what appears later, a finding must tell of in the end (L2)."""
+        charges, reading = self._provider.charges(), self.ghost.readings.get(call.name)
+        if row.state == "absent" and reading is not None:
+            shown, made_at = reading.begun_at - self._provider.lag_s - 2.0, self._provider.made_at
+            charges = (one for one in charges if made_at(one) <= shown)
+        safety.s8_no_false_failure(self.ghost, row, charges)
 
     def _check_run(self, run_id: str, call: Call) -> None:
+        reading = self.ghost.readings.get(call.name)
         started, day, end = self._store.read(
             "SELECT started_at, day, window_end FROM paycli_runs WHERE run_id = ?", run_id
         )[0]
         begun_at, first, beyond = (
             datetime.fromisoformat(text + "+00:00").timestamp() for text in (started, f"{day} 00:00:00", end)
         )
-        if call.begun_at > first + DAY_S + 2.0:
+        if reading is not None and reading.lied:
+            return
+        begun_at -= self._provider.date_skew_s
+        if call.begun_at > first + DAY_S + 302.0 and not self.ghost.stood_still:
             # The day was over when it was asked for, so it is asked for as a whole, and read when it was over.
-            beyond, begun_at = first + DAY_S, max(begun_at, first + DAY_S)
-        latest = begun_at - self._provider.lag_s - 2.0
+            beyond, begun_at = first + DAY_S, max(begun_at, first + DAY_S - 300.0)
+        latest, made_at = begun_at - self._provider.lag_s - 2.0, self._provider.made_at
         objects = itertools.chain(self._provider.charges(), self._provider.intents())
-        there = {one["id"] for one in objects if first <= one["created"] < beyond and one["created"] <= latest}
+        there = {one["id"] for one in objects if first <= one["created"] < beyond and made_at(one) <= latest}
         listed = self._store.read("SELECT object_id FROM paycli_run_items WHERE run_id = ? AND in_window", run_id)
         safety.s15_scan_completeness(run_id, {row[0] for row in listed}, there)
 

@@ -27,33 +27,39 @@ from tests.sim.decisions import Decisions, Dice
 from tests.sim.ghost import Ghost
 from tests.sim.hosts import KEYS, Host, Process
 from tests.sim.memory import Saved
+from tests.sim.network import STRANGE, Network, draw_how
 from tests.sim.on_disk import Store
-from tests.sim.plots import NEAR_MIDNIGHT
+from tests.sim.plots import AT_THE_END, NEAR_MIDNIGHT
 from tests.sim.provider import ACCOUNT, Provider
 from tests.sim.shift import Shift
 from tests.sim.weather import Weather, draw, pick
 from tests.sim.witness import Witness
 
 START_S = datetime(2026, 11, 20, 12, 0, tzinfo=UTC).timestamp()
-BINDING = Binding("stripe", "test", ACCOUNT, "default")
+BINDING = Binding("stripe", "test", ACCOUNT, "default", "the store")
 
 # Lengths of a world, in seconds but for one, and what they may be: all within the published fault model (DESIGN §1).
 LENGTHS = {
     "start": ("0", "43190", "43198.2", "43199.2", "36000"),  # after noon: often just before midnight
     "page_rows": ("1", "2", "3"),
-    "lag_s": ("2", "60", "500"),
-    "slow_s": ("0.2", "8", "25", "40", "120"),
-    "late_s": ("5", "50", "600", "3000"),
-    "roll_forward_s": ("10", "3000", "80000", "90000", "250000"),
+    "lag_s": ("2", "60", "500", "5400", "7190", "7200"),
+    "slow_s": ("0.2", "8", "25", "40", "85", "90"),
+    "late_s": ("5", "600", "3000", "3590", "3600", "3609"),
+    "roll_forward_s": ("10", "3000", "80000", "90000", "250000", "259000", "259200"),
     "settles_after_s": ("0.5", "4000", "200000"),
+    "date_skew_s": ("-280", "-100", "100", "280"),
+    "created_skew_s": ("-300", "-60", "60", "300"),
 }
-LIKELY = dict.fromkeys(LENGTHS, 0.4) | {"slow_s": 0.8}
+LIKELY = dict.fromkeys(LENGTHS, 0.4) | {"slow_s": 0.8, "date_skew_s": 0.1, "created_skew_s": 0.2}
+UNECHOED = 0.15
+"""Schedules whose provider echoes the key on its results alone: whether its errors do is not documented."""
+DAY_S = 24 * 3600.0
 ENDS_EARLY = 0.6
 """Schedules that are over when all is final and explained; the others look at a clean night as well."""
 WORKERS_HEAL = 0.2
 
 USUAL = {"start": 0.0, "page_rows": 100.0, "lag_s": 0.0, "slow_s": 1.0, "late_s": 600.0, "roll_forward_s": 172800.0}
-USUAL |= {"settles_after_s": 20.0}
+USUAL |= {"settles_after_s": 20.0, "date_skew_s": 0.0, "created_skew_s": 0.0}
 
 
 class World:
@@ -79,19 +85,27 @@ class World:
         )
         self._backups: list[Saved] | None = [] if self._troubled("restore") else None
         self._down_until = self.now
+        self.under_way_until = 0.0  # until when something is held on its way
         self.provider = Provider(lambda: self.now)
         self.provider.page_rows, self.provider.lag_s = int(length["page_rows"]), length["lag_s"]
         ours = self.provider.ours
         ours.slow_s, ours.late_s = length["slow_s"], length["late_s"]
         ours.roll_forward_s, ours.settles_after_s = length["roll_forward_s"], length["settles_after_s"]
+        self.provider.date_skew_s = length["date_skew_s"]
+        if length["created_skew_s"]:
+            self.provider.date_objects(length["created_skew_s"], length["roll_forward_s"])
+        unechoed = decisions.take("no echo", lambda dice: "yes" if weather.commit and dice.hits(UNECHOED) else None)
+        self.network = Network(lambda: self.now, unechoed is None, self.provider.date_skew_s)
         ours.revoke(KEYS["revoked"])
         ours.revoke("sk_test_expired")
         self.hosts = {name: Host(name, lambda: self.now) for name in (*happenings.HOSTS, "healer")}
+        skew = {name: self._skew(name) for name in happenings.HOSTS}
         for name in happenings.HOSTS:
-            self.hosts[name].clock.wrong_s = self._skew(name)
+            self.hosts[name].clock.set(skew[name])
         self.witness = Witness(self.provider, store, lambda: self.now, self.trace)
         self.ghost.seen["without leases"] += not self.leases
-        self.ghost.clocks_right = not any(host.clock.wrong_s for host in self.hosts.values())
+        self.ghost.seen["the provider echoes no error"] += not self.network.echoes
+        self.ghost.clocks_right = not (any(skew.values()) or self.provider.date_skew_s)
 
     @property
     def ghost(self) -> Ghost:
@@ -99,9 +113,13 @@ class World:
         return self.witness.ghost
 
     def _length(self, name: str) -> float:
-        usual = self.weather.commit == () or (name == "lag_s" and "lag" not in self.weather.trouble)
+        at_its_end = name in AT_THE_END.get(self.weather.plot or "", ())
+        lag = name != "lag_s" or "lag" in self.weather.trouble or at_its_end
+        usual = self.weather.commit == () or not lag
 
         def drawn(dice: Dice) -> str | None:
+            if at_its_end and dice.hits(0.6):
+                return LENGTHS[name][-1]
             likely = 1.0 if name == "start" and self.weather.plot in NEAR_MIDNIGHT else LIKELY[name]
             return dice.one_of(LENGTHS[name]) if not usual and dice.hits(likely) else None
 
@@ -159,6 +177,22 @@ class World:
             self.ghost.seen[f"{kind}: {decided}"] += 1
             self.trace(f"{moment}: {decided}")
         return decided
+
+    def decide_how(self, moment: str, decided: str | None, *, post: bool) -> str | None:
+        """The particulars of what happens on the way."""
+        if decided not in STRANGE:
+            return None
+        how = self.decisions.take(f"{moment} how", lambda dice: draw_how(dice, decided, post=post))
+        if how is not None:
+            self.trace(f"{moment} how: {how}")
+            self.ghost.seen[f"{decided} {how.split()[0]}"] += 1
+        return how
+
+    def stand_still(self, host: Host, seconds: float) -> None:
+        """A virtual machine is paused, and both its clocks with it."""
+        host.clock.pause(seconds)
+        self.ghost.clocks_right, self.ghost.stood_still = False, True
+        self.ghost.seen["a machine stood still for days"] += seconds > DAY_S
 
     def run(self) -> None:
         """The whole schedule. Raises Broken when a check does not hold."""
@@ -223,7 +257,7 @@ class World:
             self.ghost.seen["reconcile and resume at once"] += 1
         if verb in others and verb.startswith("charge"):
             self.ghost.seen["one order charged at once"] += 1
-        call.start()
+        call.at_work(call.start)
 
     def reconcile(
         self, name: str, host: Host, day: date, credential: str, on_end: Callable[[Any], None] = lambda result: None
@@ -268,7 +302,7 @@ class World:
 def prepared(decisions: Decisions, weather: Weather, store: Store, *, verbose: bool = False) -> World:
     """A world before its first moment, on an empty store that is bound to our account."""
     store.empty()
-    store.database.transact(lambda session: bind(session, BINDING, datetime.fromtimestamp(START_S, UTC)))
+    store.database.transact(lambda session: bind(session, BINDING, datetime.fromtimestamp(START_S - 600.0, UTC)))
     return World(decisions, weather, store, verbose=verbose)
 
 
