@@ -39,7 +39,7 @@ from tests.sim.safety import Broken
 
 START_S = datetime(2026, 11, 20, 12, 0, tzinfo=UTC).timestamp()
 START = datetime.fromtimestamp(START_S, UTC)
-BINDING = Binding("stripe", "test", ACCOUNT, "default")
+BINDING = Binding("stripe", "test", ACCOUNT, "default", "the store")
 POLICY = RetryPolicy(sends_max=3, in_flight_s_max=0.1)
 """A call makes three sends, and one more when its first answer is a 409: then it leaves the rest to the next call."""
 
@@ -65,10 +65,10 @@ class Program:
     run: bool = False
 
 
-def charge(payment_method: str) -> Program:
+def charge(payment_method: str, attempt: int | None = None) -> Program:
     """`charge` of the one intent."""
     intent = PaymentIntent("order_1", Money(2000, "usd"), payment_method)
-    return Program("charge", lambda setup: charge_flow(setup, intent, None))
+    return Program("charge", lambda setup: charge_flow(setup, intent, attempt))
 
 
 RESUME = Program("resume", lambda setup: resume_flow(setup, None, lambda charge: None))
@@ -238,7 +238,7 @@ def _to_the_next(flow: Generator[Any, Any, Any], effect: Effect[Any], place: Pla
                 result = None
             case ReadBinding():
                 result = BINDING
-            case MeetProvider() if place.account is not None:
+            case MeetProvider() if place.account is not None and not effect.anew:
                 result = place.account
             case _:
                 return effect

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any, Never
 
 from gateway_client.charge import Charge
-from gateway_client.flow.effects import Begun, Held
+from gateway_client.flow.effects import Begun, ClearFirst, Held
+from gateway_client.state import REFUSED
 from reconcile.match import Pair
 
 
@@ -25,14 +26,17 @@ class Unseen:
 
 
 UNSEEN: Any = Unseen()
-FOR_OTHERS = dict.fromkeys(("sends", "reason", "closed_at", "last_server_error_at", "last_unanswered_at"), UNSEEN)
+FOR_OTHERS = dict.fromkeys(("sends", "reason", "closed_at", "last_server_error_at"), UNSEEN)
 
 
 def blind(value: Any) -> Any:
     """A result of the store, as a flow is told it."""
     match value:
         case Charge():
-            return replace(value, **FOR_OTHERS)
+            # A refused one is looked at once more: by the breaker, and before another attempt is made.
+            return replace(value, **FOR_OTHERS) if value.state not in REFUSED else value
+        case ClearFirst():
+            return value
         case Begun() | Held():
             return replace(value, charge=blind(value.charge))
         case Pair() if value.charge is not None:

@@ -1,7 +1,7 @@
 """Healing: what fresh processes make of what a path has left behind, when nothing goes wrong any more.
 
 `resume` a minute later; 25 hours later, when the key's life is over, `resume` and the reconciler of that day; and if
-the row is still pending, the same after 75 hours, when no 500 is rolled forward any more.
+the row is still pending, the same 30 hours later, when it is quiet, and after 80, when no 500 is rolled forward.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from gateway_client.flow.effects import Ask, Effect, MeetProvider, Send, Wait
 from gateway_client.state import PENDING
 from reconcile.job import _Job, ignore
 from tests.exhaust.actors import RESUME, START_S, Program, process_at, reconcile
-from tests.exhaust.checks import paid_once, true_end
+from tests.exhaust.checks import charges_of, paid_once, true_end
 from tests.exhaust.contents import Contents
 from tests.exhaust.ledger import Known, Ledger, Played
+from tests.sim.ghost import moved
 from tests.sim.safety import Broken
 
-VISITS_H = (1 / 60, 25.0, 75.0)
+VISITS_H = (1 / 60, 25.0, 30.0, 80.0)
 NIGHT = reconcile("healer:1:0:1", others_are_dead=True)
 
 
@@ -58,14 +59,23 @@ class Healer:
         truth = Known((), tuple(played.provider.charges()), (), (), known.sent)
         paid_once(truth)
         (findings,) = memory.read("SELECT count(*) FROM paycli_findings WHERE closed_at IS NULL")[0]
-        rows = memory.read("SELECT state, provider_charge_id FROM pending_charges")
-        for state, charge_id in rows:
-            true_end({"state": state, "provider_charge_id": charge_id}, truth, absent_allowed=True)
-            if (state in PENDING) != bool(findings):
-                raise Broken("L1", f"the row is {state} at last, and {findings} findings are open")
+        rows = memory.read(
+            "SELECT state, provider_charge_id, idempotency_key, attempt FROM pending_charges ORDER BY attempt"
+        )
+        told = dict(memory.read("SELECT attempt, max(status) FROM paycli_sends GROUP BY attempt"))
+        late = False  # charged by the other delivery of a send that was refused: told, and nothing more
+        for state, charge_id, key, attempt in rows:
+            row = {"state": state, "provider_charge_id": charge_id, "idempotency_key": key, "told": told.get(attempt)}
+            true_end(row, truth, absent_allowed=True)
+            late |= state == "rejected" and any(map(moved, charges_of(row, truth)))
+        pending = any(state in PENDING for state, *_ in rows)
+        if (pending or late) != bool(findings):
+            raise Broken(
+                "L1", f"the row is {rows[-1][0] if rows else 'missing'} at last, and {findings} findings are open"
+            )
         if truth.charges and not rows:
             raise Broken("L2", "the provider has a charge, and there is no row")
-        return Healed(rows[0][0] if rows else "no row", hours, findings)
+        return Healed(rows[-1][0] if rows else "no row", hours, findings)
 
     def _pending(self) -> bool:
         return any(state in PENDING for (state,) in self._contents.memory.read("SELECT state FROM pending_charges"))
@@ -81,7 +91,7 @@ class Healer:
                     return effect.seconds_max
                 case Send() | Ask():
                     process.fetched.reply = played.answer(effect.request)
-                case MeetProvider() if process.must_meet():
+                case MeetProvider() if effect.anew or process.must_meet():
                     process.fetched.reply = played.answer(process.gateway.account_request())
             return job._perform(effect)
 

@@ -24,6 +24,10 @@ Sent = tuple[str, str, str]
 """Key, body and API version of a send."""
 
 
+DOUBLED = ("own_400", "own_429", "page_200", "page_403")
+"""Answers that a send gets although another delivery of it is executed: the provider's own, or of a box between."""
+
+
 @dataclass(frozen=True)
 class Step:
     """What happens to a send: it arrives and meets a fault, it is executed, it is held up, it arrives after all."""
@@ -65,7 +69,8 @@ class Played:
             return self._reply(self.executing.pop(number)[1])
         if step.what == "deliver":
             self.held.remove(step.request)
-        _, exchange = self.provider.begin(self._gateway, step.request, step.fault)
+        doubled = step.fault in DOUBLED  # its other delivery arrives like any other
+        _, exchange = self.provider.begin(self._gateway, step.request, None if doubled else step.fault)
         if exchange.answer is None and step.request.method == "POST":
             self.executing.append((step, exchange))
             return None
@@ -93,11 +98,13 @@ class Ledger:
         self._done: dict[tuple[int, Step], tuple[int, Reply | NoReply | None]] = {}
         self.empty = self._number(Played(gateway), (), frozenset())
 
-    def ask(self, number: int, request: Request, fault: str | None = None) -> Reply | NoReply:
-        """What a question is answered."""
-        _, reply = self.do(number, Step("arrive", request, fault))
+    def ask(self, number: int, request: Request, fault: str | None = None) -> tuple[int, Reply | NoReply]:
+        """What a question is answered; a cancellation is executed at once."""
+        after, reply = self.do(number, Step("arrive", request, fault))
+        if reply is None:
+            after, reply = self.do(after, Step("execute", request))
         assert reply is not None
-        return reply
+        return after, reply
 
     def do(self, number: int, step: Step) -> tuple[int, Reply | NoReply | None]:
         """The state after a step, and the answer that there is by then."""

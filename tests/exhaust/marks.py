@@ -19,6 +19,7 @@ from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from gateway_client.flow import Setup
+from gateway_client.flow.breaker import Breaker
 from gateway_client.flow.effects import Begun, Effect
 from gateway_client.flow.lookup import Cycle
 from gateway_client.gateways.base import Binding, Profile
@@ -76,8 +77,8 @@ def value_of(value: Any) -> object:  # noqa: PLR0911 - one kind of value a line
             return (value.__qualname__, [value_of(cell.cell_contents) for cell in value.__closure__ or ()])
         case Generator():
             return mark(value)
-        case Cycle():
-            return ("Cycle", value_of(vars(value)))
+        case Cycle() | Breaker():
+            return (type(value).__name__, value_of(vars(value)))
         case _ if is_dataclass(value):
             return (type(value).__qualname__, [value_of(getattr(value, field.name)) for field in fields(value)])
         case _ if _is_loop(value):

@@ -7,12 +7,15 @@ the one before it.
 
 from __future__ import annotations
 
+import json
+from email.utils import formatdate
+
 from gateway_client.flow.effects import READING, MeetProvider, Send
 from gateway_client.gateways.base import NoReply, Reply, Request
-from tests.exhaust.actors import GONE, Cast, Move, Place, Program, Told
+from tests.exhaust.actors import GONE, START_S, Cast, Move, Place, Program, Told
 from tests.exhaust.checks import Checks
 from tests.exhaust.contents import NOTHING, Contents
-from tests.exhaust.ledger import TIMED_OUT, Ledger, Step
+from tests.exhaust.ledger import DOUBLED, TIMED_OUT, Ledger, Step
 from tests.exhaust.marks import value_of
 from tests.sim.safety import Broken
 
@@ -20,6 +23,7 @@ NIGHTS = 1 << 16  # more than anything that a run keeps for itself is numbered
 COMMITS = {"commit fails": "its commit fails", "commit fails late": "its commit is done, and raises"}
 QUESTION_FAULTS = ("lost_reply", "unavailable_503")
 SEND_FAULTS = (
+    *DOUBLED,
     "refused",
     "lost_request",
     "lost_reply",
@@ -100,9 +104,9 @@ class Moves:
             return self._sent(place, ledger, request)
         made, path = [], request.path.partition("?")[0]
         for fault in (None, *QUESTION_FAULTS):
-            reply = self._ledger.ask(ledger, request, fault)
+            after, reply = self._ledger.ask(ledger, request, fault)
             told = self._met(reply) if isinstance(place.effect, MeetProvider) else Told(reply)
-            made.append(self._on(place, ledger, told, fault is not None, _named(f"GET {path}", fault)))
+            made.append(self._on(place, after, told, fault is not None, _named(f"{request.method} {path}", fault)))
         return made
 
     def _met(self, reply: Reply | NoReply) -> Told:
@@ -115,6 +119,8 @@ class Moves:
         made = []
         for fault in (None, *SEND_FAULTS):
             after, reply = self._ledger.do(ledger, Step("arrive", request, fault))
+            if fault in DOUBLED:
+                reply = doubled(fault, request)
             if reply is not None:
                 move = self._on(place, after, Told(reply), fault is not None, _named("a send is answered", fault))
             else:
@@ -158,6 +164,16 @@ class Moves:
         steps = [(Step("execute", request), "a send is executed that nobody waits for") for request in left]
         steps += [(Step("deliver", request), "a send that was held up arrives") for request in known.held[:1]]
         return [self._checked(Move(0, self._ledger.do(ledger, step)[0], GONE, 1, said)) for step, said in steps]
+
+
+def doubled(fault: str, request: Request) -> Reply:
+    """What one delivery of a send is answered while the other one is executed."""
+    error = {"type": "invalid_request_error", "message": "no", **({"param": "x"} if fault == "own_400" else {})}
+    body = json.dumps({"error": error}) if fault.startswith("own_") else "<html>a page</html>"
+    headers = {"date": formatdate(START_S, usegmt=True)}
+    if fault == "own_400":
+        headers["idempotency-key"] = request.idempotency_key or ""
+    return Reply(int(fault[-3:]), headers, body.encode(), 0)
 
 
 def _where(place: Place, shared: int, night: int) -> int:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from gateway_client import Stripe
+from gateway_client.flow import cancel_flow
 from gateway_client.flow.effects import BeginSend, MeetProvider, Send
 from gateway_client.gateways.base import Request
 from gateway_client.store.claim import bind
@@ -17,13 +19,13 @@ from tests.exhaust.checks import Checks
 from tests.exhaust.contents import Contents
 from tests.exhaust.heal import Healed, Healer
 from tests.exhaust.ledger import Ledger, Played, Step
-from tests.exhaust.moves import Moves
+from tests.exhaust.moves import Moves, doubled
 from tests.exhaust.search import Failed, Found, Search
 from tests.sim.ghost import moved
 from tests.sim.safety import Broken
 
 CARD, DECLINED_CARD = "pm_card_visa", "pm_card_chargeDeclined"
-KEY_LIFE_S = 23 * 3600.0
+KEY_LIFE_S = Stripe.profile.bounds.key_life.total_seconds()
 MINUTE_S, HOUR_S = 60.0, 3600.0
 
 
@@ -38,6 +40,8 @@ class Scenario:
     fates: tuple[str, ...] = ()
     faults_max: int = 2
     workers: int = 2
+    given_up_ago_s: float | None = None  # a person has given it up since
+    attempt: int | None = None  # that they ask for; the one before it was rejected by the provider's own word
 
 
 SCENARIOS = {
@@ -45,6 +49,13 @@ SCENARIOS = {
     for one in (
         Scenario("decline", "two processes charge the intent with a card that is declined", DECLINED_CARD),
         Scenario("charge", "two processes charge the intent"),
+        Scenario(
+            "next",
+            "two processes make the second attempt; another delivery of the first, rejected, was lost or executed",
+            fates=("lost", "executed"),
+            faults_max=1,
+            attempt=2,
+        ),
         Scenario(
             "late",
             "two processes resume a charge whose process died 20 minutes ago; its send is still on its way",
@@ -70,6 +81,13 @@ SCENARIOS = {
             "over",
             "two processes resume a charge whose process died 30 hours ago; its send was lost, or executed then",
             ago_s=30 * HOUR_S,
+            fates=("lost", "executed"),
+        ),
+        Scenario(
+            "given up",
+            "two processes resume a charge that a person gave up 4 hours ago; its send was lost, or executed then",
+            ago_s=6 * HOUR_S,
+            given_up_ago_s=4 * HOUR_S,
             fates=("lost", "executed"),
         ),
     )
@@ -104,23 +122,27 @@ class World:
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        old = scenario.ago_s > KEY_LIFE_S
+        old = scenario.ago_s > KEY_LIFE_S or scenario.given_up_ago_s is not None
         self.cast = Cast(young=not old)
         self.ledger = Ledger(self.cast.gateway)
-        self.contents = Contents(self.ledger.ask(self.ledger.empty, self.cast.gateway.account_request()))
-        self.checks = Checks(self.contents, self.ledger, old=old)
+        self.contents = Contents(self.ledger.ask(self.ledger.empty, self.cast.gateway.account_request())[1])
+        self.checks = Checks(self.contents, self.ledger, old=old, attempts=scenario.attempt or 1)
         self.moves = Moves(self.cast, self.contents, self.ledger, self.checks)
 
     def search(self) -> Search:
         """The search, before its first step."""
         scenario = self.scenario
-        calm = "held" not in scenario.fates
+        # What is closed only now is proven later, when it is quiet.
+        calm = "held" not in scenario.fates and scenario.ago_s <= KEY_LIFE_S
         search = Search(self.cast.places, self.moves, self.checks, scenario.faults_max, calm=calm)
         created = START - timedelta(seconds=scenario.ago_s)
         self.contents.memory.transact(lambda session: bind(session, BINDING, created))
         request = self._left_behind() if scenario.fates else None
+        if scenario.given_up_ago_s is not None:
+            self._give_up(scenario.given_up_ago_s)
         begun = self.contents.look()
-        worker = self.moves.start(RESUME if scenario.fates else charge(scenario.method))
+        again = scenario.fates and scenario.attempt is None
+        worker = self.moves.start(RESUME if again else charge(scenario.method, scenario.attempt))
         workers = (worker, worker if scenario.workers == 2 else GONE)
         run = self.moves.start(reconcile())
         for fate in scenario.fates or ("nothing is there",):
@@ -131,10 +153,15 @@ class World:
         """A process dies, before its first send or with that begun: that send."""
         played = Played(self.cast.gateway, START_S - self.scenario.ago_s)
         process = process_at(lambda: played.now_s, self.contents.memory)
+        left: list[Request] = []
 
         def perform(effect: Any) -> Any:
             if isinstance(effect, BeginSend) and "unsent" in self.scenario.fates:
                 raise _Died(None)
+            if isinstance(effect, Send) and self.scenario.attempt is not None:
+                left.append(effect.request)
+                process.fetched.reply = doubled("own_400", effect.request)
+                return process.perform(effect)
             if isinstance(effect, Send):
                 raise _Died(effect.request)
             if isinstance(effect, MeetProvider):
@@ -145,7 +172,19 @@ class World:
             process.run(charge(self.scenario.method).flow(process.setup), perform)
         except _Died as died:
             return died.send
-        raise AssertionError("a charge ends without a send")
+        return left[0]
+
+    def _give_up(self, ago_s: float) -> None:
+        """A person gives the charge up."""
+        played = Played(self.cast.gateway, START_S - ago_s)
+        process = process_at(lambda: played.now_s, self.contents.memory)
+
+        def perform(effect: Any) -> Any:
+            if isinstance(effect, MeetProvider):
+                process.fetched.reply = played.answer(process.gateway.account_request())
+            return process.perform(effect)
+
+        process.run(cancel_flow(process.setup, "order_1", "asked to"), perform)
 
     def _provider(self, fate: str, request: Request | None) -> int:
         number = self.ledger.empty
@@ -180,7 +219,7 @@ def _heal(world: World, search: Search, report: Report) -> None:
         rows = world.contents.rows(contents, "pending_charges")
         there = world.ledger.states[provider].charges
         truth = "charged" if any(map(moved, there)) else "declined" if there else "nothing"
-        report.left[f"{rows[0]['state'] if rows else 'no row'} here, {truth} there"] += 1
+        report.left[f"{rows[-1]['state'] if rows else 'no row'} here, {truth} there"] += 1
         try:
             healed = healer.heal(contents, provider)
         except Broken as broken:

@@ -130,7 +130,7 @@ class Search:
         where = provider if place.by_wire else disk
         if place.sends:
             try:
-                self._checks.send(place, shared)
+                self._checks.send(place, shared, provider)
             except Broken as broken:
                 raise Failed(broken, self._told(index, (slot, "a send leaves"))) from None
         return place.moves.get(where) or self._moves.of(place, where)
