@@ -22,7 +22,10 @@ from tests import postgres
 
 SHARED_MEMORY = Path("/dev/shm")  # no power is cut here, so commits need no disk
 ROOM = 1 << 30
-TABLES_OF_NIGHTS = ("test_reconcile_", "test_alerts", "test_cli_alerts", "test_cli_findings", "test_hostile_lists")
+TABLES_OF_NIGHTS = (
+    *("test_reconcile_", "test_alerts", "test_cli_alerts", "test_cli_findings", "test_hostile_lists"),
+    "test_promise",
+)
 SHORT = 3  # cases of a table that are all run
 
 if "TMPDIR" not in os.environ and SHARED_MEMORY.is_dir() and os.access(SHARED_MEMORY, os.W_OK):  # noqa: SIM102
@@ -39,8 +42,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of a long table of nights every case runs on a file, every fifth on PostgreSQL: what the provider says differs,
-    not what a database does. `PAYCLI_TEST_WHOLE=1` runs them all."""
+    """Of a long table of nights or answers every case runs on a file, every fifth on PostgreSQL: what the provider says
+    differs, not what a database does. `PAYCLI_TEST_WHOLE=1` runs them all."""
     if os.environ.get("PAYCLI_TEST_WHOLE"):
         return
     cases: dict[str, list[pytest.Item]] = {}

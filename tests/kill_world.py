@@ -22,6 +22,7 @@ from gateway_client.tables import Base
 
 T = TypeVar("T")
 
+BOUNDS = Stripe.profile.bounds
 START = 1_800_000_000.0
 TIMEOUT_S = 30.0
 ORDER = PaymentIntent("order_42", Money(1999, "usd"), "pm_card_visa")
@@ -201,14 +202,25 @@ class Door(httpx.BaseTransport, httpx.AsyncBaseTransport):
                 assert request.read() == body.encode(), "other bytes than were frozen (S3)"
                 now = datetime.fromtimestamp(self._world.clock.now, UTC)
                 age = now - datetime.fromisoformat(first_sent_at).replace(tzinfo=UTC)
-                assert timedelta(seconds=-1) <= age < timedelta(hours=23), "sent outside the key's life (S5)"
+                assert timedelta(seconds=-1) <= age < BOUNDS.key_life, "sent outside the key's life (S5)"
         finally:
             watcher.execute("ROLLBACK")
 
 
-def later(world: World, hours: float, *acts: Callable[[], object]) -> list[str]:
+def hours(length: timedelta) -> float:
+    """A length in hours."""
+    return length / timedelta(hours=1)
+
+
+def proven(world: World, act: Callable[[], object]) -> list[str]:
+    """The states after keys' lives are over and 500s rolled forward, and once more a quiet time after the closing."""
+    later(world, hours(BOUNDS.key_life + BOUNDS.quiet_after_server_error), act)
+    return later(world, hours(BOUNDS.quiet), act)
+
+
+def later(world: World, passed_h: float, *acts: Callable[[], object]) -> list[str]:
     """The states after some hours, in which a living process did these things; what must wait may say so."""
-    world.clock.sleep(hours * 3600)
+    world.clock.sleep(passed_h * 3600)
     for act in acts:
         with suppress(NotNow):
             act()

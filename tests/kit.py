@@ -16,20 +16,23 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import Session
 
-from gateway_client import AsyncClient, Charge, Client, Money, PaymentIntent, RetryPolicy, Sandbox, State, Stripe, store
+from gateway_client import AsyncClient, Client, Money, PaymentIntent, RetryPolicy, Sandbox, State, Stripe, store
 from gateway_client.db import Database
 from gateway_client.flow.effects import DatabaseEffect
 from gateway_client.gateways.base import Binding
+from gateway_client.gateways.stripe_api import PROFILE
 from gateway_client.sandbox.wire import Recorded
+from gateway_client.store.claim import read_binding
 from gateway_client.tables import Base, PendingCharge
 from tests import postgres
+from tests.kit_clients import AnyClient, Awaited, with_own_socket
 
 T = TypeVar("T")
 
@@ -40,11 +43,11 @@ START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 USD_20 = Money(2000, "usd")
 ORDER = PaymentIntent("order_42", USD_20, "pm_card_visa")
 DECLINED = PaymentIntent("order_42", USD_20, "pm_card_chargeDeclined")
+BOUNDS = PROFILE.bounds
 ONE_SEND = RetryPolicy(sends_max=1)
 """A call that makes one send and leaves the rest to the next call."""
 
 Hook = Callable[[httpx.Request], httpx.Response | None]
-Listener = Callable[[Charge], None]
 
 
 class FakeClock:
@@ -76,11 +79,19 @@ class FakeClock:
     async def sleep_async(self, seconds: float) -> None:
         self.sleep(seconds)
 
-    def advance(self, *, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
+    def advance(
+        self, passed: timedelta = timedelta(0), *, hours: float = 0, minutes: float = 0, seconds: float = 0
+    ) -> None:
         """Time goes by, here and at the provider."""
-        passed_s = timedelta(hours=hours, minutes=minutes, seconds=seconds).total_seconds()
+        passed_s = (passed + timedelta(hours=hours, minutes=minutes, seconds=seconds)).total_seconds()
         self._true_s += passed_s
         self._monotonic_s += passed_s
+
+    def pause(self, *, hours: float = 0, seconds: float = 0) -> None:
+        """The machine stands still, as a paused virtual machine does: the provider's time goes on, both clocks stop."""
+        passed_s = timedelta(hours=hours, seconds=seconds).total_seconds()
+        self._true_s += passed_s
+        self.wrong_s -= passed_s  # until somebody sets it right
 
     @property
     def now(self) -> datetime:
@@ -90,42 +101,6 @@ class FakeClock:
 
 class Killed(BaseException):
     """What a SIGKILL is to a call: nothing of it runs any more."""
-
-
-class AnyClient(Protocol):
-    """The words that Client and AsyncClient share, called without `await`."""
-
-    def charge(self, intent: PaymentIntent, *, attempt: int | None = None) -> Charge: ...
-    def prepare(self, intent: PaymentIntent, *, attempt: int | None = None) -> Charge: ...
-    def resume(self, limit: int | None = None, *, on_charge: Listener = ...) -> tuple[Charge, ...]: ...
-    def cancel(self, intent_id: str, *, because: str) -> Charge: ...
-    def find(self, intent_id: str, *, attempt: int | None = None) -> Charge | None: ...
-    def close(self) -> None: ...
-
-
-class Awaited:
-    """An AsyncClient, called as a Client is."""
-
-    def __init__(self, client: AsyncClient, runner: asyncio.Runner) -> None:
-        self._client, self._runner = client, runner
-
-    def charge(self, intent: PaymentIntent, *, attempt: int | None = None) -> Charge:
-        return self._runner.run(self._client.charge(intent, attempt=attempt))
-
-    def prepare(self, intent: PaymentIntent, *, attempt: int | None = None) -> Charge:
-        return self._runner.run(self._client.prepare(intent, attempt=attempt))
-
-    def resume(self, limit: int | None = None, *, on_charge: Listener = lambda charge: None) -> tuple[Charge, ...]:
-        return self._runner.run(self._client.resume(limit, on_charge=on_charge))
-
-    def cancel(self, intent_id: str, *, because: str) -> Charge:
-        return self._runner.run(self._client.cancel(intent_id, because=because))
-
-    def find(self, intent_id: str, *, attempt: int | None = None) -> Charge | None:
-        return self._runner.run(self._client.find(intent_id, attempt=attempt))
-
-    def close(self) -> None:
-        self._runner.run(self._client.close())
 
 
 @functools.cache
@@ -201,21 +176,22 @@ class World:
 
         door = httpx.MockTransport(handle)  # a plain function serves both kinds of client
         if self._runner is None:
-            client: AnyClient = sync(
+            blocking = sync(
                 gateway, database=self._engine, namespace=namespace, retry=retry, transport=door, clock=self.clock
             )
+            with_own_socket(blocking)
+            client: AnyClient = blocking
         else:
-            client = Awaited(
-                AsyncClient(
-                    gateway,
-                    database=self._async_engine,
-                    namespace=namespace,
-                    retry=retry,
-                    transport=door,
-                    clock=self.clock,
-                ),
-                self._runner,
+            asynchronous = AsyncClient(
+                gateway,
+                database=self._async_engine,
+                namespace=namespace,
+                retry=retry,
+                transport=door,
+                clock=self.clock,
             )
+            with_own_socket(asynchronous)
+            client = Awaited(asynchronous, self._runner)
         self._clients.append(client)
         return client
 
@@ -261,8 +237,12 @@ class World:
         on: tuple[str, str] = ("POST", "/v1/payment_intents"),
         times: int = 1,
         headers: dict[str, str] | None = None,
+        echo: bool = False,
     ) -> list[httpx.Request]:
-        """The next `times` requests of that method and path get this answer, unseen by the provider; the requests."""
+        """The next `times` requests of that method and path get this answer, unseen by the provider; the requests.
+
+        With `echo` it names the request's key, as the provider's own answers do.
+        """
         caught: list[httpx.Request] = []
 
         def hook(request: httpx.Request) -> httpx.Response | None:
@@ -270,6 +250,8 @@ class World:
                 return None
             caught.append(request)
             more = {"Date": formatdate(self.clock.true_time(), usegmt=True), **(headers or {})}
+            if echo:
+                more["Idempotency-Key"] = request.headers["Idempotency-Key"]
             if isinstance(body, bytes):
                 return httpx.Response(status, content=body, headers=more)
             return httpx.Response(status, json=body, headers=more)
@@ -282,6 +264,12 @@ class World:
         self.sandbox.fault(fault, times=times)
         for _ in range(times):
             assert self.open_client(retry=ONE_SEND).charge(intent).state is State.UNKNOWN
+
+    def close_and_wait(self) -> None:
+        """Close what is in doubt by the end of its key's life; then wait: the next look-up may prove it absent."""
+        self.clock.advance(BOUNDS.key_life)
+        self.open_client(retry=ONE_SEND).resume()
+        self.clock.advance(BOUNDS.quiet)
 
     def kill_at(self, method: str, path: str, *, executed: bool = False) -> None:
         """The process dies at its next such request: before it leaves, or when it was `executed`."""
@@ -308,8 +296,8 @@ class World:
 
     @property
     def binding(self) -> Binding:
-        """Whom the store of this world belongs to."""
-        return Binding("stripe", "test", self.sandbox.account, "default")
+        """Whom the store of this world belongs to, or will when it is bound."""
+        return self.transact(read_binding) or Binding("stripe", "test", self.sandbox.account, "default")
 
     def perform(self, effect: DatabaseEffect[T]) -> T:
         """One database effect at the true time, as a driver would do it."""
@@ -330,10 +318,11 @@ class World:
     def state(self, intent_id: str = ORDER.intent_id, attempt: int = 1) -> State:
         return State(self.row(intent_id, attempt)["state"])
 
-    def open_finding(self, intent_id: str = ORDER.intent_id) -> None:
-        """What the nightly run writes when the provider contradicts us."""
+    def open_finding(self, intent_id: str = ORDER.intent_id, *, attempt: int = 1, charged: bool = False) -> None:
+        """What the nightly run writes when the provider contradicts us; `charged`: it has taken money by that."""
         self.sql(
-            "INSERT INTO paycli_findings (id, code, intent_id, attempt, action, here, there, detail, found_at) "
-            "VALUES (?, 'status_mismatch', ?, 1, 'flagged', 'declined', 'succeeded', 'planted.', ?)",
-            (f"finding-{intent_id}", intent_id, "2026-11-20 12:00:00.000000"),
+            "INSERT INTO paycli_findings "
+            "(id, code, intent_id, attempt, action, here, there, detail, charged, found_at) "
+            "VALUES (?, 'status_mismatch', ?, ?, 'flagged', 'declined', 'succeeded', 'planted.', ?, ?)",
+            (f"finding-{intent_id}", intent_id, attempt, charged, "2026-11-20 12:00:00.000000"),
         )

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, cast
 
 import reconcile
-from gateway_client import Charge, Client, PaymentIntent, State
+from gateway_client import Charge, Client, PaymentIntent, State, Stripe
 from gateway_client.finding import Finding
 from gateway_client.tables import Base
 from tests.kit import USD_20, World
 
 Codes = set[tuple[str, str]]
+
+BOUNDS = Stripe.profile.bounds
+SECOND = timedelta(seconds=1)
 
 
 class Night(World):
@@ -35,6 +38,10 @@ class Night(World):
         """The day of the provider's clock, UTC."""
         return self.clock.now.date()
 
+    def later(self, length: timedelta) -> None:
+        """Let so much time go by."""
+        self.clock.advance(seconds=length.total_seconds())
+
     def pay(self, intent_id: str, payment_method: str = "pm_card_visa", *, attempt: int | None = None) -> Charge:
         """Charge an intent of 20 USD as the library does."""
         return self.open_client().charge(PaymentIntent(intent_id, USD_20, payment_method), attempt=attempt)
@@ -43,6 +50,11 @@ class Night(World):
         """Charge an intent and be left in doubt: `lost_reply` has charged, `lost_request` has not."""
         self.lose(fault, intent=PaymentIntent(intent_id, USD_20, payment_method))
         assert self.state(intent_id) is State.UNKNOWN
+
+    def give_up(self, intent_id: str) -> None:
+        """Give a charge in doubt up: no send of it can begin from now on, and that is known."""
+        assert self.open_client().cancel(intent_id, because="the customer left").state is State.UNKNOWN
+        assert self.row(intent_id)["quiet_from"] is not None
 
     def claims(self, intent_id: str, attempt: int = 1, **changes: str) -> dict[str, str]:
         """The metadata that a charge of ours carries; `changes` of it (namespace, intent, attempt, key)."""

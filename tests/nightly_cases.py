@@ -120,6 +120,11 @@ def cancelled(dark: Night, intent_id: str) -> None:
     assert dark.open_client().cancel(intent_id, because="too slow").state is State.CANCELED
 
 
+def given_up(dark: Night, intent_id: str) -> None:
+    """Given up by a person while it is in doubt."""
+    dark.give_up(intent_id)
+
+
 def forgotten(dark: Night, intent_id: str) -> None:
     """Our rows are lost, as by a restored backup."""
     for table in ("paycli_events", "paycli_sends", "pending_charges"):
@@ -197,7 +202,7 @@ _DISAGREE: list[tuple[str, Sequence[Make], Sequence[Make], Sequence[str], int, i
     ("killed after charging", [], [killed()], [R], 1, 0, "succeeded"),
     ("killed after a decline", [], [killed(REFUSED)], [R], 1, 0, "declined"),
     ("killed yesterday", [killed()], [], [R], 0, 0, "succeeded"),
-    ("never arrived", [doubted("lost_request")], [], [R], 0, 0, "absent"),
+    ("never arrived", [doubted("lost_request"), given_up], [], [R], 0, 0, "absent"),
     ("debit paid", [], [paid(PAYS)], [R], 1, 0, "succeeded"),
     ("debit came back", [], [paid(BOUNCES)], [R], 1, 0, "declined"),
     ("debit of yesterday", [paid(PAYS)], [], [R], 0, 0, "succeeded"),
@@ -245,9 +250,10 @@ _DISAGREE: list[tuple[str, Sequence[Make], Sequence[Make], Sequence[str], int, i
     ("success after an old decline", [paid(REFUSED)], [late_success], [STATUS], 1, 0, "declined"),
     ("success after a rejection", [], [paid("pm_nowhere"), again()], [STATUS], 1, 0, "rejected"),
     ("success after a cancellation", [], [paid(DEBIT), cancelled, again()], [STATUS], 2, 1, "canceled"),
-    ("success after absence", [doubted("lost_request")], [paid(), again()], [STATUS], 1, 0, "absent"),
+    ("success after absence", [doubted("lost_request"), given_up], [paid(), again()], [STATUS], 1, 0, "absent"),
     # pending for too long
     ("prepared yesterday", [prepared], [], [STALE], 0, 0, "prepared"),
+    ("never arrived, closed tonight", [doubted("lost_request")], [], [STALE], 0, 0, "unknown"),
     ("debit of yesterday, on its way", [paid(DEBIT)], [], [STALE], 0, 0, "processing"),
 ]
 DISAGREE = {name: Case(tuple(y), tuple(t), tuple(f), *rest) for name, y, t, f, *rest in _DISAGREE}  # type: ignore[arg-type]
@@ -264,7 +270,8 @@ _AGREE: list[tuple[str, Sequence[Make], Sequence[Make], int, str]] = [
     ("attempt 2 of today", [paid(REFUSED)], [paid(VISA, 2)], 1, "declined succeeded"),
     ("recovered", [], [doubted(), paid()], 1, "succeeded"),
     ("recovered by a look-up", [doubted()], [paid()], 0, "succeeded"),
-    ("absent", [doubted("lost_request")], [paid()], 0, "absent"),
+    ("absent", [doubted("lost_request"), given_up], [paid()], 0, "absent"),
+    ("given up today", [], [doubted("lost_request"), given_up], 0, "unknown"),
     ("debit on its way", [], [paid(DEBIT)], 1, "processing"),
     ("refunded", [], [paid(), changed({"refunded": True, "amount_refunded": 2000})], 1, "succeeded"),
     ("disputed", [], [paid(), changed({"disputed": True})], 1, "succeeded"),

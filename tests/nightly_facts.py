@@ -16,7 +16,7 @@ from tests.nightly import Night
 
 HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
 LIMITS = Limits(24 * HOUR, 26 * HOUR)
-KEY_LIFE = Stripe.profile.key_life
+KEY_LIFE = Stripe.profile.bounds.key_life
 _NEVER = "no reconciliation was ever completed: run `paycli reconcile --date yesterday`, and every night"
 NEVER = Alert("not_reconciled", 1, None, None, _NEVER)
 

@@ -115,9 +115,10 @@ def listed(path: str, data: Sequence[Object], *, has_more: bool) -> Object:
 
 
 def a_day(world: Night) -> Lists:
-    """A day with one of each, oldest first, two seconds apart; it is run when the key's life is over."""
+    """A day with one of each, oldest first, two seconds apart; when it is run, keys' lives and quiet times are over."""
     steps: list[Callable[[], object]] = [
         lambda: world.doubt("lost", "lost_request"),
+        lambda: world.give_up("lost"),
         lambda: world.stranger_pays(500),
         lambda: world.pay_behind_our_back("behind"),
         lambda: world.pay("fine"),

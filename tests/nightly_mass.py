@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,14 +32,14 @@ class Mass:
 
     def __init__(self, sandbox: Sandbox, path: Path, start: datetime, *, turned: bool = False) -> None:
         self.sandbox, self.path, self.start = sandbox, path, start
-        self.binding = Binding("stripe", "test", sandbox.account, "default")
+        self.binding = Binding("stripe", "test", sandbox.account, "default", "the store")
         self.intents, self.charges = sandbox._model.ledger.intents, sandbox._model.ledger.charges
         engine = create_engine(f"sqlite:///{path}")
         Database(engine).create()
         engine.dispose()
         self._make_indexes_again(turned)
-        bound = {"id": 1, "provider": "stripe", "mode": "test", "account": sandbox.account, "namespace": "default"}
-        self._insert("paycli_store", [bound | {"created_at": stored(start), "latest_seen_at": stored(start)}])
+        bound = {"id": 1, **asdict(self.binding), "created_at": stored(start), "latest_seen_at": stored(start)}
+        self._insert("paycli_store", [bound])
 
     def agree(self, count: int) -> None:
         """So many payments, spread over the day, of which both sides say the same."""
@@ -80,6 +81,7 @@ class Mass:
             row |= {"provider_charge_id": f"ch_{name}_1" if known else None}
             rows.append(row | changes)
             send = {"intent_id": name, "attempt": 1, "send_no": 1, "begun_at": moment, "ended_at": moment}
+            send |= {"proven": known}
             sends.append(send | {"credential_id": Stripe(Sandbox.api_key).credential_id, "outcome": state})
         self._insert("pending_charges", rows)
         self._insert("paycli_sends", sends)
@@ -100,7 +102,8 @@ class Mass:
             self.we_have([(f"declined_{number}", noon)], "unknown")
             self.provider_has(f"debit_{number}", before)
             self.we_have([(f"debit_{number}", before)], "processing", provider_intent_id=f"pi_debit_{number}_1")
-            self.we_have([(f"absent_{number}", before)], "unknown")
+            closed = dict.fromkeys(("closed_at", "quiet_from"), stored(before + DAY))
+            self.we_have([(f"absent_{number}", before)], "unknown", **closed)
             self.provider_has(f"imported_{number}", noon)
             self.we_have([(f"gone_{number}", noon)])
             self.provider_has(f"twice_{number}", noon)

@@ -36,7 +36,8 @@ SECONDS_MAX = 20.0
 LISTS = ("/v1/payment_intents", "/v1/charges")
 Tables = dict[str, list[dict[str, Any]]]
 NO_MATTER = frozenset(
-    "run_id started_at ended_at holder held_until at found_at closed_at settled_at request_id first_sent_db_at".split()
+    "run_id started_at ended_at holder held_until at found_at closed_at quiet_from settled_at request_id "
+    "first_sent_db_at".split()
 )
 """Fields in which two runs that do the same may differ."""
 TIMES = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.]+Z?|run_\d{8}_[0-9a-f]{8}")

@@ -28,7 +28,8 @@ from gateway_client import (
 )
 from gateway_client.tables import Base
 from tests import postgres
-from tests.kit import ORDER, USD_20, AnyClient, Awaited, FakeClock
+from tests.kit import ORDER, USD_20, FakeClock
+from tests.kit_clients import AnyClient, Awaited
 
 KINDS = ("sync", "async")
 PASSWORD = "not-to-be-told"

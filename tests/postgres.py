@@ -26,7 +26,8 @@ from typing import Any
 from sqlalchemy import URL, Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from gateway_client.db import Database, parsed
+from gateway_client.backends import parsed
+from gateway_client.db import Database
 from gateway_client.errors import ConfigurationError
 from gateway_client.tables import Base
 

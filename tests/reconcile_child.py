@@ -88,6 +88,7 @@ def ended(pid: int, reading: int) -> tuple[int, dict[str, Any] | None]:
 def run(client: Client, engine: Any, job: Job) -> dict[str, Any]:
     """What a child does; its own child is told of in its report."""
     told: dict[str, Any] = {}
+    client._database._identity = None  # the file was put up anew since the warm parent opened it, which is refused else
     commits = [0]
     dies_in, child_day = job.get("dies_in_commit"), job.get("child_day")
 

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import gateway_client
+from gateway_client import errors
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # A package may import itself and those after it.
@@ -16,14 +19,18 @@ LAYERS = ("cli", "reconcile", "gateway_client")
 SHELL_ORDER = (
     "gateway_client.telemetry",
     "gateway_client.clock",  # time, sleep and chance
-    "gateway_client.wire",  # sockets
+    "gateway_client.sockets",  # the connection of one exchange
+    "gateway_client.wire",  # HTTP
     "gateway_client.gateways.stripe",  # `from_env` reads the environment; what it sends is in stripe_api.py
     "gateway_client.tables",
     "gateway_client.deadline",
     "gateway_client.migrations.versions.v0001_tables",
     "gateway_client.schema",
+    "gateway_client.connections",
+    "gateway_client.intake",
     "gateway_client.sqlite",
     "gateway_client.postgres",
+    "gateway_client.backends",
     "gateway_client.db",
     "gateway_client.condition",
     "gateway_client.store.rows",
@@ -119,3 +126,9 @@ def test_shells_import_one_way(name: str) -> None:
     """Among the shells, too, imports run one way: from the clients down to the clock."""
     later = SHELL_ORDER[SHELL_ORDER.index(name) + 1 :]
     assert [other for other in imports(name) if other in later] == []
+
+
+def test_every_exception_is_public() -> None:
+    """Whatever a caller may have to catch is named where everything public is named."""
+    raised = {name for name, value in vars(errors).items() if isinstance(value, type) and name != "annotations"}
+    assert raised - set(gateway_client.__all__) == set()

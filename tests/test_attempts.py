@@ -47,10 +47,8 @@ def test_attempt_2_twice_is_one_attempt(either: World) -> None:
     first = client.charge(DECLINED)
     second = client.charge(ORDER, attempt=2)
     assert (first.state, second.state, second.attempt) == (State.DECLINED, State.SUCCEEDED, 2)
-    assert either.asked[-2:] == [
-        f"POST /v1/payment_intents/{first.provider_intent_id}/cancel",
-        "POST /v1/payment_intents",
-    ]
+    intent = f"/v1/payment_intents/{first.provider_intent_id}"
+    assert either.asked[-3:] == [f"POST {intent}/cancel", f"GET {intent}", "POST /v1/payment_intents"]
     before = either.asked
     assert client.charge(ORDER, attempt=2) == second
     assert client.charge(ORDER) == second, "without a number it is the newest"
@@ -63,22 +61,27 @@ def test_attempt_2_twice_is_one_attempt(either: World) -> None:
     assert first.idempotency_key != second.idempotency_key
 
 
-def test_cancellation_has_a_key_of_its_own(world: World) -> None:
-    """The cancellation carries the key of the operation `cancel`: repeated after a crash it is the same request."""
+def test_cancellation_has_no_key(world: World) -> None:
+    """A cancellation carries no key: under one a first answer, a 500 too, would be replayed for a day (S6)."""
     client = world.open_client()
     client.charge(DECLINED)
     client.charge(ORDER, attempt=2)
-    keys = [sent.idempotency_key for sent in world.sandbox.requests if sent.path.endswith("/cancel")]
-    assert keys == [world.binding.key("cancel", ORDER.intent_id, 1)]
-    assert keys[0] not in {sent.idempotency_key for sent in world.sends}
+    assert [sent.idempotency_key for sent in world.sandbox.requests if sent.path.endswith("/cancel")] == [None]
 
 
-def test_nothing_to_cancel(world: World) -> None:
-    """An attempt of which the provider has no intent (rejected, absent) is followed without a cancellation."""
+@pytest.mark.parametrize("said", ["canceled", "requires_payment_method", "succeeded"])
+def test_answer_of_a_cancellation_proves_nothing(world: World, said: str) -> None:
+    """Whatever a cancellation is answered with, the intent is asked for, and only that is believed (S6)."""
     client = world.open_client()
-    assert client.charge(replace(ORDER, payment_method="pm_nothing")).state is State.REJECTED
-    assert client.charge(ORDER, attempt=2).state is State.SUCCEEDED
-    assert not any(asked.endswith("/cancel") for asked in world.asked)
+    first = client.charge(DECLINED)
+    body = {**world.sandbox.payment_intents[0], "status": said}
+    on = ("POST", f"/v1/payment_intents/{first.provider_intent_id}/cancel")
+    caught = world.answer(200, body, on=on, times=9)
+    with pytest.raises(ProviderUnavailable, match="could not be cancelled"):
+        client.charge(ORDER, attempt=2)
+    assert len(caught) == 3
+    assert world.sql("SELECT attempt, state FROM pending_charges") == [(1, "declined")]
+    assert (len(world.sends), world.paid()) == (1, 0)
 
 
 def test_cancelled_already(world: World) -> None:
@@ -131,7 +134,7 @@ def test_cancellation_that_could_not_be_asked(world: World, status: int | None) 
 
 
 def test_saved_500_of_the_cancellation(world: World) -> None:
-    """A saved 500 of the cancellation is replayed for long: the open intent is then cancelled without a key."""
+    """A 500 of the cancellation says nothing: the intent is asked for, found open, and cancelled once more."""
     client = world.open_client()
     client.charge(DECLINED)
     world.sandbox.fault("error_500", on=CANCEL)
@@ -140,7 +143,7 @@ def test_saved_500_of_the_cancellation(world: World) -> None:
 
 
 def test_cancellation_whose_reply_is_lost(world: World) -> None:
-    """A cancellation that was executed, its answer lost, is asked again under its key, and the attempt goes on."""
+    """A cancellation that was executed, its answer lost, is seen by asking for the intent, and the attempt goes on."""
     client = world.open_client()
     client.charge(DECLINED)
     world.sandbox.fault("lost_reply", on=CANCEL)
@@ -191,7 +194,8 @@ def test_attempt_2_beside_a_late_one(world: World) -> None:
     world.sandbox.fault("late")
     client = world.open_client(retry=ONE_SEND)
     client.charge(ORDER)
-    world.answer(400, {"error": {"type": "invalid_request_error", "code": "parameter_missing"}})
+    missing = {"type": "invalid_request_error", "code": "parameter_missing", "param": "amount"}
+    world.answer(400, {"error": missing}, echo=True)
     assert client.charge(ORDER).state is State.UNKNOWN
     with pytest.raises(AttemptRefused):
         client.charge(ORDER, attempt=2)

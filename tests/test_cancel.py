@@ -11,7 +11,7 @@ from gateway_client.flow.effects import BeginSend, Begun, Held, Next, Settle
 from gateway_client.gateways.stripe import Stripe
 from gateway_client.gateways.stripe_api import PROFILE
 from gateway_client.outcome import Answer, Cause, NotExecuted
-from tests.kit import KINDS, ONE_SEND, ORDER, World
+from tests.kit import BOUNDS, KINDS, ONE_SEND, ORDER, START, World
 
 BECAUSE = "the customer left"
 DEBIT = replace(ORDER, payment_method="pm_usBankAccount_processing")  # stays `processing` until it is cancelled
@@ -28,6 +28,12 @@ def either(request: pytest.FixtureRequest) -> Iterator[World]:
 def world() -> Iterator[World]:
     with World() as world:
         yield world
+
+
+def begin(world: World) -> Begun | Held:
+    """What the gate says to a process that has just asked the provider for its time."""
+    credential = Stripe(Sandbox.api_key).credential_id
+    return world.perform(BeginSend(ORDER.intent_id, 1, world.binding, PROFILE, credential, time_asked=True))
 
 
 def told(world: World) -> str:
@@ -59,12 +65,14 @@ def test_never_left(world: World) -> None:
 
 
 def test_provider_intent_known(either: World) -> None:
-    """A charge whose intent the provider has is cancelled there; the reason is recorded."""
+    """A charge whose intent the provider has is cancelled there, and asked for: only that is believed (S6)."""
     client = either.open_client()
     assert client.charge(DEBIT).state is State.PROCESSING
     charge = client.cancel(ORDER.intent_id, because=BECAUSE)
     assert charge.state is State.CANCELED
-    assert either.asked[-1] == f"POST /v1/payment_intents/{charge.provider_intent_id}/cancel"
+    intent = f"/v1/payment_intents/{charge.provider_intent_id}"
+    assert either.asked[-2:] == [f"POST {intent}/cancel", f"GET {intent}"]
+    assert BECAUSE in told(either)
     assert either.sandbox.payment_intents[0]["status"] == "canceled"
 
 
@@ -133,20 +141,45 @@ def test_unknown_is_closed(either: World, fault: str, end: State) -> None:
     """A charge in doubt is closed: never sent again, `unknown` until proof, whichever way it went (S16)."""
     either.lose(fault)
     client = either.open_client()
-    before = either.asked
+    before = len(either.asked)
     charge = client.cancel(ORDER.intent_id, because=BECAUSE)
     assert charge.state is State.UNKNOWN
-    assert charge.closed_at == either.clock.now
+    assert charge.closed_at == charge.quiet_from == either.clock.now
     assert BECAUSE in (charge.reason or "")
-    assert either.asked == before
-    held = either.perform(
-        BeginSend(ORDER.intent_id, 1, either.binding, PROFILE, Stripe(Sandbox.api_key).credential_id, looked_up=True)
-    )
+    assert either.asked[before:] == ["GET /v1/account"], "nothing but the time is asked"
+    held = begin(either)
     assert isinstance(held, Held)
     assert held.next is Next.LOOK_UP
-    either.clock.advance(hours=1)
+    either.clock.advance(BOUNDS.quiet)
     assert client.charge(ORDER).state is end
     assert len(either.sends) == 1
+
+
+@pytest.mark.parametrize("silent", ["no answer", "a page", "another account", "a clock set"])
+def test_closed_whoever_answers(world: World, silent: str) -> None:
+    """A charge in doubt is closed at once also when the provider's time cannot be asked; the first look-up notes it."""
+    world.lose()
+    client = world.open_client()
+    client.find(ORDER.intent_id)
+    if silent == "no answer":
+        world.sandbox.fault("lost_request", on="GET /v1/account")
+    elif silent == "a page":
+        world.answer(200, b"<html>", on=("GET", "/v1/account"))
+    elif silent == "another account":
+        world.answer(200, {"id": "acct_other", "object": "account"}, on=("GET", "/v1/account"))
+    else:
+        world.clock.wrong_s = 7200
+    charge = client.cancel(ORDER.intent_id, because=BECAUSE)
+    assert (charge.state, charge.quiet_from) == (State.UNKNOWN, None)
+    assert charge.closed_at is not None
+    world.clock.wrong_s = 0
+    held = begin(world)
+    assert isinstance(held, Held)
+    assert held.next is Next.LOOK_UP
+    for age, state in ((BOUNDS.quiet, State.UNKNOWN), (2 * BOUNDS.quiet, State.ABSENT)):
+        world.clock.advance(START + age - world.clock.now)
+        world.open_client().resume()
+        assert world.state() is state
 
 
 def test_given_up_twice(world: World) -> None:
@@ -162,9 +195,7 @@ def test_given_up_twice(world: World) -> None:
 def test_given_up_on_its_way_and_never_left(world: World) -> None:
     """Given up while its only send was on its way, which never left: it ends by itself, not `prepared` for ever."""
     world.open_client().prepare(ORDER)
-    credential = Stripe(Sandbox.api_key).credential_id
-    begun = world.perform(BeginSend(ORDER.intent_id, 1, world.binding, PROFILE, credential, looked_up=False))
-    assert isinstance(begun, Begun)
+    assert isinstance(begin(world), Begun)
     client = world.open_client()
     client.cancel(ORDER.intent_id, because=BECAUSE)
     never_left = Answer(NotExecuted(Cause.NOT_SENT, "refused"))
@@ -189,7 +220,8 @@ def test_newest_attempt(world: World) -> None:
     """The newest attempt is given up; those before it stay as they were."""
     client = world.open_client()
     client.charge(replace(ORDER, payment_method="pm_nothing"))
-    client.prepare(ORDER, attempt=2)
+    world.sandbox.fault("refused")
+    assert world.open_client(retry=ONE_SEND).charge(ORDER, attempt=2).state is State.PREPARED
     charge = client.cancel(ORDER.intent_id, because=BECAUSE)
     assert (charge.attempt, charge.state, world.state(attempt=1)) == (2, State.CANCELED, State.REJECTED)
     assert client.charge(ORDER, attempt=3).state is State.SUCCEEDED

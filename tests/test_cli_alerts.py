@@ -6,15 +6,18 @@ import json
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import stripe
 
+from gateway_client.charge import age, iso
 from tests.cli_world import world
 from tests.kit import START
 from tests.nightly import DATABASES
+from tests.nightly_facts import KEY_LIFE
 from tests.nightly_shell import NO_KEY, NightShell, night_shell
 from tests.test_webhook import http_server
 
@@ -48,7 +51,8 @@ LINES = [
     ("pending_unknown", "1 charge unknown for more than 20h 0m, the oldest order_2 for 22h 0m: see `paycli pending`"),
     (
         "key_ends_soon",
-        "1 charge in doubt whose key's life ends soon, the first order_2 in 1h 0m: run `paycli resume` before then",
+        "1 charge in doubt whose key's life ends soon, the first order_2 in "
+        f"{age(KEY_LIFE - timedelta(hours=22))}: run `paycli resume` before then",
     ),
     (
         "not_reconciled",
@@ -83,7 +87,7 @@ def test_json(shell: NightShell) -> None:
     run = shell.paycli("alerts", *EVERY_CAUSE, "--json")
     assert (run.code, run.err, [list(one) for one in run.objects]) == (1, "", [FIELDS] * 4)
     assert [(one["cause"], one["message"]) for one in run.objects] == LINES
-    since, soon = "2026-11-20T12:00:00.000Z", "2026-11-21T11:00:00.000Z"
+    since, soon = iso(START), iso(START + KEY_LIFE)
     assert [(one["count"], one["since"], one["intent_id"]) for one in run.objects] == [
         (1, since, "order_2"),
         (1, soon, "order_2"),

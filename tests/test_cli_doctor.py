@@ -177,18 +177,6 @@ def test_another_mode_and_namespace(shell: World) -> None:
     assert (live.code, words(live)["key"], words(live)["account"]) == (2, "problem", "not checked")
 
 
-def test_a_restricted_key(shell: World) -> None:
-    """A key that may not ask for its account: named by a variable it is "declared, not verified", else a problem."""
-    shell.paycli("init")
-    healthy(shell)
-    restricted = {"STRIPE_API_KEY": "rk_test_restricted"}
-    run = doctor(shell, **restricted, PAYCLI_STRIPE_ACCOUNT=shell.sandbox.account)
-    assert (run.code, troubles(run)) == (0, {"account": "not checked"})
-    assert "is declared, not verified" in found(run)["account"]["found"]
-    run = doctor(shell, **restricted)
-    assert (run.code, troubles(run)) == (2, {"account": "problem", "store": "not checked"})
-
-
 def test_half_of_the_settings_are_wrong(shell: World) -> None:
     """Each wrong variable is told, also plain http to another machine, and what is left is looked at."""
     shell.paycli("init")

@@ -98,10 +98,11 @@ def test_all(shell: NightShell) -> None:
 def test_every_page_is_listed(shell: NightShell, options: tuple[str, ...]) -> None:
     """1,200 findings of one moment are all listed, each once: no page ends in the middle of a second."""
     ids = [f"{number:016x}" for number in range(1_200)]
-    rows = [(one, "amount_mismatch", f"order_{one}", "here", "there", ".", PLANTED_AT) for one in ids]
+    rows = [(one, "amount_mismatch", f"order_{one}", "here", "there", ".", False, PLANTED_AT) for one in ids]
     shell.sql(
-        "INSERT INTO paycli_findings (id, code, intent_id, here, there, detail, found_at, attempt, action) VALUES "
-        + ", ".join(["(?, ?, ?, ?, ?, ?, ?, 1, 'flagged')"] * len(rows)),
+        "INSERT INTO paycli_findings "
+        "(id, code, intent_id, here, there, detail, charged, found_at, attempt, action) VALUES "
+        + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, 1, 'flagged')"] * len(rows)),
         [value for row in rows for value in row],
     )
     run = shell.paycli("findings", *options)

@@ -227,15 +227,16 @@ def test_sandbox_refuses(shell: World) -> None:
     unknown = shell.paycli("sandbox", "--fault", "lost=0.2")
     assert unknown.code == 2
     assert all(name in unknown.err for name in FAULTS)
-    for bad in ("lost_reply", "lost_reply=x", "lost_reply=2", "lost_reply=nan"):
+    for bad in ("lost_reply", "lost_reply=x", "lost_reply=2", "lost_reply=nan", "slow+slow=0.1"):
         assert shell.paycli("sandbox", "--fault", bad).code == 2
 
 
 @ON_A_FILE
 def test_sandbox_help_lists_the_faults(shell: World) -> None:
-    """The help of the sandbox has every fault with its meaning."""
+    """The help of the sandbox has every fault with its meaning, and says how they are joined."""
     text = " ".join(shell.paycli("sandbox", "--help").out.split())
     assert [name for name, meaning in FAULTS.items() if f"{name} {meaning}" not in text.replace("- ", "-")] == []
+    assert "error_500_later+page_200_html" in text
 
 
 @ON_A_FILE

@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
 from itertools import permutations
 from pathlib import Path
 from typing import Any, TypeVar
@@ -124,15 +125,16 @@ class Interrupted(Mortal):
         return super().perform(effect)
 
 
-def refusing(status: int) -> httpx.MockTransport:
-    """A provider that refuses each charge before it executes it."""
+def refusing(world: World, status: int) -> httpx.MockTransport:
+    """A provider that refuses each charge in its own words: what is wrong with it (400), or that it is busy (429)."""
 
     def handle(request: httpx.Request) -> httpx.Response:
-        date = {"Date": "Fri, 15 Jan 2027 08:00:00 GMT"}  # kill_world.START
+        headers = {"Date": formatdate(world.clock.time(), usegmt=True)}
         if request.method == "GET":
-            return httpx.Response(200, json={"id": Sandbox().account}, headers=date)
-        kind = "invalid_request_error" if status == 400 else "rate_limit_error"
-        return httpx.Response(status, json={"error": {"type": kind, "code": "refused"}}, headers=date)
+            return httpx.Response(200, json={"id": Sandbox().account, "object": "account"}, headers=headers)
+        headers["Idempotency-Key"] = request.headers["Idempotency-Key"]
+        error = {"type": "invalid_request_error", "code": "refused", "param": "payment_method"}
+        return httpx.Response(status, json={"error": error}, headers=headers)
 
     return httpx.MockTransport(handle)
 
@@ -140,7 +142,7 @@ def refusing(status: int) -> httpx.MockTransport:
 def refused(world: World, status: int) -> Charge:
     """Another process charges the same intent, and its send is refused."""
     gateway, clock = Stripe(world.sandbox.api_key), world.clock
-    with Client(gateway, database=world.engine, transport=refusing(status), clock=clock) as other:
+    with Client(gateway, database=world.engine, transport=refusing(world, status), clock=clock) as other:
         return other.charge(ORDER)
 
 
@@ -175,7 +177,7 @@ def test_refusal_while_the_other_is_on_its_way(world: World, status: int) -> Non
 
 
 def test_refusal_alone(world: World) -> None:
-    """Beside no other send a 400 is final, and a second attempt may be made (F44)."""
+    """Beside no other send a 400 is final, and when the provider shows nothing, attempt 2 may be made (F44)."""
     assert refused(world, 400).state is State.REJECTED
     with world.client() as client:
         assert client.charge(ORDER, attempt=2).state is State.SUCCEEDED
@@ -185,7 +187,7 @@ def test_refusal_alone(world: World) -> None:
 def test_both_refused(world: World) -> None:
     """When the last open send is refused as well, nothing is in doubt any more."""
     with Interrupted(
-        Stripe(world.sandbox.api_key), database=world.engine, transport=refusing(400), clock=world.clock
+        Stripe(world.sandbox.api_key), database=world.engine, transport=refusing(world, 400), clock=world.clock
     ) as client:
         client.meanwhile = lambda: refused(world, 400)
         assert client.charge(ORDER).state is State.REJECTED

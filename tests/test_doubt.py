@@ -6,8 +6,8 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from gateway_client import AttemptRefused, NeedsPerson, State
-from tests.kit import KINDS, ONE_SEND, ORDER, START, World
+from gateway_client import AttemptRefused, NeedsPerson, RetryPolicy, State
+from tests.kit import BOUNDS, KINDS, ONE_SEND, ORDER, START, World
 
 
 @pytest.fixture
@@ -38,13 +38,14 @@ def test_saved_500_that_did_not_charge(either: World) -> None:
     """A saved 500 that charged nothing is never a second charge: no third send, no attempt 2 until proven (F37, S6)."""
     either.sandbox.fault("error_500")
     client = either.open_client()
-    for hours in (0, 5, 20, 40):
-        either.clock.advance(hours=hours)
+    rolled = either.clock.now + BOUNDS.quiet_after_server_error  # the second is answered half a second later
+    for at in (START, START + timedelta(hours=25), START + timedelta(hours=65), rolled):
+        either.clock.advance(at - either.clock.now)
         assert client.charge(ORDER).state is State.UNKNOWN
         with pytest.raises(AttemptRefused):
             client.charge(ORDER, attempt=2)
     assert (len(either.sends), either.paid()) == (2, 0)
-    either.clock.advance(hours=8)  # 73 h
+    either.clock.advance(seconds=1)
     assert client.charge(ORDER).state is State.ABSENT
     assert client.charge(ORDER, attempt=2).state is State.SUCCEEDED
     assert either.paid() == 1
@@ -87,22 +88,76 @@ def test_first_sent_at_stays_when_something_may_have_left(world: World) -> None:
     assert (charge.state, charge.first_sent_at) == (State.UNKNOWN, START)
 
 
-@pytest.mark.parametrize(("fault", "hours"), [("lost_request", 72), ("lost_reply", None)])
-def test_attempt_2_waits_for_what_was_never_answered(world: World, fault: str, hours: int | None) -> None:
-    """After an absence with an unseen answer, which may have been a 500, attempt 2 waits 72 h from that send (S6)."""
-    world.lose(fault)
-    client = world.open_client()
-    world.clock.advance(hours=24)
+@pytest.mark.parametrize("closed_by", ["its key's life", "a person"])
+def test_attempt_2_waits_for_what_was_never_answered(either: World, closed_by: str) -> None:
+    """After an absence with an unseen answer, which may have been a 500, attempt 2 waits 72 h more (S6)."""
+    either.lose()
+    client = either.open_client()
+    if closed_by == "a person":
+        client.cancel(ORDER.intent_id, because="the customer left")
+        either.clock.advance(BOUNDS.quiet)
+    else:
+        either.close_and_wait()
     (charge,) = client.resume()
-    assert charge.state is (State.SUCCEEDED if hours is None else State.ABSENT)
+    assert charge.state is State.ABSENT
+    assert charge.quiet_from is not None
+    possible = charge.quiet_from + BOUNDS.quiet_after_unanswered
+    assert possible == either.clock.now + BOUNDS.roll_forward
+    for at in (either.clock.now, possible - timedelta(seconds=1)):
+        either.clock.advance(at - either.clock.now)
+        with pytest.raises(AttemptRefused, match="possible from"):
+            client.charge(ORDER, attempt=2)
+    either.clock.advance(seconds=1)
+    assert client.charge(ORDER, attempt=2).state is State.SUCCEEDED
+    assert either.paid() == 1
+
+
+def test_attempt_2_after_a_success_that_came_late(world: World) -> None:
+    """What was executed, its answer lost, is found: there is no attempt 2, however much later (S6)."""
+    world.lose("lost_reply")
+    client = world.open_client()
+    world.clock.advance(BOUNDS.key_life)
+    assert client.resume()[0].state is State.SUCCEEDED
+    world.clock.advance(BOUNDS.quiet_after_unanswered)
     with pytest.raises(AttemptRefused):
         client.charge(ORDER, attempt=2)
-    world.clock.advance(hours=47.9)
-    with pytest.raises(AttemptRefused):
-        client.charge(ORDER, attempt=2)
-    world.clock.advance(hours=0.2)
-    if hours is not None:
-        assert client.charge(ORDER, attempt=2).state is State.SUCCEEDED
+    assert world.paid() == 1
+
+
+# What a send must have been answered with, so that attempt 2 may follow an absence at once
+ANSWERS: dict[str, tuple[int, object, bool, bool]] = {
+    "its own 500": (500, {"error": {"type": "api_error"}}, True, True),
+    "its own 429": (429, {"error": {"type": "invalid_request_error"}}, True, True),
+    "its own refusal of the account": (400, {"error": {"type": "invalid_request_error"}}, True, True),
+    "a 500 of nobody knows whom": (500, {"error": {"type": "api_error"}}, False, False),
+    "a 429 of nobody knows whom": (429, {"error": {"type": "invalid_request_error"}}, False, False),
+    "its own 503": (503, {"error": {"type": "api_error"}}, True, False),
+    "its own 409": (409, {"error": {"type": "idempotency_error", "code": "idempotency_key_in_use"}}, True, False),
+    "a page": (200, b"<html>", False, False),
+    "a redirect": (302, b"", False, False),
+    "no such page": (404, b"<html>", False, False),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_attempt_2_after_what_was_answered(world: World, case: str) -> None:
+    """After an absence attempt 2 is made at once only if each send had the provider's proven word on it (S6)."""
+    status, body, echo, answered = ANSWERS[case]
+    world.answer(status, body, echo=echo)
+    client = world.open_client(retry=RetryPolicy(sends_max=1, in_flight_s_max=0))
+    assert client.charge(ORDER).state is State.UNKNOWN
+    world.clock.advance(hours=1)
+    client.cancel(ORDER.intent_id, because="the customer left")
+    closed_at = world.clock.now
+    provable = START + BOUNDS.quiet_after_server_error if status >= 500 else closed_at + BOUNDS.quiet
+    world.clock.advance(provable - world.clock.now)
+    (charge,) = client.resume()
+    assert (charge.state, charge.unanswered) == (State.ABSENT, not answered)
+    if not answered:
+        with pytest.raises(AttemptRefused, match="was never seen"):
+            client.charge(ORDER, attempt=2)
+        world.clock.advance(closed_at + BOUNDS.quiet_after_unanswered - world.clock.now)
+    assert client.charge(ORDER, attempt=2).state is State.SUCCEEDED
     assert world.paid() == 1
 
 
@@ -120,11 +175,18 @@ def test_lost_500_rolled_forward_after_absence(world: World) -> None:
     client = world.open_client(retry=ONE_SEND)
     assert client.charge(ORDER).state is State.UNKNOWN
     world.hooks.clear()
-    for hours in (24, 20, 10, 19):
+    world.close_and_wait()
+    client.resume()
+    assert world.state() is State.ABSENT
+    for hours in (0, 10, 10, 29):
         world.clock.advance(hours=hours)
         client.resume()
         with pytest.raises((AttemptRefused, NeedsPerson)):
             client.charge(ORDER, attempt=2)
+    assert world.paid() == 1, "it was charged meanwhile"
+    world.clock.advance(BOUNDS.quiet_after_unanswered)
+    with pytest.raises(NeedsPerson):
+        client.charge(ORDER, attempt=2)
     assert world.paid() == 1
 
 
@@ -132,12 +194,12 @@ def test_success_while_an_absent_attempt_is_cleared(world: World) -> None:
     """An absent attempt that comes to light and succeeds while it is cancelled: a finding, and no attempt 2."""
     world.lose()
     client = world.open_client()
-    world.clock.advance(hours=24)
+    world.close_and_wait()
     assert client.resume()[0].state is State.ABSENT
     form = {"amount": "2000", "currency": "usd", "payment_method": "pm_card_visa"}
     form["metadata[paycli_key]"] = world.row()["idempotency_key"]
     intent = world.post("/v1/payment_intents", form).json()["id"]
-    world.clock.advance(hours=72)
+    world.clock.advance(BOUNDS.roll_forward)
 
     def hook(request: httpx.Request) -> httpx.Response | None:
         if request.url.path.endswith("/cancel"):

@@ -4,6 +4,7 @@ Not here: what the proof does to a charge (`state.py`'s tests), and the requests
 """
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +26,7 @@ from gateway_client.outcome import (
     NotExecuted,
     Outcome,
     Processing,
+    Refused,
     Rejected,
     RequiresAction,
     Succeeded,
@@ -56,8 +58,13 @@ def reply(status: int, body: Any, **headers: str) -> Reply:
     return Reply(status, named, body if isinstance(body, bytes) else json.dumps(body).encode(), 5)
 
 
+def answer(status: int, body: Any, *, echo: bool = True) -> Answer:
+    """What an answer proves; with `echo` it names our key in a header, as the provider's own answers to a send do."""
+    return GATEWAY.read_charge(reply(status, body, **({"idempotency_key": KEY} if echo else {})), CHARGE)
+
+
 def read(status: int, body: Any) -> Outcome:
-    return GATEWAY.read_charge(reply(status, body), CHARGE).outcome
+    return answer(status, body).outcome
 
 
 INTENT, PAID, REFUSED = SUCCEEDED["id"], SUCCEEDED["latest_charge"], DECLINED["latest_charge"]
@@ -83,11 +90,15 @@ TABLE: list[tuple[str, int, Any, Outcome]] = [
 KINDS: list[tuple[str, int, Any, type[Outcome]]] = [
     ("mismatch 400", 400, SAMPLES["error_400_idempotency_mismatch"], Conflict),
     ("validation 400", 400, {"error": {"type": "invalid_request_error", "param": "amount"}}, Rejected),
-    ("404 of Stripe", 404, {"error": {"type": "invalid_request_error", "code": "resource_missing"}}, Rejected),
-    ("401", 401, {"error": {"type": "invalid_request_error"}}, NotExecuted),
-    ("403", 403, b"", NotExecuted),
-    ("429 lock", 429, SAMPLES["error_429_lock_timeout"], NotExecuted),
-    ("429 rate", 429, SAMPLES["error_429_rate_limit"], NotExecuted),
+    ("404 of Stripe", 404, {"error": {"type": "invalid_request_error", "param": "payment_method"}}, Rejected),
+    ("400 of the account", 400, {"error": {"type": "invalid_request_error", "code": "account_invalid"}}, Refused),
+    ("404 of the account", 404, {"error": {"type": "invalid_request_error", "code": "resource_missing"}}, Refused),
+    ("401", 401, {"error": {"type": "invalid_request_error"}}, Refused),
+    ("403", 403, {"error": {"type": "invalid_request_error"}}, Refused),
+    ("403 of a filter", 403, b"", Unknown),
+    ("429 lock", 429, SAMPLES["error_429_lock_timeout"], Refused),
+    ("429 rate", 429, SAMPLES["error_429_rate_limit"], Refused),
+    ("429 of a filter", 429, b"slow down", Unknown),
     ("processing", 200, ours(SUCCEEDED, status="processing"), Processing),
     ("requires_capture", 200, ours(SUCCEEDED, status="requires_capture"), Processing),
     ("requires_action", 200, ours(SUCCEEDED, status="requires_action"), RequiresAction),
@@ -99,9 +110,9 @@ KINDS: list[tuple[str, int, Any, type[Outcome]]] = [
     ("received less", 200, ours(SUCCEEDED, amount_received=1), Conflict),
     ("other currency", 200, ours(SUCCEEDED, currency="eur"), Conflict),
     ("other mode", 200, ours(SUCCEEDED, livemode=True), Conflict),
-    ("other key", 200, SAMPLES["payment_intent_succeeded"], Conflict),
-    ("no metadata", 200, {**SUCCEEDED, "metadata": None}, Conflict),
-    ("a decline of another intent", 402, SAMPLES["error_402_card_declined"], Conflict),
+    ("other key", 200, SAMPLES["payment_intent_succeeded"], Unknown),
+    ("no metadata", 200, {**SUCCEEDED, "metadata": None}, Unknown),
+    ("a decline of another intent", 402, SAMPLES["error_402_card_declined"], Unknown),
 ]
 
 
@@ -120,10 +131,27 @@ def test_which_kind_of_proof_an_answer_is(status: int, body: Any, expected: type
     assert type(read(status, body)) is expected
 
 
-def test_causes_of_what_was_not_executed() -> None:
-    """A 401 is the credential's, a 429 the rate's: the loop must know which."""
-    causes = [outcome.cause for outcome in (read(401, b""), read(429, b"")) if isinstance(outcome, NotExecuted)]
-    assert causes == [Cause.CREDENTIAL, Cause.RATE_LIMITED]
+ERRORS = [(name, status, body) for name, status, body, _ in (*TABLE, *KINDS) if status >= 300]
+
+
+@pytest.mark.parametrize(("status", "body"), [row[1:] for row in ERRORS], ids=[row[0] for row in ERRORS])
+def test_an_error_without_our_key_proves_nothing(status: int, body: Any) -> None:
+    """F35: what Stripe's errors say is told without the echo of our key, and proves nothing; our own intent does."""
+    found = answer(status, body, echo=False)
+    assert found.proven is (body is CARD_ERROR)
+    assert found.proven or isinstance(found.outcome, Unknown)
+    assert found.cause == answer(status, body).cause
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [(401, Cause.CREDENTIAL), (403, Cause.CREDENTIAL), (429, Cause.RATE_LIMITED), (400, Cause.ACCOUNT)],
+)
+@pytest.mark.parametrize("echo", [True, False])
+def test_causes_of_a_pause(status: int, cause: Cause, *, echo: bool) -> None:
+    """A 401 is the credential's, a 429 the rate's, a 400 that names nothing the account's: the loop must know which."""
+    assert answer(status, {"error": {"type": "invalid_request_error"}}, echo=echo).cause is cause
+    assert answer(status, b"<html>no</html>", echo=echo).cause is None
 
 
 def test_no_reply_is_not_sent_or_unknown() -> None:
@@ -160,7 +188,8 @@ def test_a_realistic_page_decodes() -> None:
 def test_an_uncaptured_charge_is_not_a_success() -> None:
     """A listed charge that is only authorized is `processing`, as its intent would be: no money has moved."""
     charge = ours(SAMPLES["charge_succeeded"], captured=False, amount_captured=0)
-    found = GATEWAY.read_page("/v1/charges", reply(200, {"data": [charge], "has_more": False}))
+    page = {"object": "list", "url": "/v1/charges", "data": [charge], "has_more": False}
+    found = GATEWAY.read_page("/v1/charges", reply(200, page))
     assert isinstance(found, Page)
     assert type(GATEWAY.judge(found.items[0], CHARGE)) is Processing
 
@@ -176,7 +205,15 @@ def test_what_support_asks_for_is_kept() -> None:
         "date": "Fri, 20 Nov 2026 00:00:00 GMT",
     }
     assert answered(reply(200, {}, **headers)) == Answer(
-        Unknown("not read yet"), 200, "req_2", "req_1", True, NOW, 7.0, False, 5
+        Unknown("not read yet"),
+        status=200,
+        request_id="req_2",
+        original_request="req_1",
+        replayed=True,
+        provider_time=NOW,
+        retry_after_s=7.0,
+        should_retry=False,
+        elapsed_ms=5,
     )
 
 
@@ -212,6 +249,7 @@ odd = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
     max_leaves=4,
 )
+LISTS = ("/v1/payment_intents", "/v1/charges")
 MUTABLE: list[Any] = [SUCCEEDED, DECLINED, CARD_ERROR, *SAMPLES.values(), REALISTIC, FIXTURES["resources"]["charge"]]
 READ = ("id", "status", "amount", "amount_received", "currency", "livemode", "metadata", "latest_charge", "error")
 
@@ -256,23 +294,26 @@ def test_mutated_answers_never_crash_and_never_lie(body: Any, status: int) -> No
     """F60: whatever an answer's JSON holds, reading it does not raise, and only our own payment is a success."""
     outcome = read(status, body)
     if isinstance(outcome, Succeeded):
-        assert 200 <= status < 300
-        assert safe_success(body)
+        assert safe_success(body if 200 <= status < 300 else body["error"]["payment_intent"])
     for text in (getattr(outcome, name, None) for name in ("reason", "provider_intent_id", "provider_charge_id")):
         assert text is None or (text.isprintable() and len(text) <= 400)
-    answer = GATEWAY.read_intent(reply(status, body), CHARGE)
-    if isinstance(answer, Answer) and isinstance(answer.outcome, Succeeded):
-        assert safe_success(body["error"]["payment_intent"] if status == 400 else body)
+    told = GATEWAY.read_intent(reply(status, body), replace(CHARGE, provider_intent_id=INTENT))
+    if isinstance(told, Answer) and isinstance(told.outcome, Succeeded):
+        stripped = not any(name.startswith("paycli_") for name in body.get("metadata") or ())  # ours by its id
+        named = {**body, "metadata": {"paycli_key": KEY}} if stripped else body
+        assert (status, body["id"], safe_success(named)) == (200, INTENT, True)
     assert isinstance(GATEWAY.read_account(reply(status, body)), Account | CouldNotAsk)
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(mutated(), max_size=3), st.booleans() | odd)
-def test_mutated_pages_never_crash_and_never_lie(data: list[Any], has_more: Any) -> None:
+@given(st.lists(mutated(), max_size=3), st.booleans() | odd, st.sampled_from([*LISTS, None]), st.just("list") | odd)
+def test_mutated_pages_never_crash_and_never_lie(data: list[Any], has_more: Any, url: str | None, kind: Any) -> None:
     """F60: the same for lists: a page is read or refused as a whole, and only our own payment is a success."""
-    for path in ("/v1/payment_intents", "/v1/charges"):
-        page = GATEWAY.read_page(path, reply(200, {"data": data, "has_more": has_more}))
+    for path in LISTS:
+        body = {"object": kind, "url": url, "data": data, "has_more": has_more}
+        page = GATEWAY.read_page(path, reply(200, body))
         if isinstance(page, Page):
+            assert (kind, url) == ("list", path)
             for item in page.items:
                 if isinstance(GATEWAY.judge(item, CHARGE), Succeeded):
                     intents = path == "/v1/payment_intents"

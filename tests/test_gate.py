@@ -2,18 +2,34 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from gateway_client import ClockRefused, ConfigurationError, NeedsPerson, NotNow, State, Stripe, UnknownIntent
 from gateway_client.errors import ChargeOnceError
 from gateway_client.flow.effects import BeginSend, Begun, Held, Next, Settle
 from gateway_client.gateways.stripe_api import PROFILE
-from gateway_client.outcome import Answer, Outcome, Processing, RequiresAction, Succeeded, Unknown
-from tests.kit import ONE_SEND, ORDER, START, World
+from gateway_client.outcome import (
+    Answer,
+    Cause,
+    NotExecuted,
+    Outcome,
+    Processing,
+    Refused,
+    RequiresAction,
+    Succeeded,
+    Unknown,
+)
+from gateway_client.store import perform
+from gateway_client.tables import PendingCharge
+from tests.kit import BOUNDS, ORDER, START, World
 
-CREDENTIAL = Stripe("sk_test_sandbox").credential_id
+CREDENTIAL, ROTATED = (Stripe(key).credential_id for key in ("sk_test_sandbox", "sk_test_rotated"))
+SECOND = timedelta(seconds=1)
+REFUSED = Refused(Cause.RATE_LIMITED, "429")
 
 
 @pytest.fixture
@@ -24,12 +40,24 @@ def world() -> Iterator[World]:
         yield world
 
 
-def begin(world: World, *, credential_id: str = CREDENTIAL, looked_up: bool = False) -> Begun | Held:
-    return world.perform(BeginSend(ORDER.intent_id, 1, world.binding, PROFILE, credential_id, looked_up))
+def begin(
+    world: World,
+    *,
+    attempt: int = 1,
+    credential_id: str = CREDENTIAL,
+    time_asked: bool = True,
+    read_at: datetime | None = None,
+) -> Begun | Held:
+    return world.perform(
+        BeginSend(ORDER.intent_id, attempt, world.binding, PROFILE, credential_id, time_asked, read_at)
+    )
 
 
-def settle(world: World, outcome: Outcome, *, status: int | None = None, send_no: int | None = None) -> None:
-    world.perform(Settle(ORDER.intent_id, 1, Answer(outcome, status=status), saves_declines=True, send_no=send_no))
+def settle(
+    world: World, outcome: Outcome, *, status: int | None = None, send_no: int | None = None, proven: bool = False
+) -> None:
+    answer = Answer(outcome, proven, status)
+    world.perform(Settle(ORDER.intent_id, 1, answer, saves_declines=True, send_no=send_no))
 
 
 def fail(world: World, times: int) -> None:
@@ -112,23 +140,40 @@ def test_refuses_after_two_500s(world: World) -> None:
     assert answer.next is Next.LOOK_UP
 
 
-@pytest.mark.parametrize(("age", "through"), [(timedelta(hours=23, seconds=-1), True), (timedelta(hours=23), False)])
+@pytest.mark.parametrize(("age", "through"), [(BOUNDS.key_life - SECOND, True), (BOUNDS.key_life, False)])
 def test_refuses_and_closes_when_the_keys_life_is_over(world: World, age: timedelta, *, through: bool) -> None:
     """Refused: a key whose life is over; the attempt is closed in the same commit (S5)."""
     begin(world)
-    world.clock.advance(seconds=age.total_seconds())
+    world.clock.advance(age)
     assert isinstance(begin(world), Begun) == through
     assert (world.row()["closed_at"] is None) == through
 
 
-def test_another_credential_looks_first(world: World) -> None:
-    """Held for a look-up: an attempt in doubt that was sent under another credential; not one that never left."""
-    other = Stripe("sk_test_rotated").credential_id
+@pytest.mark.parametrize("time_asked", [True, False])
+def test_no_quiet_time_begins_with_the_closing(world: World, *, time_asked: bool) -> None:
+    """The gate closes an attempt by a time that may have been asked for long before: no quiet time counts from that."""
     begin(world)
-    answer = begin(world, credential_id=other)
+    world.clock.advance(BOUNDS.key_life)
+    answer = begin(world, time_asked=time_asked)
     assert isinstance(answer, Held)
-    assert answer.next is Next.LOOK_UP_THEN_SEND
-    assert isinstance(begin(world, credential_id=other, looked_up=True), Begun)
+    assert answer.next is Next.LOOK_UP
+    assert (answer.charge.closed_at, answer.charge.quiet_from) == (world.clock.now, None)
+
+
+def test_asks_the_time_before_a_send_that_follows_another(world: World) -> None:
+    """Held for the provider's time: an attempt of which a send has left, or may have; a first send needs none (S5)."""
+    assert isinstance(begin(world, time_asked=False), Begun)
+    before = world.row()
+    answer = begin(world, time_asked=False)
+    assert isinstance(answer, Held)
+    assert (answer.next, world.row()) == (Next.ASK_TIME, before)
+    settle(world, NotExecuted(Cause.NOT_SENT, "refused"), send_no=1)
+    assert isinstance(begin(world, time_asked=False), Begun), "nothing has left"
+    settle(world, REFUSED, send_no=2)
+    answer = begin(world, time_asked=False)
+    assert isinstance(answer, Held)
+    assert answer.next is Next.ASK_TIME
+    assert isinstance(begin(world), Begun)
 
 
 TAMPERED: dict[str, str] = {
@@ -160,13 +205,53 @@ def test_refuses_with_an_open_finding(world: World) -> None:
     assert world.open_client().charge(ORDER).state is State.SUCCEEDED
 
 
+@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize(
+    ("attempt", "charged", "through"), [(1, False, True), (1, True, True), (2, False, True), (2, True, False)]
+)
+def test_refuses_what_is_paid_by_another_attempt(
+    world: World, attempt: int, *, charged: bool, through: bool, closed: bool
+) -> None:
+    """Refused, closed or not: a finding that the provider took money by another attempt; open, every finding (S1)."""
+    world.open_finding(attempt=attempt, charged=charged)
+    if closed:
+        world.sql("UPDATE paycli_findings SET closed_at = found_at, closed_by = 'ann@host'")
+    before = world.row()
+    if closed and through:
+        assert isinstance(begin(world), Begun)
+        return
+    with pytest.raises(NeedsPerson, match="finding-order_42" if not closed else "an intent id of its own"):
+        begin(world)
+    assert (world.row(), world.sql("SELECT count(*) FROM paycli_sends")) == (before, [(0,)])
+
+
+def test_refuses_while_another_attempt_succeeded(world: World) -> None:
+    """Refused: an attempt beside one that succeeded, which the database's unique index forbids as well (S1)."""
+    binding = world.binding
+    columns = [name for name in PendingCharge.model_fields if name not in ("attempt", "state", "idempotency_key")]
+
+    def work(session: Session) -> Begun | Held:
+        session.execute(text("DROP INDEX pending_charges_one_live"))  # until this transaction is undone
+        session.execute(
+            text(
+                f"INSERT INTO pending_charges (attempt, state, idempotency_key, {', '.join(columns)}) "
+                f"SELECT 2, 'succeeded', 'pc1_2', {', '.join(columns)} FROM pending_charges"
+            )
+        )
+        return perform(session, BeginSend(ORDER.intent_id, 1, binding, PROFILE, CREDENTIAL, True), world.clock.now)
+
+    with pytest.raises(NeedsPerson, match="attempt 2 succeeded"):
+        world.transact(work)
+    assert world.sql("SELECT attempt FROM pending_charges") == [(1,)]
+
+
 def test_finding_of_another_intent(world: World) -> None:
     """A finding stops only its own intent."""
     world.open_finding("order_43")
     assert world.open_client().charge(ORDER).state is State.SUCCEEDED
 
 
-@pytest.mark.parametrize("column", ["account", "mode", "namespace", "provider"])
+@pytest.mark.parametrize("column", ["account", "mode", "namespace", "provider", "store_id"])
 def test_refuses_a_store_bound_anew(world: World, column: str) -> None:
     """Refused: a store that is no longer of the account, mode and namespace that this process began with (S11)."""
     client = world.open_client()
@@ -198,49 +283,4 @@ def test_refuses_a_clock_behind_the_store(world: World, seconds: int, *, through
 def test_unknown_row(world: World) -> None:
     """A row that is not there is not sent."""
     with pytest.raises(UnknownIntent):
-        world.perform(BeginSend("nothing", 1, world.binding, PROFILE, CREDENTIAL, looked_up=False))
-
-
-def test_late_answers_of_a_settled_charge(world: World) -> None:
-    """A different final answer never overwrites: it becomes one finding; the same answer again is a no-op (S9)."""
-    begin(world)
-    begin(world)
-    settle(world, Succeeded("pi_1", "ch_1"), send_no=1)
-    events = world.sql("SELECT count(*) FROM paycli_events")
-    settle(world, Succeeded("pi_1", "ch_1"), send_no=2)
-    assert world.sql("SELECT count(*) FROM paycli_events") == events
-    assert world.sql("SELECT count(*) FROM paycli_findings") == [(0,)]
-    settle(world, Unknown("timeout"))
-    assert world.state() is State.SUCCEEDED
-
-
-@pytest.mark.parametrize("state", ["declined", "rejected", "canceled", "absent"])
-def test_late_success_is_a_finding(world: World, state: str) -> None:
-    """A success after a refusal never changes the row: it is one finding, however often it is told (S8, F118)."""
-    world.sql("UPDATE pending_charges SET state = ?", (state,))
-    for _ in range(3):
-        settle(world, Succeeded("pi_1", "ch_1"))
-    assert world.state() == state
-    assert world.sql("SELECT code, intent_id, provider_charge_id, closed_at FROM paycli_findings") == [
-        ("status_mismatch", ORDER.intent_id, "ch_1", None)
-    ]
-    with pytest.raises(NeedsPerson):
-        world.open_client(retry=ONE_SEND).charge(ORDER, attempt=2)
-
-
-def test_second_success_is_a_finding(world: World) -> None:
-    """Two successes of one attempt that name different charges are a contradiction, never swallowed (F65, S1)."""
-    settle(world, Succeeded("pi_1", "ch_1"))
-    settle(world, Succeeded("pi_2", "ch_2"))
-    assert world.row()["provider_charge_id"] == "ch_1"
-    assert world.sql("SELECT code, provider_charge_id FROM paycli_findings") == [("duplicate_charge", "ch_2")]
-
-
-@pytest.mark.parametrize("outcome", [Processing("later", "pi_1"), Unknown("timeout"), RequiresAction("bank", "pi_1")])
-def test_same_evidence_again_is_a_no_op(world: World, outcome: Outcome) -> None:
-    """The same outcome again writes nothing: a debit asked for each minute for days must not fill the history."""
-    begin(world)
-    settle(world, outcome)
-    before = (world.row(), world.sql("SELECT count(*) FROM paycli_events"))
-    settle(world, outcome)
-    assert (world.row(), world.sql("SELECT count(*) FROM paycli_events")) == before
+        world.perform(BeginSend("nothing", 1, world.binding, PROFILE, CREDENTIAL, time_asked=True))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from urllib.parse import parse_qsl
 
 import httpx
@@ -17,7 +18,7 @@ from gateway_client import (
     State,
     Stripe,
 )
-from tests.kit import DECLINED, KINDS, ORDER, World
+from tests.kit import BOUNDS, DECLINED, KINDS, ORDER, START, World
 
 INTENTS = "/v1/payment_intents"
 POST = ("POST", INTENTS)
@@ -47,8 +48,8 @@ def statuses(world: World) -> list[str]:
     return [intent["status"] for intent in world.sandbox.payment_intents]
 
 
-def without_intent(world: World) -> None:
-    """Declines arrive without the intent that was declined."""
+def without_intent(world: World, *, echo: bool = True) -> None:
+    """Declines arrive without the intent that was declined; with `echo` they name our key, as a header."""
 
     def hook(request: httpx.Request) -> httpx.Response | None:
         if (request.method, request.url.path) != POST:
@@ -57,7 +58,10 @@ def without_intent(world: World) -> None:
         body = json.loads(response.content)
         if response.status_code == 402:
             assert body["error"].pop("payment_intent")["status"] == "requires_payment_method"
-        return httpx.Response(response.status_code, json=body, headers={"Date": response.headers["Date"]})
+        headers = {"Date": response.headers["Date"]}
+        if echo:
+            headers["Idempotency-Key"] = request.headers["Idempotency-Key"]
+        return httpx.Response(response.status_code, json=body, headers=headers)
 
     world.hooks.append(hook)
 
@@ -123,7 +127,8 @@ def test_decline_without_its_intent_is_cancelled_first(either: World) -> None:
     assert client.charge(DECLINED).provider_intent_id is None
     assert client.charge(ORDER, attempt=2).state is State.SUCCEEDED
     assert statuses(either) == ["succeeded", "canceled"]
-    assert [asked.rpartition("/")[2] for asked in either.asked[-2:]] == ["cancel", "payment_intents"]
+    intent = f"{INTENTS}/{either.sandbox.payment_intents[1]['id']}"
+    assert either.asked[-3:] == [f"POST {intent}/cancel", f"GET {intent}", f"POST {INTENTS}"]
     assert findings(either) == []
 
 
@@ -140,19 +145,39 @@ def test_decline_without_its_intent_and_no_lists(world: World) -> None:
     assert (len(world.sends), world.paid()) == (1, 0)
 
 
-def test_decline_without_its_intent_and_late_lists(world: World) -> None:
-    """Lists that show nothing yet are no proof that no intent is open: attempt 2 waits for an hour (F63, S6)."""
+@pytest.mark.parametrize("shown", [True, False])
+def test_decline_without_its_intent_and_late_lists(world: World, *, shown: bool) -> None:
+    """Lists that show nothing yet are no proof that no intent is open: attempt 2 waits a quiet time (F63, S6)."""
     client = world.open_client()
     without_intent(world)
     client.charge(DECLINED)
     for path in (INTENTS, "/v1/charges"):
-        world.answer(200, {"object": "list", "data": [], "has_more": False}, on=("GET", path))
-    with pytest.raises(ProviderUnavailable, match=r"may do late: try again from 2026-11-20T13:00:00"):
-        client.charge(ORDER, attempt=2)
+        page = {"object": "list", "url": path, "data": [], "has_more": False}
+        world.answer(200, page, on=("GET", path), times=2 if shown else 9)
+    for at in (START, START + BOUNDS.quiet - timedelta(seconds=1)):
+        world.clock.advance(at - world.clock.now)
+        with pytest.raises(ProviderUnavailable, match=r"may be listed late: it is possible from 2026-11-20T15:11:40"):
+            client.charge(ORDER, attempt=2)
     assert (statuses(world), len(world.sends)) == (["requires_payment_method"], 1)
-    world.clock.advance(hours=1, seconds=1)
+    world.clock.advance(seconds=1)
     assert client.charge(ORDER, attempt=2).state is State.SUCCEEDED
-    assert statuses(world) == ["succeeded", "canceled"]
+    assert statuses(world) == ["succeeded", "canceled" if shown else "requires_payment_method"]
+
+
+def test_decline_that_nothing_ties_to_us(either: World) -> None:
+    """A decline with neither our key in it nor its echo ends the call and proves nothing, until it is found."""
+    client = either.open_client()
+    without_intent(either, echo=False)
+    charge = client.charge(DECLINED)
+    assert (charge.state, charge.sends, charge.provider_intent_id) == (State.UNKNOWN, 1, None)
+    assert "card_declined" in (charge.reason or "")
+    with pytest.raises(AttemptRefused):
+        client.charge(ORDER, attempt=2)
+    client.cancel(ORDER.intent_id, because=BECAUSE)
+    (charge,) = client.resume()
+    assert (charge.state, charge.provider_intent_id) == (State.DECLINED, either.sandbox.payment_intents[0]["id"])
+    assert client.charge(ORDER, attempt=2).state is State.SUCCEEDED
+    assert (statuses(either), len(either.sends)) == (["succeeded", "canceled"], 2)
 
 
 def test_refused_with_an_intent_of_ours(either: World) -> None:
@@ -176,24 +201,25 @@ def test_refused_with_an_intent_of_ours(either: World) -> None:
 
 
 def replayed(world: World) -> None:
-    """Every cancellation with a key is answered "processing" by a saved answer."""
-    on_cancel(world, lambda request: not_cancelable(world) if "Idempotency-Key" in request.headers else None)
+    """Two cancellations are answered by an old "processing", and not done."""
+    answers = [not_cancelable(world), not_cancelable(world)]
+    on_cancel(world, lambda request: answers.pop() if answers else None)
 
 
 def test_replayed_refusal_of_a_cancellation(either: World) -> None:
-    """A saved "it is processing" is not believed: the open intent is asked, cancelled without a key, and followed."""
+    """An old "it is processing" is not believed: the intent is asked, found open, and cancelled once more (S6)."""
     client = either.open_client()
     client.charge(DECLINED)
     replayed(either)
     assert client.charge(ORDER, attempt=2).state is State.SUCCEEDED
     assert (statuses(either), findings(either)) == (["succeeded", "canceled"], [])
     intent = either.sandbox.payment_intents[1]["id"]
-    assert f"GET {INTENTS}/{intent}" in either.asked
+    assert either.asked.count(f"GET {INTENTS}/{intent}") == 3
     assert [sent.idempotency_key for sent in either.sandbox.requests if sent.path.endswith("/cancel")] == [None]
 
 
 def test_replayed_refusal_of_a_cancellation_by_hand(either: World) -> None:
-    """`cancel` asks the intent itself when the cancellation's saved answer says "processing", and cancels it."""
+    """`cancel` asks the intent itself when an old answer to the cancellation says "processing", and cancels it."""
     begun_and_refused(either)
     client = either.open_client()
     client.charge(ORDER)

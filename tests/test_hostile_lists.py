@@ -10,10 +10,9 @@ import pytest
 
 from gateway_client import ClockRefused, PaymentIntent, ProviderUnavailable, RetryPolicy, State, wire
 from gateway_client.gateways.stripe_api import PROFILE, StripeApi
-from tests.kit import KINDS, ONE_SEND, ORDER, World
+from tests.kit import BOUNDS, KINDS, ONE_SEND, ORDER, World
 
 INTENTS, CHARGES = "/v1/payment_intents", "/v1/charges"
-QUIET_H = 23.0  # after a lost request: its key's life is over
 
 
 @pytest.fixture
@@ -72,7 +71,7 @@ def test_too_many_pages_for_an_old_charge(either: World) -> None:
     either.lose()
     either.clock.advance(hours=1)
     many_strangers(either)
-    either.clock.advance(hours=QUIET_H - 1)
+    either.clock.advance(BOUNDS.key_life - timedelta(hours=1))
     either.open_client().prepare(order("order_43"))
     either.clock.advance(minutes=5)
     charges = {charge.intent_id: charge for charge in either.open_client().resume()}
@@ -111,7 +110,7 @@ def test_stranger_of_an_unknown_amount(
 ) -> None:
     """A stranger's success whose amount or currency is not told may be ours: it blocks absence (F136)."""
     world.lose()
-    world.clock.advance(hours=QUIET_H)
+    world.close_and_wait()
     stranger: dict[str, object] = {
         "id": "x_1",
         "status": "succeeded",
@@ -119,7 +118,8 @@ def test_stranger_of_an_unknown_amount(
         "currency": currency,
         "metadata": {},
     }
-    world.answer(200, {"data": [stranger], "has_more": False}, on=("GET", path), times=99)
+    page = {"object": "list", "url": path, "data": [stranger], "has_more": False}
+    world.answer(200, page, on=("GET", path), times=99)
     (charge,) = world.open_client(retry=ONE_SEND).resume()
     assert charge.state is end
     assert ("a person looks" in (charge.reason or "")) is (end is State.UNKNOWN)
@@ -193,7 +193,9 @@ def test_slow_409s(either: World, monkeypatch: pytest.MonkeyPatch) -> None:
             return None
         either.clock.advance(seconds=4)
         error = {"type": "idempotency_error", "code": "idempotency_key_in_use"}
-        return httpx.Response(409, json={"error": error})
+        return httpx.Response(
+            409, json={"error": error}, headers={"Idempotency-Key": request.headers["Idempotency-Key"]}
+        )
 
     either.hooks.append(hook)
     policy = RetryPolicy()

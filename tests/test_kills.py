@@ -9,8 +9,8 @@ import pytest
 
 from tests.kills import judge
 from tests.kills.forks import forks
-from tests.kills.judge import Known, Payment, Row
-from tests.kills.plan import HOURS, POINTS_OF, Actor, Batch, Death, Phase, Round, draw
+from tests.kills.judge import DAY, Absence, Known, Payment, Row
+from tests.kills.plan import BOUNDS, HOURS, POINTS_OF, Actor, Batch, Death, Phase, Round, draw
 from tests.kills.play import Play
 from tests.kills.store import Store
 
@@ -93,3 +93,21 @@ GOOD = Known(rows={ORDER: ROW}, payments=(PAYMENT,), acknowledged={ORDER: {("suc
 def test_the_judge(ids: list[str], known: Known) -> None:
     """What does not hold is told, each by its id."""
     assert [what.partition(":")[0] for what in judge.after_a_round(known, before={})] == ids
+
+
+QUIET, AFTER_A_5XX = BOUNDS.quiet / DAY, BOUNDS.quiet_after_server_error / DAY
+
+
+@pytest.mark.parametrize(
+    ("absence", "early"),
+    [
+        (Absence(ORDER, proven=5 + QUIET, closed=5, quiet_from=5, failed=None), False),
+        (Absence(ORDER, proven=5.1 + QUIET, closed=5, quiet_from=5.2, failed=None), True),
+        (Absence(ORDER, proven=5.2 + QUIET, closed=5, quiet_from=4.9, failed=None), True),
+        (Absence(ORDER, proven=9, closed=5, quiet_from=5, failed=9 - AFTER_A_5XX), False),
+        (Absence(ORDER, proven=9, closed=5, quiet_from=5, failed=9.1 - AFTER_A_5XX), True),
+    ],
+)
+def test_the_judge_of_absences(absence: Absence, *, early: bool) -> None:
+    """An absence is early that was proven before its quiet time, or whose quiet time counts from before the closing."""
+    assert bool(judge.of_absences([absence])) is early

@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from gateway_client import State, Stripe
-from tests.kit import ONE_SEND, ORDER
+from gateway_client import State
+from tests.kit import BOUNDS, ONE_SEND, ORDER
 from tests.pg_shop import KINDS, Shop
 
-LIFE = Stripe.profile.key_life
+LIFE = BOUNDS.key_life
 
 
 def in_doubt(shop: Shop, sent_ago: timedelta) -> None:

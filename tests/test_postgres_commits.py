@@ -23,7 +23,6 @@ from gateway_client import (
     postgres,
 )
 from gateway_client.flow.effects import BeginSend, MeetProvider, Settle
-from gateway_client.gateways.base import Binding
 from gateway_client.outcome import (
     Answer,
     Cause,
@@ -36,6 +35,7 @@ from gateway_client.outcome import (
     Succeeded,
     Unknown,
 )
+from gateway_client.store.claim import read_binding
 from tests.kit import ONE_SEND, ORDER
 from tests.pg_proxy import WAIT_S_MAX, How, Proxy
 from tests.pg_shop import KINDS, Shop
@@ -159,8 +159,9 @@ def settled(shop: Shop, url: URL, outcome: Outcome, meanwhile: Callable[[], obje
     client.prepare(ORDER)
     client.perform(MeetProvider())
     gateway = Stripe(shop.sandbox.api_key)
-    binding = Binding("stripe", "test", shop.sandbox.account, "default")
-    client.perform(BeginSend(ORDER.intent_id, 1, binding, gateway.profile, gateway.credential_id, looked_up=False))
+    binding = client.transact(lambda session, _: read_binding(session))
+    assert binding is not None
+    client.perform(BeginSend(ORDER.intent_id, 1, binding, gateway.profile, gateway.credential_id, time_asked=False))
     meanwhile()
     client.perform(Settle(ORDER.intent_id, 1, Answer(outcome, status=200), saves_declines=True, send_no=1))
     tables = ("pending_charges", "paycli_sends", "paycli_events", "paycli_findings")

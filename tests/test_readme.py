@@ -16,6 +16,7 @@ from cli.main import app
 from gateway_client import Sandbox
 from gateway_client.finding import CRITICAL, Code
 from gateway_client.gateways.base import Gateway
+from gateway_client.sandbox import FAULT_KINDS, FAULTS
 from gateway_client.state import diagram
 from tests import readme
 
@@ -237,6 +238,17 @@ def test_codes_are_the_program_s() -> None:
     rows = readme.table("Every night")
     assert [row[0].strip("`") for row in rows] == [code.value for code in Code]
     assert [row[0].strip("`") for row in rows if row[2] == "flagged, critical"] == sorted(CRITICAL, reverse=True)
+
+
+def test_fault_table_is_the_sandbox_s() -> None:
+    """The table of faults has every fault of the sandbox, its kind and its meaning, and each example can be set."""
+    rows = readme.table("Testing your own code")
+    assert rows == [[f"`{name}`", FAULT_KINDS[name], meaning] for name, meaning in FAULTS.items()]
+    section = readme.TEXT.split("## Testing your own code")[1].split("\n## ")[0]
+    joined = re.findall(r"`(\w+(?:\+\w+)+)`", section)
+    assert len(joined) >= 3
+    for name in joined:
+        Sandbox().fault(name)
 
 
 def test_gateway_table_is_the_protocol() -> None:

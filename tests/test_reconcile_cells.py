@@ -10,7 +10,7 @@ import pytest
 
 from gateway_client import PaymentIntent, State
 from tests.kit import START, USD_20
-from tests.nightly import DATABASES, Night, night
+from tests.nightly import BOUNDS, DATABASES, Night, night
 
 HOURS = 2  # since our send: too old to be answered by its own process, too young for anything else
 
@@ -28,6 +28,7 @@ THERE: dict[str, tuple[Fields, Fields]] = {
     "nothing": (None, None),
     "nothing, minutes later": (None, None),
     "nothing, days later": (None, None),
+    "nothing, closed before": (None, None),  # by an earlier run: a quiet time ago
     "requires_payment_method": ({"status": "requires_payment_method"} | OPEN, None),
     "requires_payment_method, refused": ({"status": "requires_payment_method"} | OPEN | ERROR, None),
     "requires_payment_method, failed": ({"status": "requires_payment_method", "amount_received": 0} | ERROR, FAILED),
@@ -56,7 +57,8 @@ PENDING_CELLS = """
                                     prepared     sending      unknown      processing   requires_action conflict
 nothing                           | =            =            =            =            =            =
 nothing, minutes later            | =            =            =            =            =            =
-nothing, days later               | =stale       absent+      absent+      =stale       =stale       absent+
+nothing, days later               | =stale       =stale       =stale       =stale       =stale       =stale
+nothing, closed before            | =stale       absent+      absent+      =stale       =stale       absent+
 requires_payment_method           | unknown      unknown      =            =            =            =
 requires_payment_method, refused  | declined+    declined+    declined+    declined+    declined+    declined+
 requires_payment_method, failed   | declined+    declined+    declined+    declined+    declined+    declined+
@@ -86,11 +88,12 @@ FINAL_CELLS = """
 nothing                           | missing         =         =         =         =
 nothing, minutes later            | missing         =         =         =         =
 nothing, days later               | missing         =         =         =         =
+nothing, closed before            | missing         =         =         =         =
 requires_payment_method           | missing         =         =         =         =
-requires_payment_method, refused  | missing,status  =         status    =         status
-requires_payment_method, failed   | status          =         status    =         status
+requires_payment_method, refused  | missing,status  =         =         =         status
+requires_payment_method, failed   | status          =         =         =         status
 requires_confirmation             | missing         =         =         =         =
-requires_action                   | missing         =         status    =         status
+requires_action                   | missing         =         =         =         status
 processing                        | status          status    status    status    status
 requires_capture                  | status          status    status    status    status
 canceled                          | missing,status  =         =         =         =
@@ -100,11 +103,11 @@ succeeded                         | =               status    status    status  
 unlisted                          | missing         =         =         =         =
 unlisted, pending                 | status          status    status    status    status
 charge succeeded                  | =               status    status    status    status
-charge failed                     | status          =         status    =         status
+charge failed                     | status          =         =         =         status
 charge pending                    | status          status    status    status    status
 charge authorized                 | status          status    status    status    status
 lone charge succeeded             | =               status    status    status    status
-lone charge failed                | status          =         status    =         status
+lone charge failed                | status          =         =         =         status
 lone charge pending               | status          status    status    status    status
 lone charge authorized            | status          status    status    status    status
 """
@@ -209,8 +212,11 @@ def column(there: str, kind: str) -> Column:
             make(dark, state.value, there)
         day, asked = dark.today, len(dark.asked)
         dark.clock.advance(
-            hours={"minutes": 0.1, "days": 96}.get(there.split(" ", 1)[-1].removesuffix(" later"), HOURS)
+            hours={"minutes": 0.1, "days": 96, "closed": 96}.get(there.removeprefix("nothing, ").split(" ")[0], HOURS)
         )
+        if there == "nothing, closed before":
+            dark.run(day)
+            dark.later(BOUNDS.quiet)
         result = dark.run(day)
         after = {state.value: dark.state(state.value).value for state in State}
         kept = dark.dump()

@@ -51,6 +51,7 @@ FLAGGED = {
     ("missing_at_provider", "gone"),
     ("duplicate_charge", "twice"),
     ("stale_pending", "stale"),
+    ("stale_pending", "old_open"),  # closed by the run, not proven yet
 }
 
 
@@ -58,6 +59,8 @@ def prepare(night: Night) -> None:
     """One of every disagreement, some of them two days old; it is a little after noon."""
     night.doubt("old_charged")
     night.doubt("old_absent", "lost_request")
+    night.give_up("old_absent")
+    night.doubt("old_open", "lost_request")
     night.doubt("settled_today")
     night.pay("debit", "pm_usBankAccount_success")
     night.open_client().prepare(PaymentIntent("stale", USD_20, "pm_card_visa"))
@@ -91,8 +94,8 @@ def prepare(night: Night) -> None:
     assert known is not None
     was_stale = words.stale(known)  # found by the night before, and no longer so when this one ends
     night.sql(
-        "INSERT INTO paycli_findings (id, code, intent_id, attempt, action, here, there, detail, found_at) "
-        "VALUES (?, ?, ?, 1, 'flagged', ?, ?, ?, ?)",
+        "INSERT INTO paycli_findings (id, code, intent_id, attempt, action, here, there, detail, charged, found_at) "
+        "VALUES (?, ?, ?, 1, 'flagged', ?, ?, ?, ?, ?)",
         (
             was_stale.id,
             was_stale.code,
@@ -100,6 +103,7 @@ def prepare(night: Night) -> None:
             was_stale.here,
             was_stale.there,
             "",
+            False,
             "2026-11-21 12:00:00.000000",
         ),
     )

@@ -2,59 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import date, timedelta
+from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
-from gateway_client import AttemptRefused, NeedsPerson, PaymentIntent, State
+from gateway_client import State
 from gateway_client.tables import Base
-from reconcile import RunResult
-from tests.kit import ONE_SEND, START, USD_20
-from tests.nightly import DATABASES, Codes, Night, codes, night
+from tests.kit import START
+from tests.nightly import BOUNDS, DATABASES, Night, codes, night
+from tests.nightly_rows import (
+    ACCOUNT,
+    CHARGES,
+    CLEAN,
+    DEBIT,
+    DECLINED,
+    INTENTS,
+    ORDER,
+    came_to,
+    recovered,
+    run,
+    stale,
+    yesterday,
+)
 
-INTENTS, CHARGES = "/v1/payment_intents", "/v1/charges"
 ABSENT = State.ABSENT
-DEBIT, DECLINED = "pm_usBankAccount_processing", "pm_card_chargeDeclined"
+PROVEN = (ABSENT, State.SUCCEEDED)
 WEEK_H = 7 * 24.0
-ORDER = PaymentIntent("order_1", USD_20, "pm_card_visa")
 
 
 @pytest.fixture(params=DATABASES)
 def world(request: pytest.FixtureRequest) -> Iterator[Night]:
     with night(request.param) as made:
         yield made
-
-
-def run(world: Night, day: date | None = None) -> RunResult:
-    """A run, which asks and never sends: nothing is charged or cancelled by it, whatever else is tested."""
-    before = len(world.asked)
-    result = world.run(day)
-    assert {asked.partition(" ")[0] for asked in world.asked[before:]} == {"GET"}
-    return result
-
-
-def yesterday(world: Night) -> RunResult:
-    """Tonight's run."""
-    return run(world, (world.clock.now - timedelta(days=1)).date())
-
-
-def came_to(result: RunResult) -> tuple[bool, Codes]:
-    return result.complete, codes(result)
-
-
-def recovered(*intents: str) -> tuple[bool, Codes]:
-    """A complete run that found out what became of these, and nothing else."""
-    return True, {("outcome_recovered", intent) for intent in intents}
-
-
-CLEAN = recovered()
-
-
-def stale(*intents: str) -> tuple[bool, Codes]:
-    return True, {("stale_pending", intent) for intent in intents}
 
 
 # What the provider has of them ---------------------------------------------------------------------------------------
@@ -76,10 +56,16 @@ def stale(*intents: str) -> tuple[bool, Codes]:
     ],
 )
 def test_unknown_since_last_week(world: Night, fault: str, method: str, end: State) -> None:
-    """A charge in doubt since last week is looked up tonight, far behind tonight's window, and settled (F127, L1)."""
+    """A charge in doubt since last week is looked up tonight, far behind tonight's window, and settled (F127, L1).
+
+    What nobody has closed before is closed tonight: its absence is proven by the first run a quiet time later.
+    """
     world.doubt("order_1", fault, method)
     charged = end is State.SUCCEEDED
     world.clock.advance(hours=WEEK_H)
+    if end is ABSENT:
+        assert (came_to(yesterday(world)), world.state("order_1")) == (stale("order_1"), State.UNKNOWN)
+        world.later(BOUNDS.quiet)
     result = yesterday(world)
     left = stale("order_1")[1] if end is State.PROCESSING else set()
     assert (came_to(result), world.state("order_1")) == ((True, recovered("order_1")[1] | left), end)
@@ -118,140 +104,16 @@ def test_intent_that_is_known(world: Night, status: str, end: State) -> None:
     world.clock.advance(hours=WEEK_H)
     before = len(world.asked)
     result = yesterday(world)
-    asked = [INTENTS, CHARGES, f"{INTENTS}/{intent}", *([f"{CHARGES}/{charge}"] if end is State.SUCCEEDED else [])]
+    asked = [
+        INTENTS,
+        CHARGES,
+        ACCOUNT,
+        f"{INTENTS}/{intent}",
+        *([f"{CHARGES}/{charge}"] if end is State.SUCCEEDED else []),
+    ]
     assert world.asked[before + 1 :] == [f"GET {path}" for path in asked]
     assert (result.complete, world.state("order_1")) == (True, end)
     assert codes(result) - recovered("order_1")[1] == (set() if end.final else stale("order_1")[1])
-
-
-# Absence, by the four conditions -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("fault", "hours", "state"),
-    [
-        ("lost_request", 22.9, State.UNKNOWN),
-        ("lost_request", 23, ABSENT),
-        ("lost_request", 25, ABSENT),
-        ("unavailable_503", 25, State.UNKNOWN),
-        ("unavailable_503", 72, ABSENT),
-        ("error_500", 71.9, State.UNKNOWN),
-        ("error_500", 100, ABSENT),
-    ],
-)
-def test_absence_takes_its_time(world: Night, fault: str, hours: float, state: State) -> None:
-    """What was never executed is absent when its key's life is over, after any 5xx not before 72 h (S16, F37)."""
-    world.doubt("order_1", fault)
-    world.clock.advance(hours=hours)
-    result = run(world)
-    expected = recovered("order_1") if state is ABSENT else CLEAN if hours < 24 else stale("order_1")
-    assert (came_to(result), world.state("order_1"), world.paid("order_1")) == (expected, state, 0)
-    assert (world.row("order_1")["closed_at"] is not None) is (hours >= 23)
-    world.clock.advance(hours=100)
-    assert (came_to(run(world)), world.state("order_1")) == (
-        CLEAN if state is ABSENT else recovered("order_1"),
-        ABSENT,
-    )
-
-
-@pytest.mark.parametrize(("minutes", "state"), [(59, State.UNKNOWN), (60, ABSENT)])
-def test_given_up_by_a_person(world: Night, minutes: float, state: State) -> None:
-    """A charge that was given up is absent an hour after its last send, not before (S16)."""
-    world.doubt("order_1", "lost_request")
-    world.open_client().cancel("order_1", because="the customer left")
-    world.clock.advance(minutes=minutes)
-    assert (run(world).complete, world.state("order_1")) == (True, state)
-
-
-@pytest.mark.parametrize(
-    ("amount", "currency", "metadata", "absent"),
-    [
-        (2000, "usd", {}, False),
-        (2001, "usd", {}, True),
-        (2000, "eur", {}, True),
-        (2000, "usd", {"paycli_namespace": "other"}, True),
-    ],
-)
-def test_success_of_a_stranger(
-    world: Night, amount: int, currency: str, metadata: dict[str, str], *, absent: bool
-) -> None:
-    """A success of that amount that carries no names of ours may be it: not absent, a person looks (F136, S8)."""
-    world.doubt("order_1", "lost_request")
-    world.stranger_pays(amount, currency, metadata)
-    world.clock.advance(hours=100)
-    result = yesterday(world)
-    assert came_to(result) == (recovered("order_1") if absent else stale("order_1"))
-    assert world.state("order_1") is (ABSENT if absent else State.UNKNOWN)
-    assert ("a person looks" in result.findings[0].detail) is not absent
-
-
-@pytest.mark.parametrize("path", [INTENTS, CHARGES])
-def test_incomplete_list(world: Night, path: str) -> None:
-    """While a list cannot be read to its end nothing is absent, however old (F122, S16)."""
-    world.doubt("order_1", "lost_request")
-    world.clock.advance(hours=100)
-
-    def hook(request: httpx.Request) -> httpx.Response | None:
-        of_the_window = int(request.url.params.get("created[gte]", 0)) % (24 * 3600) == 0
-        return httpx.Response(500) if request.url.path == path and not of_the_window else None
-
-    world.hooks.append(hook)
-    result = yesterday(world)
-    assert (came_to(result), world.state("order_1")) == ((False, stale("order_1")[1]), State.UNKNOWN)
-    assert "could not be read to the end" in world.row("order_1")["reason"]
-    world.hooks.clear()
-    again = yesterday(world)
-    assert (again.complete, again.run_id, world.state("order_1")) == (True, result.run_id, ABSENT)
-    assert (again.flagged, again.open_findings) == (0, 0), "what was stale is no finding any more"
-
-
-@pytest.mark.parametrize("by", ["run", "resume"])
-@pytest.mark.parametrize("fault", ["lost_request", "error_500"])
-def test_attempt_2_after_proof(world: Night, by: str, fault: str) -> None:
-    """After absence is proven by a run, attempt 2 may follow exactly when it may after `resume` (S6)."""
-    world.doubt("order_1", fault)
-    client = world.open_client()
-    for hours in (25, 46.9):
-        world.clock.advance(hours=hours)
-        run(world) if by == "run" else client.resume()
-        assert world.state("order_1") is (ABSENT if fault == "lost_request" else State.UNKNOWN)
-        with pytest.raises((AttemptRefused, NeedsPerson)):
-            client.charge(ORDER, attempt=2)
-    world.clock.advance(hours=0.2)  # 72 h: the answer that was never seen may have been a 500
-    run(world) if by == "run" else client.resume()
-    assert client.charge(ORDER, attempt=2).state is State.SUCCEEDED
-    assert world.paid("order_1") == 1
-
-
-BEGINNINGS: dict[str, Callable[[Night], object]] = {
-    "charged": lambda world: world.doubt("order_1"),
-    "declined": lambda world: world.doubt("order_1", "lost_reply", DECLINED),
-    "never executed": lambda world: world.doubt("order_1", "lost_request"),
-    "saved 500": lambda world: world.doubt("order_1", "error_500"),
-    "saved 500, charged later": lambda world: world.doubt("order_1", "error_500_later"),
-    "debit that arrives": lambda world: world.pay("order_1", "pm_usBankAccount_success"),
-    "debit that comes back": lambda world: world.pay("order_1", "pm_usBankAccount_noAccount"),
-    "debit on its way": lambda world: world.pay("order_1", DEBIT),
-}
-
-
-@pytest.mark.parametrize(
-    ("kind", "hours"), [*((kind, 100) for kind in BEGINNINGS), ("never executed", 25), ("saved 500", 25)]
-)
-def test_run_and_resume_agree(kind: str, hours: float) -> None:
-    """A run and `resume` conclude the same from the same evidence; whoever is second finds nothing to do (F113)."""
-    concluded = []
-    for run_first in (True, False):
-        with night() as world:
-            BEGINNINGS[kind](world)
-            world.clock.advance(hours=hours)
-            resume = world.open_client(retry=ONE_SEND).resume
-            yesterday(world) if run_first else resume()
-            row = world.row("order_1")
-            resume() if run_first else yesterday(world)
-            assert world.row("order_1") == row
-            concluded.append((row["state"], row["reason"], row["provider_charge_id"], world.paid("order_1")))
-    assert concluded[0] == concluded[1]
 
 
 # Left alone ----------------------------------------------------------------------------------------------------------
@@ -285,7 +147,8 @@ def test_sent_just_now_is_left_to_its_process(world: Night, minutes: float, *, l
     before, row = len(world.asked), world.row("order_1")
     assert came_to(run(world)) == CLEAN
     lists = [f"GET {INTENTS}", f"GET {CHARGES}"]
-    assert world.asked[before + 1 :] == (lists + lists if looked_up else lists)
+    time = [f"GET {ACCOUNT}"]  # of the provider: before anything is concluded, and before each reading
+    assert world.asked[before + 1 :] == (lists + time + time + lists if looked_up else lists + time)
     assert (world.row("order_1") == row) is not looked_up
 
 
@@ -311,12 +174,15 @@ def test_many_rows_of_different_ages(world: Night) -> None:
         values = [f"({', '.join('?' * len(rows[0]))})"] * (len(rows) - 1)
         flat = [value for row in rows[1:] for value in row.values()]
         world.sql(f"INSERT INTO {table} VALUES {', '.join(values)}", flat)
-    before = len(world.asked)
-    result = run(world, START.date())
+    absent, succeeded = (recovered(*(name for name, end in ends.items() if end is which))[1] for which in PROVEN)
+    old = stale(*(name for name, end in ends.items() if end is ABSENT))[1]  # closed by the first run, like some others
+    for found in (succeeded | old, absent):
+        before = len(world.asked)
+        assert came_to(run(world, START.date())) == (True, found)
+        lists = [asked for asked in world.asked[before:] if asked in (f"GET {INTENTS}", f"GET {CHARGES}")]
+        assert len(lists) == 2 + 2 * 2, "one reading of the lists, of two pages each, serves them all"
+        world.later(BOUNDS.quiet)
     assert {row["intent_id"]: State(row["state"]) for row in rows_of(world, "pending_charges")} == ends
-    assert came_to(result) == recovered(*(intent_id for intent_id, end in ends.items() if end.final))
-    lists = [asked for asked in world.asked[before:] if asked in (f"GET {INTENTS}", f"GET {CHARGES}")]
-    assert len(lists) == 2 + 2 * 2, "one reading of the lists, of two pages each, serves them all"
 
 
 def rows_of(world: Night, table: str) -> Iterator[dict[str, Any]]:
@@ -331,6 +197,7 @@ def test_one_intent_that_cannot_be_asked_for(world: Night) -> None:
     world.clock.advance(seconds=1)
     world.doubt("doubt")
     world.doubt("lost", "lost_request")
+    world.give_up("lost")
     world.pay("debit", "pm_usBankAccount_success")
     world.clock.advance(hours=WEEK_H)
     world.answer(500, on=("GET", f"{INTENTS}/{intent}"), times=99)

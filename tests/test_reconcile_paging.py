@@ -10,6 +10,7 @@ import pytest
 
 import reconcile
 from gateway_client import PaymentIntent, State
+from gateway_client.flow.lookup import NOT_ASKED_FOR
 from tests.kit import USD_20, Killed
 from tests.nightly import DATABASES, Night, codes, night
 from tests.nightly_lists import (
@@ -75,7 +76,7 @@ def test_objects_listed_twice(world: Night, rows: int, repeated: int, overlap: i
 
 @pytest.mark.parametrize("rows", [2, 100])
 def test_objects_outside_the_bounds(world: Night, rows: int) -> None:
-    """A provider that lists other days as well changes nothing: what is not of the window is not of the run."""
+    """A page that holds objects of other days answers another question: the run is incomplete until it gets its own."""
     world.clock.advance(hours=-24)
     world.pay_behind_our_back("the day before")
     strangers(world, 3)
@@ -84,6 +85,10 @@ def test_objects_outside_the_bounds(world: Night, rows: int) -> None:
     world.pay_behind_our_back("the day after")
     strangers(world, 3)
     lists.rows, lists.bounded = rows, False
+    result = world.run(DAY)
+    assert (result.complete, codes(result)) == (False, set())
+    assert result.why_incomplete == f"{INTENTS}: {NOT_ASKED_FOR}"
+    lists.bounded = True
     result = world.run(DAY)
     assert (result.complete, codes(result), sums(result)) == (True, ALL, (5, 2, 1))
 

@@ -73,7 +73,7 @@ TROUBLES: dict[str, tuple[Callable[[Lists], Trouble], str]] = {
     "a redirect": (fault("redirect_302"), "HTTP 302"),
     "a timeout": (failure(httpx.ReadTimeout), "no whole answer within 30 s (ReadTimeout)"),
     "a reset": (fault("lost_reply"), "the connection broke (ReadError)"),
-    "no connection": (failure(httpx.ConnectError), "not sent: no connection to the provider (it failed)"),
+    "no connection": (failure(httpx.ConnectError), "not sent: no connection to the provider"),
     "a cut body": (fault("cut_body"), "the connection broke (RemoteProtocolError)"),
     "HTML": (fault("html_body"), "HTTP 200 with a body that is not Stripe's"),
     "no has_more": (answer(200, {"object": "list", "data": []}), "HTTP 200 with a body that is not Stripe's"),

@@ -16,7 +16,7 @@ from gateway_client import (
     ProviderUnavailable,
     State,
 )
-from tests.kit import KINDS, ONE_SEND, ORDER, Killed, World
+from tests.kit import BOUNDS, KINDS, ONE_SEND, ORDER, Killed, World
 
 POST, INTENTS, CHARGES = "POST /v1/payment_intents", "GET /v1/payment_intents", "GET /v1/charges"
 ACCOUNT = "GET /v1/account"
@@ -146,7 +146,7 @@ def test_killed_while_sending(either: World, *, executed: bool) -> None:
     with pytest.raises(Killed):
         either.open_client().charge(ORDER)
     assert either.state() is State.SENDING
-    either.clock.advance(hours=22.9)
+    either.clock.advance(BOUNDS.key_life, seconds=-1)
     (charge,) = either.open_client().resume()
     assert (charge.state, charge.sends, either.paid()) == (State.SUCCEEDED, 2, 1)
     assert len({(sent.idempotency_key, sent.params) for sent in either.sends}) == 1
@@ -174,11 +174,11 @@ def test_unknown_is_sent_again(either: World) -> None:
 
 
 def test_unknown_after_two_500s_is_looked_up(either: World) -> None:
-    """After two 500s it is looked up, never sent a third time (F37)."""
+    """After two 500s it is looked up, never sent a third time (F37); each step asks for the provider's time first."""
     either.lose("error_500", times=2)
     before = either.asked
     (charge,) = either.open_client().resume()
-    assert (charge.state, asked_by(either, before)) == (State.UNKNOWN, [ACCOUNT, INTENTS, CHARGES])
+    assert (charge.state, asked_by(either, before)) == (State.UNKNOWN, [ACCOUNT, ACCOUNT, INTENTS, CHARGES])
 
 
 def test_conflict_is_looked_up(world: World) -> None:
@@ -187,7 +187,7 @@ def test_conflict_is_looked_up(world: World) -> None:
     world.open_client().charge(ORDER)
     before = world.asked
     (charge,) = world.open_client().resume()
-    assert (charge.state, asked_by(world, before)) == (State.SUCCEEDED, [ACCOUNT, INTENTS])
+    assert (charge.state, asked_by(world, before)) == (State.SUCCEEDED, [ACCOUNT, ACCOUNT, INTENTS])
 
 
 def test_limit_and_order(either: World) -> None:

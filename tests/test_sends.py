@@ -1,6 +1,7 @@
 """The loop of sends: what is waited out, what is sent again with the same key and bytes, what ends a call."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import httpx
@@ -13,9 +14,11 @@ from gateway_client import (
     Sandbox,
     State,
 )
-from tests.kit import DECLINED, KINDS, ONE_SEND, ORDER, START, World
+from tests.kit import BOUNDS, DECLINED, KINDS, ONE_SEND, ORDER, START, World
 
-POST = ("POST", "/v1/payment_intents")
+ACCOUNT, CREATE = "GET /v1/account", "POST /v1/payment_intents"
+LISTS = ["GET /v1/payment_intents", "GET /v1/charges"]
+LIMITED = {"error": {"type": "invalid_request_error", "code": "rate_limit"}}
 
 
 @pytest.fixture
@@ -43,6 +46,24 @@ def test_sent_again_until_it_is_known(either: World, fault: str) -> None:
     charge = either.open_client().charge(ORDER)
     assert (charge.state, charge.sends, either.paid()) == (State.SUCCEEDED, 3, 1)
     assert_same_request(either)
+
+
+def test_time_is_asked_before_every_send_but_the_first(either: World) -> None:
+    """A send that follows another asks the provider for its time first; a first send asks once in an hour (S5)."""
+    either.sandbox.fault("unavailable_503", times=2)
+    client = either.open_client()
+    client.charge(ORDER)
+    assert either.asked == [ACCOUNT, CREATE] * 3
+    client.charge(replace(ORDER, intent_id="order_43"))
+    assert either.asked == [*[ACCOUNT, CREATE] * 3, CREATE]
+
+
+def test_time_that_cannot_be_asked_stops_the_sends(either: World) -> None:
+    """While nobody tells the provider's time nothing is sent again, and `first_sent_at` stays."""
+    either.lose()
+    either.sandbox.fault("lost_request", times=9, on=ACCOUNT)
+    charge = either.open_client().charge(ORDER)
+    assert (charge.state, charge.first_sent_at, len(either.sends)) == (State.UNKNOWN, START, 1)
 
 
 def test_delays_double(world: World) -> None:
@@ -79,17 +100,35 @@ def test_409_without_waits_ends(world: World) -> None:
 
 
 def test_429_backs_off(either: World) -> None:
-    """A 429 was not executed: the same key later, and the row stays prepared meanwhile (F42)."""
+    """A 429 asks for patience: the same key later (F42)."""
     either.sandbox.fault("rate_limited_429", times=2)
     charge = either.open_client().charge(ORDER)
     assert (charge.state, charge.sends, either.paid()) == (State.SUCCEEDED, 3, 1)
     assert either.clock.slept_s == [0.5, 1.0]
+    assert_same_request(either)
+
+
+@pytest.mark.parametrize("echo", [True, False])
+@pytest.mark.parametrize("status", [401, 403, 429])
+def test_a_refusal_proves_nothing(world: World, status: int, *, echo: bool) -> None:
+    """A 429, 401 or 403 says nothing of another delivery: the row is `unknown`, its key's life goes on (F42, F46)."""
+    world.answer(status, LIMITED, echo=echo)
+    with suppress(ConfigurationError):
+        world.open_client(retry=ONE_SEND).charge(ORDER)
+    row = world.row()
+    assert (row["state"], row["first_sent_at"] is None) == (State.UNKNOWN, False)
+    cause = "rate_limited" if status == 429 else "credential"
+    outcome = "refused" if echo else "unknown"
+    assert world.sql("SELECT outcome, cause, status FROM paycli_sends") == [(outcome, cause, status)]
+    world.clock.advance(BOUNDS.key_life)
+    world.open_client().resume()
+    assert (world.state(), world.row()["closed_at"] is None, world.sends) == (State.UNKNOWN, False, [])
 
 
 @pytest.mark.parametrize("retry_after", ["7", "Fri, 20 Nov 2026 12:00:07 GMT"])
 def test_retry_after_is_the_least_wait(world: World, retry_after: str) -> None:
     """Retry-After as a number or a date is waited for, at least (F42)."""
-    world.answer(429, {}, headers={"Retry-After": retry_after})
+    world.answer(429, LIMITED, headers={"Retry-After": retry_after}, echo=True)
     assert world.open_client().charge(ORDER).state is State.SUCCEEDED
     assert 7 <= world.clock.slept_s[0] <= 10
 
@@ -97,18 +136,20 @@ def test_retry_after_is_the_least_wait(world: World, retry_after: str) -> None:
 @pytest.mark.parametrize("retry_after", ["-5", "soon", "Fri, 20 Nov 2026 11:00:00 GMT"])
 def test_retry_after_that_is_no_wait(world: World, retry_after: str) -> None:
     """A negative, past or unreadable Retry-After leaves our own back-off (F42)."""
-    world.answer(429, {}, headers={"Retry-After": retry_after})
+    world.answer(429, LIMITED, headers={"Retry-After": retry_after}, echo=True)
     assert world.open_client().charge(ORDER).state is State.SUCCEEDED
     assert world.clock.slept_s == [0.5]
 
 
 @pytest.mark.parametrize("retry_after", ["21600", "Fri, 20 Nov 2026 18:00:00 GMT"])
 def test_retry_after_of_six_hours(world: World, retry_after: str) -> None:
-    """A wait of six hours ends the call at once; the row stays prepared, as if never sent (F42)."""
-    world.answer(429, {}, headers={"Retry-After": retry_after})
+    """A wait of six hours ends the call at once; the row is sent again later (F42)."""
+    world.answer(429, LIMITED, headers={"Retry-After": retry_after}, echo=True)
     charge = world.open_client().charge(ORDER)
-    assert (charge.state, charge.first_sent_at, charge.sends) == (State.PREPARED, None, 1)
+    assert (charge.state, charge.first_sent_at, charge.sends) == (State.UNKNOWN, START, 1)
     assert (world.clock.slept_s, world.sends) == ([], [])
+    world.clock.advance(hours=6)
+    assert world.open_client().charge(ORDER).state is State.SUCCEEDED
 
 
 def test_429_in_doubt(world: World) -> None:
@@ -117,36 +158,6 @@ def test_429_in_doubt(world: World) -> None:
     world.sandbox.fault("rate_limited_429")
     charge = world.open_client(retry=ONE_SEND).charge(ORDER)
     assert (charge.state, charge.first_sent_at) == (State.UNKNOWN, START)
-
-
-def test_401_leaves_every_row(either: World) -> None:
-    """A revoked key stops the worker at its first 401, names the setting, and leaves every row as it was (F46)."""
-    client = either.open_client()
-    client.charge(replace(ORDER, intent_id="first"))
-    for number in range(3):
-        client.prepare(replace(ORDER, intent_id=f"order_{number}"))
-    before = [either.row(f"order_{number}") for number in range(3)]
-    either.sandbox.revoke(Sandbox.api_key)
-    for _ in range(2):
-        with pytest.raises(ConfigurationError, match="STRIPE_API_KEY"):
-            either.open_client().resume()
-        with pytest.raises(ConfigurationError, match="STRIPE_API_KEY"):
-            client.resume()  # it knows its account already and learns of it by the send
-    after = [either.row(f"order_{number}") for number in range(3)]
-    # Only why it was not sent is written down.
-    assert [{**row, "reason": None} for row in after] == before
-    assert either.open_client("sk_test_another").resume()[0].state is State.SUCCEEDED
-
-
-def test_401_in_doubt(world: World) -> None:
-    """A 401 says nothing about an earlier send: in doubt it stays unknown."""
-    client = world.open_client(retry=ONE_SEND)
-    world.sandbox.fault("lost_reply")
-    client.charge(ORDER)
-    world.sandbox.revoke(Sandbox.api_key)
-    with pytest.raises(ConfigurationError):
-        client.charge(ORDER)
-    assert (world.state(), world.paid()) == (State.UNKNOWN, 1)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -182,12 +193,7 @@ def test_wrong_amount_is_conflict(either: World) -> None:
     assert (charge.state, charge.sends, either.paid()) == (State.SUCCEEDED, 1, 1)
 
 
-@pytest.mark.parametrize(
-    "changed", [{"amount": 1}, {"currency": "eur"}, {"livemode": True}, {"metadata": {"paycli_key": "pc1_other"}}]
-)
-def test_answer_that_is_not_ours_is_conflict(world: World, changed: dict[str, object]) -> None:
-    """An answer of another amount, currency, mode or key is `conflict` and stays one while nothing is proven (F35)."""
-
+def change_answers(world: World, changed: dict[str, object]) -> None:
     def hook(request: httpx.Request) -> httpx.Response | None:
         if request.method != "POST":
             return None
@@ -195,9 +201,27 @@ def test_answer_that_is_not_ours_is_conflict(world: World, changed: dict[str, ob
         return httpx.Response(200, json={**answer, **changed})
 
     world.hooks.append(hook)
+
+
+@pytest.mark.parametrize("changed", [{"amount": 1}, {"currency": "eur"}, {"livemode": True}])
+def test_answer_that_is_not_ours_is_conflict(world: World, changed: dict[str, object]) -> None:
+    """An answer of another amount, currency or mode is `conflict` and stays one while nothing is proven (F35)."""
+    change_answers(world, changed)
     charge = world.open_client().charge(ORDER)
     assert (charge.state, charge.sends) == (State.CONFLICT, 1)
     assert world.open_client().charge(ORDER).sends == 1
+
+
+@pytest.mark.parametrize("metadata", [{"paycli_key": "pc1_other"}, {}, None])
+def test_answer_to_somebody_else(world: World, metadata: dict[str, str] | None) -> None:
+    """A success without our key in it is somebody else's: it proves nothing, and the send is made again (F35)."""
+    change_answers(world, {"metadata": metadata})
+    charge = world.open_client().charge(ORDER)
+    assert (charge.state, charge.provider_intent_id, charge.sends) == (State.UNKNOWN, None, 4)
+    world.hooks.clear()
+    assert world.open_client().charge(ORDER).state is State.SUCCEEDED
+    assert world.paid() == 1
+    assert_same_request(world)
 
 
 def test_conflict_of_the_key(world: World) -> None:
@@ -258,82 +282,3 @@ def test_first_charge_of_an_unbound_store(world: World) -> None:
     with pytest.raises(ProviderUnavailable):
         world.open_client().charge(ORDER)
     assert world.sql("SELECT count(*) FROM pending_charges") == [(0,)]
-
-
-# Credentials
-
-
-def test_key_of_another_account(either: World) -> None:
-    """An API key of another account is refused before a send, and the row stays as it was (F53, S11)."""
-    either.open_client().prepare(ORDER)
-    before = either.row()
-    other = Sandbox(account="acct_other", time=either.clock.true_time)
-    with pytest.raises(ConfigurationError, match="acct_other"):
-        either.open_client(provider=other).charge(ORDER)
-    assert [sent.path for sent in other.requests] == ["/v1/account"]
-    assert either.row() == before
-
-
-def test_key_of_another_mode(either: World) -> None:
-    """A live key never opens a test store: refused without a request (F52, S11)."""
-    either.open_client().prepare(ORDER)
-    before = (either.row(), either.asked)
-    with pytest.raises(ConfigurationError, match="live mode"):
-        either.open_client("sk_live_sandbox").charge(ORDER)
-    assert (either.row(), either.asked) == before
-
-
-def test_another_namespace(world: World) -> None:
-    """A service of another namespace is refused without a request."""
-    world.open_client().prepare(ORDER)
-    before = world.asked
-    with pytest.raises(ConfigurationError, match="namespace"):
-        world.open_client(namespace="other").charge(ORDER)
-    assert world.asked == before
-
-
-def test_restricted_key(either: World) -> None:
-    """A restricted key may not ask for its account (403): PAYCLI_STRIPE_ACCOUNT must name it, and then it charges."""
-    with pytest.raises(ConfigurationError, match="PAYCLI_STRIPE_ACCOUNT"):
-        either.open_client("rk_test_sandbox").charge(ORDER)
-    assert either.sends == []
-    declared = either.open_client("rk_test_sandbox", account=either.sandbox.account)
-    assert declared.charge(ORDER).state is State.SUCCEEDED
-
-
-def test_declared_account_must_agree(world: World) -> None:
-    """PAYCLI_STRIPE_ACCOUNT of another account is refused, by the store's word and by the provider's."""
-    with pytest.raises(ConfigurationError, match="PAYCLI_STRIPE_ACCOUNT says acct_other"):
-        world.open_client(account="acct_other").charge(ORDER)
-    world.open_client().prepare(ORDER)
-    with pytest.raises(ConfigurationError, match="PAYCLI_STRIPE_ACCOUNT says acct_other"):
-        world.open_client(account="acct_other").charge(ORDER)
-    assert world.sends == []
-
-
-@pytest.mark.parametrize("again", ["charge", "resume"])
-def test_in_doubt_under_another_key(either: World, again: str) -> None:
-    """A row in doubt that was sent under another API key is looked up before it is sent again (DESIGN §5)."""
-    either.lose("lost_reply")
-    client = either.open_client("sk_test_rotated", retry=ONE_SEND)
-    charge = client.charge(ORDER) if again == "charge" else client.resume()[0]
-    assert (charge.state, len(either.sends), either.paid()) == (State.SUCCEEDED, 1, 1)
-
-
-def test_in_doubt_under_another_key_and_not_found(world: World) -> None:
-    """What the look-up does not find is sent again under the new API key, same idempotency key, same bytes."""
-    world.lose()
-    client = world.open_client("sk_test_rotated", retry=ONE_SEND)
-    charge = client.charge(ORDER)
-    lists, post = ["GET /v1/payment_intents", "GET /v1/charges"], "POST /v1/payment_intents"
-    assert world.asked[-4:] == ["GET /v1/account", *lists, post]
-    assert (charge.state, charge.sends, world.paid()) == (State.SUCCEEDED, 2, 1)
-    assert_same_request(world)
-
-
-def test_in_doubt_under_another_key_and_not_looked_up(world: World) -> None:
-    """When the look-up fails nothing is sent under the new API key."""
-    world.lose()
-    world.sandbox.fault("lost_request", times=9, on="GET /v1/charges")
-    charge = world.open_client("sk_test_rotated", retry=ONE_SEND).charge(ORDER)
-    assert (charge.state, len(world.sends)) == (State.UNKNOWN, 1)

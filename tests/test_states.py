@@ -21,6 +21,7 @@ from gateway_client.outcome import (
     NotExecuted,
     Outcome,
     Processing,
+    Refused,
     Rejected,
     RequiresAction,
     Succeeded,
@@ -32,21 +33,24 @@ from tests.kit import ORDER, World
 ROOT = Path(__file__).resolve().parent.parent
 FINAL = {State.SUCCEEDED, State.DECLINED, State.REJECTED, State.CANCELED, State.ABSENT}
 
-# DESIGN §6, by hand: the outcome, the state when no other send is in doubt, and when one is (gateway saves declines).
-CELLS: list[tuple[Outcome, State, State]] = [
-    (Succeeded("pi_1", "ch_1"), State.SUCCEEDED, State.SUCCEEDED),
-    (Processing("later", "pi_1", "ch_1"), State.PROCESSING, State.PROCESSING),
-    (RequiresAction("bank", "pi_1"), State.REQUIRES_ACTION, State.REQUIRES_ACTION),
-    (Canceled("cancelled", "pi_1"), State.CANCELED, State.CANCELED),
-    (Declined("card_declined", "pi_1", "ch_1"), State.DECLINED, State.DECLINED),
-    (Rejected("parameter_missing"), State.REJECTED, State.UNKNOWN),
-    (NotExecuted(Cause.NOT_SENT, "refused"), State.PREPARED, State.UNKNOWN),
-    (NotExecuted(Cause.RATE_LIMITED, "429"), State.PREPARED, State.UNKNOWN),
-    (NotExecuted(Cause.CREDENTIAL, "401"), State.PREPARED, State.UNKNOWN),
-    (NotExecuted(Cause.PAUSED, "paused"), State.PREPARED, State.UNKNOWN),
-    (InFlight("409"), State.UNKNOWN, State.UNKNOWN),
-    (Unknown("timeout"), State.UNKNOWN, State.UNKNOWN),
-    (Conflict("other amount", "pi_9", "ch_9"), State.CONFLICT, State.CONFLICT),
+# DESIGN §6, by hand: the outcome; the state when no other send has left, when each that has was answered, and when one
+# is in doubt (the gateway saves declines).
+CELLS: list[tuple[Outcome, State, State, State]] = [
+    (Succeeded("pi_1", "ch_1"), State.SUCCEEDED, State.SUCCEEDED, State.SUCCEEDED),
+    (Processing("later", "pi_1", "ch_1"), State.PROCESSING, State.PROCESSING, State.PROCESSING),
+    (RequiresAction("bank", "pi_1"), State.REQUIRES_ACTION, State.REQUIRES_ACTION, State.REQUIRES_ACTION),
+    (Canceled("cancelled", "pi_1"), State.CANCELED, State.CANCELED, State.CANCELED),
+    (Declined("card_declined", "pi_1", "ch_1"), State.DECLINED, State.DECLINED, State.DECLINED),
+    (Rejected("parameter_missing"), State.REJECTED, State.REJECTED, State.UNKNOWN),
+    (NotExecuted(Cause.NOT_SENT, "refused"), State.PREPARED, State.UNKNOWN, State.UNKNOWN),
+    (NotExecuted(Cause.PAUSED, "paused"), State.PREPARED, State.UNKNOWN, State.UNKNOWN),
+    (Refused(Cause.RATE_LIMITED, "429"), State.UNKNOWN, State.UNKNOWN, State.UNKNOWN),
+    (Refused(Cause.CREDENTIAL, "401"), State.UNKNOWN, State.UNKNOWN, State.UNKNOWN),
+    (Refused(Cause.ACCOUNT, "400"), State.UNKNOWN, State.UNKNOWN, State.UNKNOWN),
+    (InFlight("409"), State.UNKNOWN, State.UNKNOWN, State.UNKNOWN),
+    (Unknown("timeout"), State.UNKNOWN, State.UNKNOWN, State.UNKNOWN),
+    (Unknown("401", told=True, cause=Cause.CREDENTIAL), State.UNKNOWN, State.UNKNOWN, State.UNKNOWN),
+    (Conflict("other amount", "pi_9", "ch_9"), State.CONFLICT, State.CONFLICT, State.CONFLICT),
 ]
 NAMED = [f"{NAMES[type(cell[0])]}-{at}" for at, cell in enumerate(CELLS)]
 
@@ -57,24 +61,44 @@ def world() -> Iterator[World]:
         yield world
 
 
-@pytest.mark.parametrize(("outcome", "alone", "doubted"), CELLS, ids=NAMED)
-def test_outcome_by_doubt(outcome: Outcome, alone: State, doubted: State) -> None:
+@pytest.mark.parametrize(("outcome", "alone", "beside", "doubted"), CELLS, ids=NAMED)
+def test_outcome_by_doubt(outcome: Outcome, alone: State, beside: State, doubted: State) -> None:
     """Each outcome leads where DESIGN §6 says, from every state in which its send can end."""
-    assert alone == next_state(State.SENDING, event_of(outcome, in_doubt=False, saves_declines=True))
+
+    def after(state: State, *, left: bool, in_doubt: bool) -> State:
+        return next_state(state, event_of(outcome, in_doubt=in_doubt, left=left, saves_declines=True))
+
+    assert alone == after(State.SENDING, left=False, in_doubt=False)
     for state in (State.SENDING, State.UNKNOWN):
-        assert doubted == next_state(state, event_of(outcome, in_doubt=True, saves_declines=True))
+        assert beside == after(state, left=True, in_doubt=False)
+        assert doubted == after(state, left=True, in_doubt=True)
 
 
-def test_decline_of_a_gateway_that_does_not_save_it() -> None:
+def test_only_our_own_socket_prepares_again() -> None:
+    """No answer leads back to `prepared`, which a person may cancel at once: a fact of our own socket does."""
+    back = {
+        (type(outcome), left)
+        for outcome, *_ in CELLS
+        for left in (False, True)
+        if event_of(outcome, in_doubt=False, left=left, saves_declines=True) is Event.NOT_EXECUTED
+    }
+    assert back == {(NotExecuted, False)}
+    assert {event for exits in TRANSITIONS.values() for event, to in exits.items() if to is State.PREPARED} == {
+        Event.NOT_EXECUTED
+    }
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_decline_of_a_gateway_that_does_not_save_it(*, left: bool) -> None:
     """Where declines are not saved, another send may still be executed: in doubt a decline proves nothing."""
     decline = Declined("card_declined")
-    assert event_of(decline, in_doubt=False, saves_declines=False) == Event.DECLINED
-    assert event_of(decline, in_doubt=True, saves_declines=False) == Event.UNCLEAR
+    assert event_of(decline, in_doubt=False, left=left, saves_declines=False) == Event.DECLINED
+    assert event_of(decline, in_doubt=True, left=True, saves_declines=False) == Event.UNCLEAR
 
 
-@pytest.mark.parametrize("doubt", ["none", "open", "unknown", "in_flight", "conflict", "not_executed"])
+@pytest.mark.parametrize("doubt", ["none", "not_executed", "refused", "open", "unknown", "in_flight", "conflict"])
 def test_outcome_by_doubt_in_the_store(world: World, doubt: str) -> None:
-    """The row goes where DESIGN §6 says, when another send is open, or ended without proof, or was not executed."""
+    """The row goes where DESIGN §6 says, when another send is open, ended without proof, was refused or never left."""
     client = world.open_client()
     credential = Stripe(world.sandbox.api_key).credential_id
     ended: dict[str, Outcome] = {
@@ -82,10 +106,11 @@ def test_outcome_by_doubt_in_the_store(world: World, doubt: str) -> None:
         "in_flight": InFlight("409"),
         "conflict": Conflict("other amount"),
         "not_executed": NotExecuted(Cause.NOT_SENT, "refused"),
+        "refused": Refused(Cause.RATE_LIMITED, "429"),
     }
 
     def begin(name: str) -> int:
-        begun = world.perform(BeginSend(name, 1, world.binding, PROFILE, credential, looked_up=False))
+        begun = world.perform(BeginSend(name, 1, world.binding, PROFILE, credential, time_asked=True))
         assert isinstance(begun, Begun)
         return begun.send_no
 
@@ -93,7 +118,7 @@ def test_outcome_by_doubt_in_the_store(world: World, doubt: str) -> None:
         return world.perform(Settle(name, 1, Answer(outcome), saves_declines=True, send_no=send_no)).state
 
     expected, actual, again = {}, {}, {}
-    for name, (outcome, alone, doubted) in zip(NAMED, CELLS, strict=True):
+    for name, (outcome, alone, beside, doubted) in zip(NAMED, CELLS, strict=True):
         client.prepare(replace(ORDER, intent_id=name))
         other = None if doubt == "none" else begin(name)
         ours = begin(name)
@@ -101,7 +126,7 @@ def test_outcome_by_doubt_in_the_store(world: World, doubt: str) -> None:
             settle(name, ended[doubt], other)
         # A conflict leaves by evidence only: what proves nothing leaves it as it is.
         unproven = State.CONFLICT if doubt == "conflict" and doubted is State.UNKNOWN else doubted
-        expected[name] = alone if doubt in ("none", "not_executed") else unproven
+        expected[name] = {"none": alone, "not_executed": alone, "refused": beside}.get(doubt, unproven)
         actual[name] = settle(name, outcome, ours)
         again[name] = settle(name, outcome, ours)
     assert expected == actual
@@ -124,12 +149,12 @@ def test_every_state_is_told() -> None:
 
 @pytest.mark.parametrize("state", sorted(FINAL))
 @pytest.mark.parametrize("cell", CELLS, ids=NAMED)
-def test_evidence_against_a_final_state(state: State, cell: tuple[Outcome, State, State]) -> None:
+def test_evidence_against_a_final_state(state: State, cell: tuple[Outcome, State, State, State]) -> None:
     """Money moved, or about to, after a refusal is a contradiction; so is a refusal after a success."""
     outcome = cell[0]
     if state is State.SUCCEEDED:
         expected = isinstance(outcome, Declined | Canceled | Conflict)
-    elif state in (State.ABSENT, State.REJECTED):  # never executed, it was said
+    elif state is State.ABSENT:  # never executed, it was proven; `rejected` is what one delivery was told
         expected = isinstance(outcome, Succeeded | Processing | RequiresAction | Declined | Conflict)
     else:
         expected = isinstance(outcome, Succeeded | Processing | Conflict)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sqlmodel import SQLModel
 
 from gateway_client import State
 from gateway_client.db import Database
+from gateway_client.gateways.base import Binding
 from gateway_client.tables import Base, PendingCharge, Store, table
 from tests.oracle_disk import sql
 from tests.oracle_world import (
@@ -153,8 +155,9 @@ def test_one_key_belongs_to_one_attempt(database: Database) -> None:
 def test_a_store_belongs_to_one_account(database: Database) -> None:
     """The table `paycli_store` holds exactly one row."""
     now = datetime(2026, 11, 20, tzinfo=UTC)
-    row = {"provider": "stripe", "mode": "test", "account": "acct_1", "namespace": "a", "created_at": now}
-    one, two = (insert(table(Store)).values(id=number, latest_seen_at=now, **row) for number in (1, 2))
+    bound = Binding("stripe", "test", "acct_1", "a", "the store")
+    row = {**asdict(bound), "created_at": now, "latest_seen_at": now}
+    one, two = (insert(table(Store)).values(id=number, **row) for number in (1, 2))
     database.transact(lambda session: session.execute(one))
     with pytest.raises(IntegrityError):
         database.transact(lambda session: session.execute(two))

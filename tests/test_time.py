@@ -11,11 +11,12 @@ import pytest
 from freezegun import freeze_time
 
 from gateway_client import AsyncClient, Client, ClockRefused, RetryPolicy, Sandbox, State, Stripe
-from gateway_client.clock import ProviderTime, Stopwatch
-from tests.kit import KINDS, ONE_SEND, ORDER, START, Awaited, FakeClock, World
+from tests.kit import BOUNDS, KINDS, ONE_SEND, ORDER, START, World
+from tests.kit_clients import Awaited
 
 T = TypeVar("T")
-POST = ("POST", "/v1/payment_intents")
+SECOND = timedelta(seconds=1)
+LIVES = BOUNDS.key_life - SECOND
 
 
 @pytest.fixture
@@ -38,19 +39,19 @@ def either(request: pytest.FixtureRequest) -> Iterator[World]:
 @pytest.mark.parametrize(
     ("age", "alive"),
     [
-        (timedelta(hours=22, minutes=59), True),
-        (timedelta(hours=22, minutes=59, seconds=59), True),
-        (timedelta(hours=23), False),
-        (timedelta(hours=23, seconds=1), False),
+        (LIVES - timedelta(minutes=1), True),
+        (LIVES, True),
+        (BOUNDS.key_life, False),
+        (BOUNDS.key_life + SECOND, False),
         (timedelta(hours=25), False),
         (timedelta(days=30), False),
     ],
 )
 def test_key_life(world: World, age: timedelta, alive: bool, fault: str) -> None:
-    """Until 22 h 59 min 59 s after the first send it is sent again, from 23 h on only looked up (S5, F47)."""
+    """Until a second before 22:49:50 after the first send it is sent again, then only looked up (S5, F47)."""
     world.sandbox.fault(fault)
     assert world.open_client(retry=ONE_SEND).charge(ORDER).state is State.UNKNOWN
-    world.clock.advance(seconds=age.total_seconds())
+    world.clock.advance(age)
     (charge,) = world.open_client(retry=ONE_SEND).resume()
     assert len(world.sends) == (2 if alive else 1)
     assert len({(sent.idempotency_key, sent.params) for sent in world.sends}) == 1
@@ -58,18 +59,22 @@ def test_key_life(world: World, age: timedelta, alive: bool, fault: str) -> None
     if fault == "lost_reply":
         assert (charge.state, world.paid()) == (State.SUCCEEDED, 1)
         assert lists == ([] if alive else ["GET /v1/payment_intents"])
-    else:
-        assert (charge.state, world.paid()) == ((State.SUCCEEDED, 1) if alive else (State.ABSENT, 0))
-        assert lists == ([] if alive else ["GET /v1/payment_intents", "GET /v1/charges"])
+        return
+    assert lists == ([] if alive else ["GET /v1/payment_intents", "GET /v1/charges"])
+    assert (charge.state, world.paid()) == ((State.SUCCEEDED, 1) if alive else (State.UNKNOWN, 0))
+    if not alive:
+        world.clock.advance(BOUNDS.quiet)
+        (charge,) = world.open_client(retry=ONE_SEND).resume()
+        assert (charge.state, len(world.sends), world.paid()) == (State.ABSENT, 1, 0)
 
 
-@pytest.mark.parametrize(("age_h", "sends"), [(22.99, 2), (23, 1)])
-def test_key_life_of_charge(either: World, age_h: float, sends: int) -> None:
+@pytest.mark.parametrize(("age", "sends"), [(LIVES, 2), (BOUNDS.key_life, 1)])
+def test_key_life_of_charge(either: World, age: timedelta, sends: int) -> None:
     """`charge` called again keeps to the key's life as `resume` does, for both clients (S5)."""
     either.sandbox.fault("lost_reply")
     client = either.open_client(retry=ONE_SEND)
     client.charge(ORDER)
-    either.clock.advance(hours=age_h)
+    either.clock.advance(age)
     charge = client.charge(ORDER)
     assert (State.SUCCEEDED, sends, 1) == (charge.state, len(either.sends), either.paid())
 
@@ -90,7 +95,7 @@ def test_key_life_is_over_for_good(world: World) -> None:
     world.sandbox.fault("lost_request")
     client = world.open_client(retry=ONE_SEND)
     client.charge(ORDER)
-    world.clock.advance(hours=23)
+    world.clock.advance(BOUNDS.key_life)
     client.resume()
     assert world.row()["closed_at"] is not None
     world.clock.advance(hours=-2)
@@ -103,20 +108,20 @@ def test_key_life_ends_between_two_sends_of_one_call(world: World) -> None:
     """The key's life is judged before each send, not once in a call (S5)."""
     world.sandbox.faults = {"lost_request": 1.0}
     world.open_client(retry=ONE_SEND).charge(ORDER)
-    world.clock.advance(hours=22, minutes=59, seconds=50)
+    world.clock.advance(BOUNDS.key_life - timedelta(seconds=10))
     client = world.open_client(retry=RetryPolicy(sends_max=10, delay_s_first=8))
     client.charge(ORDER)
-    assert len(world.sends) == 3  # at 22:59:50 and 22:59:58; the next would be at 23:00:06
+    assert len(world.sends) == 3  # 10 s before its end and 2 s before it; the next would be 6 s after it
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_key_life_on_the_machines_own_clock(tmp_path: Path, kind: str) -> None:
-    """With the clock of the machine itself (frozen), 22 h 59 min is inside the key's life and 23 h is not (S5)."""
+    """With the clock of the machine itself (frozen), a key lives until a minute before its end, not at it (S5)."""
     sandbox = Sandbox(faults={"lost_request": 1.0})
     url = f"sqlite:///{tmp_path / 'store.db'}"
     sends = []
     with asyncio.Runner() as runner, freeze_time(START, real_asyncio=True) as frozen:
-        for age in (timedelta(0), timedelta(hours=22, minutes=59), timedelta(hours=23)):
+        for age in (timedelta(0), BOUNDS.key_life - timedelta(minutes=1), BOUNDS.key_life):
             frozen.move_to(START + age)
             gateway = Stripe(Sandbox.api_key)
             client: Client | Awaited = (
@@ -200,8 +205,8 @@ def test_key_life_is_of_the_providers_time(world: World, minutes: int, sends: in
     world.sandbox.faults = {"lost_request": 1.0}
     world.open_client(retry=ONE_SEND).charge(ORDER)
     over = sends == 1
-    # A little after 23 h there, while our slow clock says before; a little before, while our fast one says after.
-    world.clock.advance(hours=23, seconds=30 if over else -30)
+    # A little after its end there, while our slow clock says before; a little before, while our fast one says after.
+    world.clock.advance(BOUNDS.key_life, seconds=30 if over else -30)
     world.clock.wrong_s = -minutes * 60
     world.open_client(retry=ONE_SEND).charge(ORDER)
     assert sends == len(world.sends)
@@ -271,42 +276,3 @@ def test_account_changed_during_the_silence(world: World) -> None:
     charge = client.charge(other)
     assert (charge.state, charge.sends, charge.first_sent_at) == (State.PREPARED, 0, None)
     assert len(world.sends) == 1
-
-
-# The clock's own parts
-
-
-def test_stopwatch_believes_the_longer() -> None:
-    """A stopwatch counts by whichever clock says more, and a clock set back as long ago."""
-    clock = FakeClock()
-    watch = Stopwatch(clock)
-    clock.advance(seconds=3)
-    assert watch.elapsed_s() == 3
-    clock.wrong_s = 60  # a machine that slept: the wall went on, the monotonic clock stood still
-    assert watch.elapsed_s() == 63
-    clock.wrong_s = -60
-    assert watch.elapsed_s() == 57
-
-
-def test_provider_time_does_not_jitter() -> None:
-    """Two good clocks agree: whole seconds and slow answers do not move our time to and fro."""
-    clock = FakeClock()
-    time = ProviderTime(clock)
-    for _ in range(20):
-        clock.advance(seconds=0.3)
-        time.learn(clock.now.replace(microsecond=0), timedelta(milliseconds=200))
-        assert clock.now == time.now()
-        time.check()
-
-
-@pytest.mark.parametrize(("offset_s", "refused"), [(299, False), (-299, False), (302, True), (-302, True)])
-def test_five_minutes(offset_s: int, refused: bool) -> None:
-    """A clock may be up to 5 minutes off; beyond that nothing is sent."""
-    clock = FakeClock()
-    time = ProviderTime(clock)
-    time.learn(clock.now + timedelta(seconds=offset_s), timedelta(0))
-    if refused:
-        with pytest.raises(ClockRefused):
-            time.check()
-    else:
-        time.check()

@@ -23,7 +23,7 @@ from gateway_client import (
     Worker,
 )
 from gateway_client.flow.working import POLL_S, SLICE_S
-from tests.kit import KINDS, ORDER, World
+from tests.kit import BOUNDS, KINDS, ORDER, World
 from tests.worker_kit import DATABASES, RATE, News, TimedWorld, leased, order, queue, work
 
 
@@ -206,15 +206,16 @@ def test_a_storm_of_errors(world: World) -> None:
     assert news.states == {"unknown": 11, "succeeded": 1}
 
 
-def test_retry_after(world: World) -> None:
+@pytest.mark.parametrize("echo", [True, False])
+def test_retry_after(world: World, *, echo: bool) -> None:
     """A provider that asks for a pause of 20 s gets it, for every row."""
     client = world.open_client()
     world.clock.advance(seconds=5)
     queue(client, 2)
-    world.answer(429, {"error": {"type": "rate_limit_error"}}, headers={"Retry-After": "20"})
+    world.answer(429, {"error": {"type": "rate_limit_error"}}, headers={"Retry-After": "20"}, echo=echo)
     began = world.clock.now
     news = work(client)
-    assert news.states == {"prepared": 1, "succeeded": 1}
+    assert news.states == {"unknown": 1, "succeeded": 1}
     assert (world.clock.now - began).total_seconds() == pytest.approx(20, abs=1)
 
 
@@ -242,11 +243,12 @@ def test_old_unknown_rows_share_one_look_up(either: World) -> None:
     """Charges whose key's life is over are looked up together, never sent again (S5)."""
     for number in range(5):
         either.lose("lost_reply", intent=order(f"order_{number}"))
-    either.clock.advance(hours=24)
+    either.clock.advance(BOUNDS.key_life)
     before = len(either.asked)
     news = work(either.open_client())
     assert news.states == {"succeeded": 5}
-    assert either.asked[before:] == ["GET /v1/account", "GET /v1/payment_intents"]
+    # The time is asked before each row may be sent, and before the look-up.
+    assert either.asked[before:] == ["GET /v1/account"] * 6 + ["GET /v1/payment_intents"]
 
 
 def test_stale_rows_are_left_to_a_person(world: World) -> None:

@@ -53,7 +53,7 @@ def test_paused_past_its_lease(world: World, before: type[Effect[Any]], hours: f
     def paused() -> None:
         world.clock.advance(hours=hours)
         other = world.open_client()
-        assert [each.final for each in work(other).charges] == [before is Send or hours < 24]  # or absent, or stale
+        assert [each.final for each in work(other).charges] == [hours < 24]  # else closed, or stale
         sends_by.append(len(world.sends))
 
     client.pause = paused
@@ -61,6 +61,7 @@ def test_paused_past_its_lease(world: World, before: type[Effect[Any]], hours: f
         work(client)
     assert len(world.sends) == sends_by[0]
     assert world.paid() == (1 if hours < 24 else 0)
+    assert world.state() == ("succeeded" if hours < 24 else "canceled" if before is Send else "prepared")
 
 
 def test_lease_over_during_the_call(world: World) -> None:

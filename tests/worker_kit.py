@@ -10,7 +10,8 @@ from typing import Any, Self
 from sqlalchemy import Engine, event
 
 from gateway_client import AsyncWorker, Charge, Client, PaymentIntent, Worker
-from tests.kit import ORDER, AnyClient, Awaited, World
+from tests.kit import ORDER, World
+from tests.kit_clients import AnyClient, Awaited
 
 RATE = 25.0
 SENDS_MAX = 300  # of a worker that would never end

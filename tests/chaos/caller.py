@@ -21,7 +21,7 @@ from gateway_client.errors import AttemptRefused, NeedsPerson, OutcomeNotRecorde
 from tests.chaos import plan
 from tests.kill_child import POLICY
 from tests.kills.actor import API_KEY
-from tests.kit import AnyClient, Awaited
+from tests.kit_clients import AnyClient, Awaited
 
 TIMEOUT_S = 2.0
 PAUSE_S = 0.15  # of a caller between two intents, about

@@ -1,7 +1,7 @@
 """One campaign as it goes: blows while the faults last, then workers until nothing is due, then the judge.
 
-What cannot be proven at once is proven when time has passed. So the clocks are moved, first by two hours and then by
-four days: the provider's and those of all processes; of the database, whose clock cannot be, what waits for it.
+What cannot be proven at once is proven when time has passed. So the clocks are moved, by two hours, by four days and
+by a quiet time: the provider's and those of all processes; of the database, whose clock cannot be, what waits for it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,15 @@ from tests.chaos.yard import NOT_YET, Parent, Paycli, Postgres, Process, install
 from tests.kills.actor import API_KEY, MovedClock
 from tests.kills.judge import of_absences, of_history
 
+BOUNDS = Stripe.profile.bounds
 HOUR_S = 3600.0
-SOON_S, PROVEN_S = 2 * HOUR_S, 100 * HOUR_S
+SOON_S = 2 * HOUR_S
 """When everything is finished that need not be proven: rows set aside are due, what was late has happened, keys are
-alive. And when there is proof of everything: 72 hours after any 500, and what was rolled forward is there."""
+alive."""
+
+CLOSED_S = SOON_S + (BOUNDS.key_life + BOUNDS.quiet_after_server_error).total_seconds()
+PROVEN_S = CLOSED_S + BOUNDS.quiet.total_seconds() + HOUR_S
+"""When what is left is closed, and when there is proof of it: after any 500, what was rolled forward is there."""
 
 IDLE_S_MAX = 600.0  # a long campaign leaves a long queue
 RESTARTS_S_MAX = 300.0  # for those restarts, should they take longer than the faults are to last
@@ -83,6 +88,7 @@ class Play:
             self.calm()
             self.later(SOON_S)
             self.finished()
+            self.later(CLOSED_S)
             self.later(PROVEN_S)
             self.nights()
             self.judge()

@@ -55,8 +55,8 @@ class Store:
         """Every row that is proven absent, with its times in days."""
         failed = "max(CASE WHEN status >= 500 THEN ended_at END)"
         found = self.read(
-            f"SELECT c.intent_id, c.attempt, {DAYS.format('settled_at')}, {DAYS.format('max(begun_at)')}, "
-            f"{DAYS.format(failed)} "
+            f"SELECT c.intent_id, c.attempt, {DAYS.format('settled_at')}, {DAYS.format('closed_at')}, "
+            f"{DAYS.format('quiet_from')}, {DAYS.format(failed)} "
             "FROM pending_charges AS c JOIN paycli_sends AS s ON s.intent_id = c.intent_id AND s.attempt = c.attempt "
             "WHERE state = 'absent' GROUP BY 1, 2"
         )

@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 import reconcile
-from gateway_client import Charge, Client, Money, PaymentIntent, Stripe, wire
+from gateway_client import Charge, Client, Money, PaymentIntent, Stripe, sockets, wire
 from gateway_client.clock import SystemClock
 from gateway_client.db import Database
 from gateway_client.errors import AttemptRefused, NotNow
@@ -159,7 +159,7 @@ def end_at_request(client: Mortal, death: Death) -> None:
         if death.at == "writing":
             client._end_in_mid_body()
         if death.at == "asked":
-            patch(wire._DeadlineStream, "read", lambda stream, size, timeout=None: end())
+            patch(sockets.SocketStream, "read", lambda stream, size, timeout=None: end())
         reply = exchange(self, request, age_s)
         if death.at == "answered":
             end()

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from gateway_client.state import State
-from tests.kills.plan import AMOUNT, Actor, Round
+from tests.kills.plan import AMOUNT, BOUNDS, Actor, Round
 
 Attempt = tuple[str, int]
 End = tuple[str, str | None]
@@ -19,6 +20,10 @@ End = tuple[str, str | None]
 
 NOT_NOW = {"ProviderUnavailable", "StoreUnavailable", "OutcomeNotRecorded"}
 """What may end a call beside faults and other processes: running it again is safe. A wrong clock is not among them."""
+
+DAY = timedelta(days=1)
+LEAST = 1e-6
+"""A tenth of a second, in days: what the database's numbers of days are exact to."""
 
 HELD_AT_ONCE = "Nothing was done here."
 EXPLAINED = {"outcome_recovered", "stale_pending"}
@@ -57,11 +62,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Absence:
-    """When an attempt was proven absent, was sent last, and met its last 5xx; in days."""
+    """When an attempt was proven absent, was closed, quiet from when, and met its last 5xx; in days."""
 
     attempt: Attempt
     proven: float
-    sent: float
+    closed: float
+    quiet_from: float
     failed: float | None
 
 
@@ -181,8 +187,14 @@ def of_findings(findings: Sequence[Finding], in_history: set[str], in_runs: set[
 
 
 def of_absences(absences: Iterable[Absence]) -> list[str]:
-    """S16: an hour after the last send at the earliest, and three days after a 5xx."""
-    early = [one for one in absences if one.proven < one.sent + 1 / 24 or one.proven < (one.failed or 0) + 3]
+    """S16: a quiet time after it was closed at the earliest, and after a 5xx once it would have been rolled forward."""
+    quiet, rolled_forward = BOUNDS.quiet / DAY, BOUNDS.quiet_after_server_error / DAY
+    early = [
+        one
+        for one in absences
+        if not one.closed <= one.quiet_from <= one.proven - quiet + LEAST
+        or one.proven < (one.failed or 0) + rolled_forward - LEAST
+    ]
     return told("S16: absent too early", early)
 
 

@@ -8,13 +8,29 @@ of the time that such processes take, so the same seed gives the same plan and n
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from math import ceil
 from random import Random
 
-HOURS = (0, 25, 100)
-"""When the phases are: keys alive; their life over, absence provable; 72 hours after any 500, too."""
+from gateway_client import Stripe
 
-HOURS_END = 175
-"""When everything is let run to its end: 72 hours after the last phase's 500s."""
+BOUNDS = Stripe.profile.bounds
+
+
+def in_hours(length: timedelta) -> int:
+    """A length in whole hours, rounded up."""
+    return ceil(length / timedelta(hours=1))
+
+
+HOURS = (0, 25, 100)
+"""When the phases are: keys alive; the lives of those over, and again."""
+
+QUIET = in_hours(BOUNDS.quiet)
+"""Hours after which a row that was closed may be proven absent."""
+
+CLOSED = HOURS[-1] + QUIET + in_hours(BOUNDS.quiet_after_server_error)
+HOURS_END = (CLOSED, CLOSED + QUIET, CLOSED + QUIET + in_hours(BOUNDS.quiet_after_unanswered))
+"""When everything is let run to its end: the last rows are closed, they are proven absent, they are attempted anew."""
 
 # One request gets one fault. Two are not drawn, because they may end with a finding for a person, and whether they do
 # depends on who is faster: `error_500_later` (a 500 that nobody saw, rolled forward once absence was concluded) and

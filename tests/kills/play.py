@@ -15,7 +15,7 @@ from tests.kills.door import SEND, Door
 from tests.kills.forks import Forks, play_fresh
 from tests.kills.judge import Known, Payment
 from tests.kills.parent import Report
-from tests.kills.plan import HOURS_END, Actor, Batch, Phase, Round
+from tests.kills.plan import HOURS_END, QUIET, Actor, Batch, Phase, Round
 from tests.kills.store import Store
 
 SLOW_S = 0.02
@@ -68,6 +68,8 @@ class Play:
             if self.wrong:
                 return
         if phase.healed:
+            self.heal()
+            self.move_to(phase.hours + QUIET)
             self.heal()
             self.judge_rows(undecided=self.answered_5xx())
 
@@ -134,9 +136,10 @@ class Play:
         self.wrong += judge.at_the_end(self.known, undecided)
 
     def end(self) -> None:
-        """Three days later there is proof of everything: it is finished, reconciled, and asked for once more."""
-        self.move_to(HOURS_END)
-        self.heal()
+        """Days later there is proof of everything: it is finished, reconciled, and asked for once more."""
+        for hours in HOURS_END:
+            self.move_to(hours)
+            self.heal()
         today = self.today
         days = tuple(sorted({(today - day).days for day in self.days}, reverse=True))
         said = self.play_round(Round((Actor("reconciler", days_ago=days),)))[0]["said"]
@@ -196,7 +199,7 @@ class Play:
             time.sleep(0.001)
 
     def answered_5xx(self) -> set[str]:
-        """Keys of which absence is not believed for three days."""
+        """Keys of which absence is not believed before a 500 would have been rolled forward."""
         return {one.idempotency_key or "" for one in self.sandbox.requests if (one.status or 0) >= 500}
 
     def objects(self) -> dict[str, str]:

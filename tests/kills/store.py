@@ -49,7 +49,7 @@ class Store:
     def absences(self) -> list[Absence]:
         """Every row that is proven absent, with its times in days."""
         found = self.read(
-            "SELECT c.intent_id, c.attempt, julianday(settled_at), julianday(max(begun_at)), "
+            "SELECT c.intent_id, c.attempt, julianday(settled_at), julianday(closed_at), julianday(quiet_from), "
             "julianday(max(CASE WHEN status >= 500 THEN ended_at END)) "
             "FROM pending_charges AS c JOIN paycli_sends AS s ON s.intent_id = c.intent_id AND s.attempt = c.attempt "
             "WHERE state = 'absent' GROUP BY 1, 2"

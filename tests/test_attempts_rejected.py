@@ -1,0 +1,98 @@
+"""After a rejection: one look-up, then the next attempt, unless the provider shows what another delivery did."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from gateway_client import NeedsPerson, ProviderUnavailable, State
+from tests.kit import DECLINED, KINDS, ORDER, World
+
+
+@pytest.fixture(params=KINDS)
+def either(request: pytest.FixtureRequest) -> Iterator[World]:
+    """The world of each of the two clients."""
+    with World(request.param) as world:
+        yield world
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World() as world:
+        yield world
+
+
+def test_nothing_to_cancel(either: World) -> None:
+    """An attempt of which the provider has no intent is followed, after one look-up, without a cancellation (S6)."""
+    client = either.open_client()
+    assert client.charge(replace(ORDER, payment_method="pm_nothing")).state is State.REJECTED
+    before = len(either.asked)
+    assert client.charge(ORDER, attempt=2).state is State.SUCCEEDED
+    assert either.asked[before:] == [
+        "GET /v1/account",
+        "GET /v1/payment_intents",
+        "GET /v1/charges",
+        "POST /v1/payment_intents",
+    ]
+
+
+def test_lists_that_cannot_be_read_after_a_rejection(world: World) -> None:
+    """While the lists cannot be read to their end, a rejected attempt is followed by none (S6)."""
+    client = world.open_client()
+    client.charge(replace(ORDER, payment_method="pm_nothing"))
+    world.sandbox.fault("lost_request", times=3, on="GET /v1/charges")
+    with pytest.raises(ProviderUnavailable):
+        client.charge(ORDER, attempt=2)
+    assert world.sql("SELECT attempt, state FROM pending_charges") == [(1, "rejected")]
+    assert client.charge(ORDER, attempt=2).state is State.SUCCEEDED
+
+
+def test_success_of_a_rejected_attempt(either: World) -> None:
+    """A rejected send of which the other delivery was executed: a finding, NeedsPerson, no attempt 2, now or later."""
+
+    def twice(request: httpx.Request) -> httpx.Response | None:
+        if request.method == "POST":
+            either.sandbox.transport().handle_request(request)
+        return None
+
+    either.hooks.append(twice)
+    either.answer(400, {"error": {"type": "invalid_request_error", "param": "payment_method"}}, echo=True)
+    client = either.open_client()
+    assert client.charge(ORDER).state is State.REJECTED
+    either.hooks.clear()
+    with pytest.raises(NeedsPerson):
+        client.charge(ORDER, attempt=2)
+    assert either.sql("SELECT code, attempt, closed_at FROM paycli_findings") == [("status_mismatch", 1, None)]
+    either.sql("UPDATE paycli_findings SET closed_at = found_at, closed_by = 'ann@host'")
+    with pytest.raises(NeedsPerson):
+        either.open_client().charge(ORDER, attempt=2)
+    assert (len(either.sends), either.paid()) == (1, 1)
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+def test_older_attempts_are_read_again(world: World, *, delivered: bool) -> None:
+    """Attempt 3 reads the provider for attempt 1 as well: its other delivery may have been executed since (S1)."""
+    held: list[httpx.Request] = []
+
+    def hold(request: httpx.Request) -> httpx.Response | None:
+        if request.method == "POST" and not held:
+            held.append(request)
+            error = {"type": "invalid_request_error", "param": "payment_method"}
+            headers = {"Idempotency-Key": request.headers["Idempotency-Key"]}
+            return httpx.Response(400, json={"error": error}, headers=headers)
+        return None
+
+    world.hooks.append(hold)
+    client = world.open_client()
+    assert client.charge(ORDER).state is State.REJECTED
+    assert client.charge(DECLINED, attempt=2).state is State.DECLINED
+    if delivered:
+        world.sandbox.transport().handle_request(held[0])
+        for _ in range(2):
+            with pytest.raises(NeedsPerson):
+                client.charge(ORDER, attempt=3)
+        assert world.sql("SELECT code, attempt, closed_at FROM paycli_findings") == [("status_mismatch", 1, None)]
+    else:
+        assert client.charge(ORDER, attempt=3).state is State.SUCCEEDED
+    assert world.paid() == 1
