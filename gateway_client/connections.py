@@ -6,14 +6,16 @@ For `db.py` and `intake.py`; which engines and connections are refused is said t
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, Pool, event
 from sqlalchemy.orm import Session
 
 from gateway_client.errors import ConfigurationError, StoreUnavailable
@@ -27,15 +29,28 @@ class _Use:
     shared: bool = False
 
 
-_uses: dict[tuple[int, int], _Use] = {}  # by process (a child has its parent's entries) and connection
-_lock = threading.Lock()
+class _Uses:
+    """Every connection in use that this process knows of, by its number: a child of a fork has none of its parent's."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self.lock = threading.Lock()
+        self.of: dict[int, _Use] = {}
+
+
+_uses = _Uses()
+os.register_at_fork(after_in_child=_uses.forget)
 _ours: ContextVar[bool] = ContextVar("charge_once_ours", default=False)
 _USE = "charge_once_use"  # in the pool's record of a connection
+_watched: WeakSet[Pool] = WeakSet()  # SQLAlchemy's `event.contains` takes a new object for a dead one at its address
 
 
 def watch(engine: Engine) -> None:
     """Note who uses the connections of an engine; those that are closed amid a transaction are rolled back first."""
-    if not event.contains(engine.pool, "checkout", _taken):
+    if engine.pool not in _watched:
+        _watched.add(engine.pool)
         event.listen(engine.pool, "checkout", _taken, insert=True)  # before a listener of the caller's begins
         for name in ("checkin", "detach"):
             event.listen(engine.pool, name, _given_back)
@@ -57,12 +72,12 @@ def ours() -> Iterator[None]:
 
 def _taken(_: object, record: Any, *of_the_pool: object) -> None:
     driver = record.driver_connection
-    number = (os.getpid(), id(driver))
+    number = id(driver)
     if record.record_info.get(_USE) == number:
         return  # a pool that was made anew has its listeners twice
     record.record_info[_USE] = number
-    with _lock:
-        use = _uses.setdefault(number, _Use())
+    with _uses.lock:
+        use = _uses.of.setdefault(number, _Use())
         use.users += 1
         use.shared = use.shared or use.users > 1
     if not _ours.get():
@@ -75,12 +90,12 @@ def _taken(_: object, record: Any, *of_the_pool: object) -> None:
 
 def _given_back(_: object, record: Any) -> None:
     number = record.record_info.pop(_USE, None)
-    with _lock:
-        use = _uses.get(number)
+    with _uses.lock:
+        use = _uses.of.get(number)
         if use is not None:
             use.users -= 1
             if use.users == 0:
-                del _uses[number]
+                del _uses.of[number]
 
 
 def _roll_back(connection: Any, record: Any) -> None:
@@ -125,10 +140,20 @@ def sqlite3_of(driver: Any) -> Any:
         return None
 
 
+def autocommit_of(driver: Any) -> object:
+    """A driver's `autocommit`; None when it has none, or tells only the thread that opened the connection.
+
+    Then it is found all the same: by how a connection comes, and by how its commit ends.
+    """
+    try:
+        return getattr(sqlite3_of(driver), "autocommit", None)
+    except sqlite3.ProgrammingError:  # Python 3.12, of aiosqlite's thread
+        return None
+
+
 def begins_by_itself(driver: Any) -> bool:
     """sqlite3's `autocommit=False` (Python 3.12): the driver begins the next transaction in the commit of the last."""
-    inner = sqlite3_of(driver)
-    return hasattr(inner, "in_transaction") and getattr(inner, "autocommit", None) is False
+    return hasattr(sqlite3_of(driver), "in_transaction") and autocommit_of(driver) is False
 
 
 class Taken:
@@ -137,7 +162,7 @@ class Taken:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._driver = connection.connection.driver_connection
-        self._use = _uses.get((os.getpid(), id(self._driver)))
+        self._use = _uses.of.get(id(self._driver))
 
     def check_alone(self) -> None:
         """Refuse it, and close it, when somebody else has had it since."""

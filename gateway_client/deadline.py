@@ -12,8 +12,9 @@ import threading
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import Any, Self
+from weakref import WeakSet
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, Pool, event
 
 _current: ContextVar[Deadline | None] = ContextVar("charge_once_deadline", default=None)
 
@@ -61,9 +62,13 @@ class Deadline:
             self._sockets.clear()
 
 
+_guarded: WeakSet[Pool] = WeakSet()  # SQLAlchemy's `event.contains` takes a new object for a dead one at its address
+
+
 def guard(engine: Engine) -> None:
     """Let deadlines know of the connections of an engine."""
-    if not event.contains(engine, "connect", _guard):
+    if engine.pool not in _guarded:
+        _guarded.add(engine.pool)
         event.listen(engine, "connect", _guard, insert=True)  # before SQLAlchemy asks a new server for its version
         event.listen(engine, "checkout", _guard)
 

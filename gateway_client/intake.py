@@ -17,7 +17,14 @@ from sqlalchemy import AsyncAdaptedQueuePool, Connection, Engine, NullPool, Queu
 from sqlalchemy.orm import Session, scoped_session
 
 from gateway_client import schema
-from gateway_client.connections import NOT_COMMITTED, begins_by_itself, in_transaction, sqlite3_of, watch
+from gateway_client.connections import (
+    NOT_COMMITTED,
+    autocommit_of,
+    begins_by_itself,
+    in_transaction,
+    sqlite3_of,
+    watch,
+)
 from gateway_client.errors import ConfigurationError, StoreUnavailable
 from gateway_client.tables import Base
 
@@ -79,7 +86,7 @@ def other_database(theirs: str, ours: str) -> ConfigurationError:
 
 def _refuse_autocommit(driver: Any) -> None:
     """Refuse a connection that its driver says to be in autocommit: psycopg's, and sqlite3's since Python 3.12."""
-    if getattr(sqlite3_of(driver), "autocommit", None) is True:
+    if autocommit_of(driver) is True:
         raise ConfigurationError(_AUTOCOMMIT)
 
 

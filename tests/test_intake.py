@@ -43,6 +43,7 @@ NOTHING = (StoreUnavailable, "nothing was committed")
 MAPPED = (ConfigurationError, "schema_translate_map")
 ANOTHER = (ConfigurationError, r"another database \(.*\) than the client's \(")
 NO_ROLLBACK = {"skip_autocommit_rollback": True}
+FOUND = (StoreUnavailable, "nothing was committed|amid somebody else's transaction")
 ENDED = (StoreUnavailable, "ended before its commit")
 KIND = (ConfigurationError, "must be a URL or an (Async)?Engine")
 FILE, SERVER, SYNC = (SQLITE,), (POSTGRES,), ("sync",)
@@ -75,6 +76,13 @@ def option(**options: Any) -> Make:
 def memory(shop: Shop) -> Any:
     """A database in memory by an address that looks like a file's."""
     return shop.engine(url=shop.url.set(database="file::memory:", query={"cache": "shared", "uri": "true"}))
+
+
+def kept_to_its_thread(shop: Shop) -> Any:
+    """A connection that tells its `autocommit` to no thread but aiosqlite's."""
+    import aiosqlite
+
+    return shop.created(lambda: aiosqlite.connect(shop.path, autocommit=True))
 
 
 def other_kind(shop: Shop) -> Any:
@@ -128,6 +136,7 @@ if hasattr(sqlite3.Connection, "autocommit"):  # Python 3.12
     ENGINES += [
         Case("autocommit=True", plain(connect_args={"autocommit": True}), BY_ITSELF, FILE),
         Case("autocommit=False", plain(connect_args={"autocommit": False}), None, FILE),
+        Case("autocommit=True, told to one thread only", kept_to_its_thread, FOUND, FILE, kinds=("async",)),
     ]
 
 
