@@ -75,7 +75,8 @@ def resume(
 
     Prints each charge that it looked at, as it is afterwards.
 
-    Exit code: 0 when nothing pending is left; 1 when something is; 3 when the provider or database could not be asked.
+    Exit code: 0 when nothing pending is left; 1 when something is; 3 when the provider or database could not be asked,
+    or the provider refuses the account.
     """
     settings = read_settings()
     with open_client(settings) as client:

@@ -31,8 +31,8 @@ def worker(
 
     What it has begun then is finished or left resumable, within PAYCLI_TIMEOUT_S and a moment.
 
-    Exit code: 0 when it was told to end. With --until-idle, as `resume`: 0 nothing pending is left, 1 something is, 3
-    the provider or the database could not be asked.
+    Exit code: 0 when it was told to end; 3 when the provider refuses the account, which ends it. With --until-idle, as
+    `resume`: 0 nothing pending is left, 1 something is, 3 also when the provider or the database could not be asked.
     """
     from gateway_client import Worker
 

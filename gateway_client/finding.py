@@ -69,6 +69,20 @@ class Found:
         return hashlib.sha256(f"{self.code}:{self.intent_id}:{of}".encode()).hexdigest()[:16]
 
 
+def duplicate(intent_id: str, attempt: int, charge_id: str, first: str, *, mine: bool) -> Found:
+    """More than one success for an intent: another one besides `first`, which is `mine` when a row of ours names it."""
+    return Found(
+        Code.DUPLICATE_CHARGE,
+        intent_id,
+        attempt,
+        charge_id,
+        f"succeeded {first}" if mine else "no success",
+        f"succeeded {charge_id}" if mine else f"succeeded {first}, {charge_id}",
+        f"the customer was charged again: {charge_id} besides {first}; a refund is up to you.",
+        charged=True,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A finding as it is on disk."""

@@ -13,6 +13,7 @@ from gateway_client.charge import Charge
 from gateway_client.finding import Code, Found
 from gateway_client.gateways.base import Item, Kind
 from gateway_client.outcome import (
+    NAMES,
     Canceled,
     Conflict,
     Declined,
@@ -143,11 +144,11 @@ def _status_differs(charge: Charge, items: tuple[Item, ...], judge: Judge) -> Fo
     if charge.state is State.SUCCEEDED:
         own = next((item for item in alike if item.object_id == charge.provider_charge_id), None)
         if own is not None:
-            otherwise = own.status == "failed" or isinstance(judge(own, charge), Processing)
-            return _status(charge, own) if otherwise else None
+            proof = _declined(own) if own.status == "failed" else judge(own, charge)
+            return _status(charge, own, proof) if isinstance(proof, Declined | Processing) else None
         if any(isinstance(proof, Succeeded) for _, proof in proofs):
             return None  # another success is a duplicate, or our charge is of another day: both are looked at apart
-    return next((_status(charge, item) for item, proof in proofs if against(charge.state, proof)), None)
+    return next((_status(charge, item, proof) for item, proof in proofs if against(charge.state, proof)), None)
 
 
 def against(state: State, proof: Outcome) -> bool:
@@ -161,14 +162,16 @@ def _said(item: Item, charge: Charge, judge: Judge) -> Outcome:
     return _declined(item) if tried else proof  # beside a success, a failed try of another hour says nothing
 
 
-def _status(charge: Charge, item: Item) -> Found:
+def _status(charge: Charge, item: Item, proof: Outcome) -> Found:
+    """In the words of the proof, not of the provider: as whoever else gets it tells it."""
     late = charge.state.refused and item.moved
-    return words.found(
+    found = words.found(
         Code.STATUS_MISMATCH,
         charge,
-        item,
+        replace(item, status=NAMES[type(proof)]),
         "the provider charged what was given up or refused here" if late else "the results differ",
     )
+    return replace(found, charged=item.status == "succeeded")
 
 
 CHECKS: tuple[Callable[[Charge, tuple[Item, ...], Judge], Found | None], ...] = (

@@ -84,20 +84,6 @@ def missing_locally(intent_id: str, attempt: int, item: Item, outcome: Outcome, 
     )
 
 
-def duplicate(intent_id: str, attempt: int, charge_id: str, first: str, mine: bool) -> Found:
-    """More than one success for an intent."""
-    return Found(
-        Code.DUPLICATE_CHARGE,
-        intent_id,
-        attempt,
-        charge_id,
-        f"succeeded {first}" if mine else "no success",
-        f"succeeded {charge_id}" if mine else f"succeeded {first}, {charge_id}",
-        f"the customer was charged again: {charge_id} besides {first}; a refund is up to you.",
-        charged=True,
-    )
-
-
 def stale(charge: Charge) -> Found:
     """Pending for too long. Never about one charge of the provider: it may get one while it is stale."""
     return Found(

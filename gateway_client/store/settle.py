@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from gateway_client.charge import Charge
 from gateway_client.errors import UnknownIntent
 from gateway_client.evidence import Known, Step, why_not
-from gateway_client.finding import Action, Code, Found, side
+from gateway_client.finding import Action, Code, Found, duplicate, side
 from gateway_client.flow.effects import GiveUp, ProveAbsent, Settle
 from gateway_client.outcome import Answer, Conflict, Outcome, Processing, Succeeded
 from gateway_client.state import TRANSITIONS, Event, State, contradicts, event_of
@@ -55,11 +55,12 @@ def settle(session: Session, effect: Settle, now: datetime) -> Charge:
     if effect.send_no is not None:
         record = _end_send(session, record, effect.send_no, answer, now)
     if record.state.final:
-        if _second_success(record, outcome):
-            _find(session, record, Code.DUPLICATE_CHARGE, answer, now)
+        second = _second_success(record, outcome)
+        if second is not None:
+            record_finding(session, second, Action.FLAGGED, now)
         elif contradicts(record.state, outcome) and not isinstance(outcome, Processing):
             # "Processing" may have been said before the end that is on disk by now; the nightly run knows when.
-            _find(session, record, Code.STATUS_MISMATCH, answer, now)
+            record_finding(session, _denied(record, answer), Action.FLAGGED, now)
         return record.charge()
     if isinstance(outcome, Succeeded) and _numbers_differ(session, record):
         return record.charge()
@@ -113,22 +114,22 @@ def _provider_ids(row: Row, outcome: Outcome) -> dict[str, object]:
     return {name: row[name] or value for name, value in found.items()}
 
 
-def _second_success(record: Record, outcome: Outcome) -> bool:
+def _second_success(record: Record, outcome: Outcome) -> Found | None:
     """The provider names another charge than the one that succeeded: it charged twice under one key."""
-    charge_id = record.row["provider_charge_id"]
-    return (
-        record.state is State.SUCCEEDED
-        and isinstance(outcome, Succeeded)
-        and None not in (charge_id, outcome.provider_charge_id)
-        and charge_id != outcome.provider_charge_id
-    )
+    row, mine = record.row, record.row["provider_charge_id"]
+    if record.state is not State.SUCCEEDED or not isinstance(outcome, Succeeded):
+        return None
+    other = outcome.provider_charge_id
+    if None in (mine, other) or mine == other:
+        return None
+    return duplicate(row["intent_id"], row["attempt"], str(other), mine, mine=True)
 
 
-def _find(session: Session, record: Record, code: Code, answer: Answer, now: datetime) -> None:
-    """Open a finding: the provider contradicts a final state. The same disagreement is the same finding."""
+def _denied(record: Record, answer: Answer) -> Found:
+    """The provider contradicts a final state. The same disagreement is the same finding, in the words of a run."""
     row, charge_id = record.row, getattr(answer.outcome, "provider_charge_id", None)
-    found = Found(
-        code,
+    return Found(
+        Code.STATUS_MISMATCH,
         row["intent_id"],
         row["attempt"],
         charge_id,
@@ -138,7 +139,6 @@ def _find(session: Session, record: Record, code: Code, answer: Answer, now: dat
         f"({charge_id or 'no charge'}).",
         charged=isinstance(answer.outcome, Succeeded),
     )
-    record_finding(session, found, Action.FLAGGED, now)
 
 
 def give_up(session: Session, effect: GiveUp, now: datetime) -> Charge:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Select, bindparam, func, literal, or_, select, union, update
 from sqlalchemy.orm import Session
 
-from gateway_client.finding import Action, Code
+from gateway_client.finding import Action, Code, duplicate
 from gateway_client.gateways.base import Kind
 from gateway_client.state import PENDING, REFUSED
 from gateway_client.store.findings import record_finding, run_findings
@@ -110,7 +110,7 @@ def flag_duplicates(session: Session, effect: FlagDuplicates, now: datetime) -> 
         first, *others = charges_of.values()
         for other in others:
             mine = bool(first["mine"])
-            found = words.duplicate(intent_id, other["attempt"], other["charge_id"], first["charge_id"], mine)
+            found = duplicate(intent_id, other["attempt"], other["charge_id"], first["charge_id"], mine=mine)
             record_finding(session, found, Action.FLAGGED, now, run_id)
     return several[-1] if several else None
 

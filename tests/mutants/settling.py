@@ -17,8 +17,8 @@ MUTANTS = (
     Mutant(
         "a late answer moves a row that has ended",
         SETTLE,
-        "    if record.state.final:\n        if _second_success",
-        "    if record.state.final and effect.send_no is None:\n        if _second_success",
+        "    if record.state.final:\n        second = _second_success",
+        "    if record.state.final and effect.send_no is None:\n        second = _second_success",
         incident="thewca/worldcubeassociation.org #9240: two writers of one payment, until the row was locked",
     ),
     Mutant(
