@@ -17,6 +17,6 @@ class MovedClock(SystemClock):
         return super().time() + self.ahead.total_seconds()
 
 
-def noon_of_fourth_day(today: datetime) -> datetime:
-    """At least 84 hours later; noon, because a demo must not run into the next day."""
-    return (today + timedelta(days=4)).replace(hour=12, minute=0, second=0, microsecond=0)
+def noon_of_fifth_day(today: datetime) -> datetime:
+    """At least 108 hours later; noon, because a demo must not run into the next day."""
+    return (today + timedelta(days=5)).replace(hour=12, minute=0, second=0, microsecond=0)

@@ -9,6 +9,7 @@ from cli import output
 from cli.audit import Figures, Side
 from cli.demo_planted import PLANTED, TROUBLES, NightFigures, OrderFigures
 from gateway_client import Charge, State, Stripe
+from gateway_client.absence import quiet_for
 from gateway_client.bounds import hours
 from gateway_client.sandbox import FAULTS, Recorded
 
@@ -84,7 +85,7 @@ def verdict(orders: Sequence[OrderFigures], now: Figures, later: Figures, night:
     output.data("")
     output.data(
         f"{agree}: charged once {later.charged_once} of {later.charged_of}, {counted}; charges after {charges}; still "
-        f"unknown {len(now.pending)}, {len(later.pending)} four days later; disturbed {len(PLANTED)}, found "
+        f"unknown {len(now.pending)}, {len(later.pending)} five days later; disturbed {len(PLANTED)}, found "
         f"{len(night.found)}."
     )
 
@@ -110,12 +111,7 @@ def _bad(figures: Figures) -> dict[str, tuple[str, ...]]:
 
 def _why(charge: Charge) -> str:
     """Why a charge is not final, and how long that may last."""
-    bounds = Stripe.profile.bounds
-    if charge.state is State.UNKNOWN and charge.last_server_error_at is not None:
-        return (
-            f"the provider failed (5xx) and shows no charge, but may still make one: {charge.state} until "
-            f"{hours(bounds.quiet_after_server_error)} after its answer"
-        )
     if charge.state is State.UNKNOWN and charge.closed_at is not None:
-        return f"closed and not found: {charge.state} until {hours(bounds.quiet)} after it was closed"
+        waits = hours(quiet_for(charge, Stripe.profile.bounds))
+        return f"closed and not found, but the provider may still charge it: {charge.state} until {waits} after that"
     return f"{charge.state}: {charge.reason}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge, iso
@@ -34,26 +34,27 @@ class Scan:
 def quiet_at(charge: Charge, bounds: Bounds) -> datetime | None:
     """From when the absence of a closed attempt may be concluded; None while that is not known.
 
-    Every length counts from `quiet_from`, for which the provider was asked: a send's own time may have come from a
+    It counts from `quiet_from`, for which the provider was asked: the times of sends and answers may have come from a
     machine that stood still since it asked last.
     """
     if charge.closed_at is None or charge.quiet_from is None:
         return None
-    moments = [charge.quiet_from + bounds.quiet]
-    if charge.last_server_error_at is not None:
-        moments.append(charge.last_server_error_at + bounds.quiet_after_server_error)
-    return max(moments)
+    return charge.quiet_from + quiet_for(charge, bounds)
+
+
+def quiet_for(charge: Charge, bounds: Bounds) -> timedelta:
+    """How long, from when no send can begin, until the lists show whatever a send of this attempt has done.
+
+    A send without a proven result may have met a 500, seen or not, which the provider may still roll forward.
+    """
+    return bounds.quiet_unproven if charge.unproven else bounds.quiet
 
 
 def next_attempt_at(charge: Charge, bounds: Bounds) -> datetime | None:
     """From when another attempt may follow this one; None when as soon as a reading shows nothing of it.
 
-    A send without the provider's proven word may have met a 500, which it may still roll forward: no list shows that.
-    Absence is believed without that wait, so that people learn of it; a second charge is not made without it. And a
-    decline that named no intent leaves one behind, which the lists may show late.
+    A decline that named no intent leaves one behind, which the lists may show late.
     """
-    if charge.state is State.ABSENT and charge.unanswered and charge.quiet_from is not None:
-        return charge.quiet_from + bounds.quiet_after_unanswered
     if charge.state is State.DECLINED and charge.provider_intent_id is None and charge.last_ended_at is not None:
         return charge.last_ended_at + bounds.quiet
     return None

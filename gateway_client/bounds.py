@@ -32,16 +32,11 @@ class Bounds:
         return self.hold + self.first_byte + self.execution + self.list_lag + 2 * self.clock_tolerance
 
     @property
-    def quiet_after_server_error(self) -> timedelta:
-        """From a 5xx answer: until a charge that it left behind is listed, or one that the other delivery's 500 did.
+    def quiet_unproven(self) -> timedelta:
+        """From the same moment, beside a send without a proven result: until the charge of a 500 is listed.
 
-        A send may be delivered twice: the 500 that we saw need not be the one that is saved, and rolled forward.
+        Seen or not: a send may be delivered twice, and the 500 that we saw need not be the one that is rolled forward.
         """
-        return self.quiet + self.roll_forward
-
-    @property
-    def quiet_after_unanswered(self) -> timedelta:
-        """From the moment after which no send can begin: until a charge of a 500 that nobody saw is listed."""
         return self.quiet + self.roll_forward
 
     @property
@@ -68,8 +63,7 @@ class Bounds:
         derived = {
             "key life": (self.key_life, "pruned − hold − first byte − 2 × clock tolerance"),
             "quiet time": (self.quiet, "hold + first byte + execution + list lag + 2 × clock tolerance"),
-            "quiet after a 5xx": (self.quiet_after_server_error, "quiet time + roll-forward"),
-            "next attempt, unanswered": (self.quiet_after_unanswered, "quiet time + roll-forward"),
+            "quiet time, unproven": (self.quiet_unproven, "quiet time + roll-forward"),
             "look-back": (self.look_back, "3 × clock tolerance"),
             "look-ahead": (self.look_ahead, "2 × clock tolerance"),
         }

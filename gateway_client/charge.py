@@ -34,8 +34,7 @@ class Charge:
     quiet_from: datetime | None = None  # the provider's time, asked for, from which no send of it can have begun
     last_sent_at: datetime | None = None  # of the sends that left, or may have
     last_ended_at: datetime | None = None  # the latest answer, or the end of waiting for one
-    last_server_error_at: datetime | None = None  # the latest 5xx answer
-    unanswered: bool = False  # a send left, and the provider's proven word on it was not seen
+    unproven: bool = False  # a send left, and no result of it is proven: no answer, a 5xx, a box's page
 
     @property
     def money(self) -> Money:

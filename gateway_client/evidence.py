@@ -105,8 +105,8 @@ RULES = (
     Rule(
         Step.CONCLUDE_ABSENCE,
         (State.SENDING, State.UNKNOWN, State.CONFLICT),
-        "it is closed; a complete reading, begun a quiet time after that (and after a 5xx), shows nothing of it, nor a "
-        "success of its amount without our metadata",
+        "it is closed; a complete reading, begun a quiet time after that (the roll-forward later where a send has no "
+        "proven result), shows nothing of it, nor a success of its amount without our metadata",
         _absent,
     ),
     Rule(
@@ -131,8 +131,7 @@ RULES = (
     Rule(
         Step.NEXT_ATTEMPT,
         (State.ABSENT,),
-        "one more complete reading shows nothing: at once when the provider's proven word on each send is on disk, "
-        "else a quiet time and the roll-forward after it was closed",
+        "one more complete reading shows nothing: at once, for what may be shown late was waited for",
         _shows_nothing,
     ),
 )

@@ -214,8 +214,8 @@ def hours(length: timedelta) -> float:
 
 def proven(world: World, act: Callable[[], object]) -> list[str]:
     """The states after keys' lives are over and 500s rolled forward, and once more a quiet time after the closing."""
-    later(world, hours(BOUNDS.key_life + BOUNDS.quiet_after_server_error), act)
-    return later(world, hours(BOUNDS.quiet), act)
+    later(world, hours(BOUNDS.key_life + BOUNDS.quiet_unproven), act)
+    return later(world, hours(BOUNDS.quiet_unproven), act)
 
 
 def later(world: World, passed_h: float, *acts: Callable[[], object]) -> list[str]:

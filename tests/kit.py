@@ -269,7 +269,7 @@ class World:
         """Close what is in doubt by the end of its key's life; then wait: the next look-up may prove it absent."""
         self.clock.advance(BOUNDS.key_life)
         self.open_client(retry=ONE_SEND).resume()
-        self.clock.advance(BOUNDS.quiet)
+        self.clock.advance(BOUNDS.quiet_unproven)
 
     def kill_at(self, method: str, path: str, *, executed: bool = False) -> None:
         """The process dies at its next such request: before it leaves, or when it was `executed`."""

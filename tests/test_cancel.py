@@ -150,7 +150,7 @@ def test_unknown_is_closed(either: World, fault: str, end: State) -> None:
     held = begin(either)
     assert isinstance(held, Held)
     assert held.next is Next.LOOK_UP
-    either.clock.advance(BOUNDS.quiet)
+    either.clock.advance(BOUNDS.quiet_unproven)
     assert client.charge(ORDER).state is end
     assert len(either.sends) == 1
 
@@ -176,7 +176,7 @@ def test_closed_whoever_answers(world: World, silent: str) -> None:
     held = begin(world)
     assert isinstance(held, Held)
     assert held.next is Next.LOOK_UP
-    for age, state in ((BOUNDS.quiet, State.UNKNOWN), (2 * BOUNDS.quiet, State.ABSENT)):
+    for age, state in ((BOUNDS.quiet_unproven, State.UNKNOWN), (2 * BOUNDS.quiet_unproven, State.ABSENT)):
         world.clock.advance(START + age - world.clock.now)
         world.open_client().resume()
         assert world.state() is state

@@ -171,7 +171,7 @@ def test_in_doubt_under_another_key_and_not_found(either: World, again: str) -> 
     for at in (timedelta(0), BOUNDS.quiet, BOUNDS.key_life - timedelta(seconds=1), BOUNDS.key_life):
         either.clock.advance(START + at - either.clock.now)
         assert once_more(client, again).state is State.UNKNOWN
-    either.clock.advance(BOUNDS.quiet)
+    either.clock.advance(BOUNDS.quiet_unproven)
     assert once_more(client, again).state is State.ABSENT
     assert (len(either.sends), either.paid()) == (1, 0)
 

@@ -12,7 +12,7 @@ import pytest
 
 from cli import demo_load, demo_planted, demo_report
 from cli.audit import compare
-from cli.demo_clock import noon_of_fourth_day
+from cli.demo_clock import noon_of_fifth_day
 from cli.demo_orders import Orders
 from cli.demo_planted import EXPECTED, PLANTED, TROUBLES, NightFigures, OrderFigures
 from gateway_client import Charge, Sandbox, State, Stripe
@@ -42,7 +42,7 @@ def ledgers() -> Ledgers:
         name = f"ch_{number}" if number < 6 else None
         row = Charge(intent.intent_id, 1, state, f"pc1_{number}", **money, provider_intent_id=None,  # type: ignore[arg-type]
                      provider_charge_id=name, sends=1, created_at=THEN, first_sent_at=THEN, settled_at=None,
-                     reason=None, last_server_error_at=None if number < 6 else THEN)  # fmt: skip
+                     reason=None, unproven=number >= 6)  # fmt: skip
         here.append(row)
     return there, here
 
@@ -237,11 +237,11 @@ def test_three_orders_see_a_double_charge(
 
 @pytest.mark.parametrize("minute", [0, 12 * 60, 24 * 60 - 1])
 def test_the_night_begins_when_everything_is_provable(minute: int) -> None:
-    """The noon of the fourth day is later than whatever the provider may still show, from any minute of the day."""
+    """The noon of the fifth day is later than whatever the provider may still show, from any minute of the day."""
     today = THEN + timedelta(minutes=minute)
     bounds = Stripe.profile.bounds
-    assert noon_of_fourth_day(today).hour == 12
-    assert noon_of_fourth_day(today) - today > max(bounds.key_life + bounds.quiet, bounds.quiet_after_unanswered)
+    assert noon_of_fifth_day(today).hour == 12
+    assert noon_of_fifth_day(today) - today > timedelta(days=1) + bounds.quiet_unproven
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +257,7 @@ def test_demo_runs(shell: World) -> None:
     assert re.search(r"Killed \(exit status -9\) while [12] of its requests were being carried out", first.err)
     assert [name for name in TROUBLES if f"{name}: " in first.err] == [*TROUBLES]
     assert re.search(r"sent again 0, closed [1-9]", first.err)
-    assert re.search(r"still unknown [1-9]\d*, 0 four days later", first.out.splitlines()[-1])
+    assert re.search(r"still unknown [1-9]\d*, 0 five days later", first.out.splitlines()[-1])
     assert first.out == shell.paycli("demo", "--intents", "12", "--seed", "5").out
 
 

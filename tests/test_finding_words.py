@@ -31,7 +31,7 @@ def absent(dark: Night) -> None:
     """Given up, and proven absent."""
     dark.doubt(NAME, "lost_request")
     dark.give_up(NAME)
-    dark.later(BOUNDS.quiet)
+    dark.later(BOUNDS.quiet_unproven)
     dark.run()
     assert dark.state() is State.ABSENT
 

@@ -66,7 +66,7 @@ def test_another_credential_never_sends_what_may_be_rolled_forward(
     answer = begin(world, credential_id=ROTATED, read_at=world.clock.now)
     assert isinstance(answer, Held)
     assert (answer.next, answer.charge.closed_at) == (Next.LOOK_UP, world.clock.now)
-    assert BOUNDS.key_life < BOUNDS.quiet_after_unanswered
+    assert BOUNDS.key_life < BOUNDS.quiet_unproven
 
 
 def test_another_credential_counts_from_the_last_send(world: World) -> None:

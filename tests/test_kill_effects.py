@@ -51,7 +51,7 @@ PROVABLE = {
     "error_500_later": ["unknown", "succeeded", "succeeded"],
 }
 WITHIN = BOUNDS.key_life - timedelta(hours=1)
-ROLLED_FORWARD = BOUNDS.quiet_after_server_error
+ROLLED_FORWARD = BOUNDS.quiet_unproven
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_charge(world: World, fault: str | None) -> None:
                 later(world, 0, client.resume, lambda: client.charge(ORDER), client.resume),
                 later(world, hours(WITHIN), client.resume),
                 later(world, hours(ROLLED_FORWARD), client.resume),
-                later(world, hours(BOUNDS.quiet), client.resume),
+                later(world, hours(BOUNDS.quiet_unproven), client.resume),
             ]
             assert (point, told) == (point, [[soon], [soon], [closed], [in_the_end]])
             posts = len(world.sandbox.requests)
@@ -225,7 +225,7 @@ def test_cancel_of_an_unknown_charge(world: World, sent: type[Effect[Any]], faul
         with world.client() as client:
             sends = len([request for request in world.sandbox.requests if request.method == "POST"])
             later(world, 0, lambda: client.cancel(ORDER.intent_id, because="test"), client.resume)
-            soon = later(world, hours(BOUNDS.quiet) - 0.1, client.resume)
+            soon = later(world, hours(BOUNDS.quiet_unproven) - 0.1, client.resume)
             in_the_end = later(world, hours(ROLLED_FORWARD), client.resume, lambda: client.charge(ORDER))
         paid = len(world.paid()) == 1
         expected = "canceled" if sent is Claim else "succeeded" if paid else "absent"

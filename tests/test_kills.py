@@ -95,17 +95,17 @@ def test_the_judge(ids: list[str], known: Known) -> None:
     assert [what.partition(":")[0] for what in judge.after_a_round(known, before={})] == ids
 
 
-QUIET, AFTER_A_5XX = BOUNDS.quiet / DAY, BOUNDS.quiet_after_server_error / DAY
+QUIET, UNPROVEN = BOUNDS.quiet / DAY, BOUNDS.quiet_unproven / DAY
 
 
 @pytest.mark.parametrize(
     ("absence", "early"),
     [
-        (Absence(ORDER, proven=5 + QUIET, closed=5, quiet_from=5, failed=None), False),
-        (Absence(ORDER, proven=5.1 + QUIET, closed=5, quiet_from=5.2, failed=None), True),
-        (Absence(ORDER, proven=5.2 + QUIET, closed=5, quiet_from=4.9, failed=None), True),
-        (Absence(ORDER, proven=9, closed=5, quiet_from=5, failed=9 - AFTER_A_5XX), False),
-        (Absence(ORDER, proven=9, closed=5, quiet_from=5, failed=9.1 - AFTER_A_5XX), True),
+        (Absence(ORDER, proven=5 + QUIET, closed=5, quiet_from=5, unproven=False), False),
+        (Absence(ORDER, proven=5.1 + QUIET, closed=5, quiet_from=5.2, unproven=False), True),
+        (Absence(ORDER, proven=5.2 + QUIET, closed=5, quiet_from=4.9, unproven=False), True),
+        (Absence(ORDER, proven=5 + UNPROVEN, closed=5, quiet_from=5, unproven=True), False),
+        (Absence(ORDER, proven=4.9 + UNPROVEN, closed=5, quiet_from=5, unproven=True), True),
     ],
 )
 def test_the_judge_of_absences(absence: Absence, *, early: bool) -> None:

@@ -57,7 +57,7 @@ def test_key_life_is_judged_again_after_a_pause() -> None:
         charge = client.charge(ORDER)
         assert (len(world.sends), client.begun) == (1, 1)
         assert (charge.state, charge.closed_at) == (State.UNKNOWN, world.clock.now)
-        world.clock.advance(BOUNDS.quiet)
+        world.clock.advance(BOUNDS.quiet_unproven)
         assert client.charge(ORDER).state is State.ABSENT
         assert len(world.sends) == 1
 

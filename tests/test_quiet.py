@@ -57,8 +57,7 @@ FULL = Scan(
     found={},
     strangers=frozenset(),
 )
-SERVER_ERROR = START + timedelta(minutes=1)
-ROLLED_FORWARD = SERVER_ERROR + BOUNDS.quiet_after_server_error
+UNPROVEN = replace(LOST, unproven=True)
 
 
 def test_four_conditions() -> None:
@@ -74,8 +73,8 @@ def test_four_conditions() -> None:
         (replace(LOST, first_sent_at=None), FULL),
         (LOST, replace(FULL, begun_at=FULL.begun_at - SECOND)),
         (replace(LOST, quiet_from=CLOSED + SECOND), FULL),
-        (replace(LOST, last_server_error_at=SERVER_ERROR), FULL),
-        (replace(LOST, last_server_error_at=SERVER_ERROR), replace(FULL, begun_at=ROLLED_FORWARD - SECOND)),
+        (UNPROVEN, FULL),
+        (UNPROVEN, replace(FULL, begun_at=CLOSED + BOUNDS.quiet_unproven - SECOND)),
         (LOST, replace(FULL, why_incomplete="HTTP 500")),
         (LOST, replace(FULL, created_from=FULL.created_from + SECOND)),
         (LOST, replace(FULL, found={"pc1_k": Answer(Unknown("seen"))})),
@@ -90,7 +89,7 @@ def test_one_condition_missing(charge: Charge, scan: Scan) -> None:
 
 
 def test_conditions_that_hold_again() -> None:
-    """Strangers of another amount or currency, other keys, and a 5xx of long ago do not stand in the way."""
+    """Strangers of another amount or currency, other keys, and sends of long ago do not stand in the way."""
     scan = replace(
         FULL,
         found={"pc1_other": Answer(Unknown("seen"))},
@@ -98,53 +97,48 @@ def test_conditions_that_hold_again() -> None:
         strangers=frozenset({(2001, "usd"), (2000, "eur")}),
     )
     assert why_not_absent(LOST, BOUNDS, scan) is None
-    late = replace(FULL, begun_at=ROLLED_FORWARD)
-    assert why_not_absent(replace(LOST, last_server_error_at=SERVER_ERROR), BOUNDS, late) is None
+    assert why_not_absent(UNPROVEN, BOUNDS, replace(FULL, begun_at=CLOSED + BOUNDS.quiet_unproven)) is None
 
 
 # From when
 
 
 def test_quiet_at() -> None:
-    """A quiet time counts from `quiet_from`, and after a 5xx at least from its answer; unknown while that is."""
+    """A quiet time counts from `quiet_from`, with the roll-forward beside an unproven send; unknown while that is."""
     assert quiet_at(LOST, BOUNDS) == CLOSED + BOUNDS.quiet
     assert quiet_at(replace(LOST, quiet_from=None), BOUNDS) is None
     assert quiet_at(replace(LOST, closed_at=None), BOUNDS) is None, "another send may be begun at any time"
     late = replace(LOST, quiet_from=CLOSED + timedelta(days=3))
     assert quiet_at(late, BOUNDS) == CLOSED + timedelta(days=3) + BOUNDS.quiet
-    failed = replace(LOST, last_server_error_at=SERVER_ERROR)
-    assert quiet_at(failed, BOUNDS) == SERVER_ERROR + BOUNDS.quiet_after_server_error
-    assert quiet_at(replace(late, last_server_error_at=SERVER_ERROR), BOUNDS) == quiet_at(late, BOUNDS)
+    assert quiet_at(UNPROVEN, BOUNDS) == CLOSED + BOUNDS.quiet_unproven
 
 
 ENDED = START + timedelta(minutes=7)
-ABSENT = replace(LOST, state=State.ABSENT, unanswered=True)
 NAMELESS = replace(LOST, state=State.DECLINED, last_ended_at=ENDED)
 
 
 @pytest.mark.parametrize(
     ("charge", "at"),
     [
-        (ABSENT, CLOSED + BOUNDS.quiet_after_unanswered),
-        (replace(ABSENT, unanswered=False), None),
+        (replace(UNPROVEN, state=State.ABSENT), None),
         (NAMELESS, ENDED + BOUNDS.quiet),
         (replace(NAMELESS, provider_intent_id="pi_1"), None),
         (replace(LOST, state=State.REJECTED, last_ended_at=ENDED), None),
-        (replace(LOST, state=State.CANCELED, last_ended_at=ENDED, unanswered=True), None),
+        (replace(UNPROVEN, state=State.CANCELED, last_ended_at=ENDED), None),
     ],
 )
 def test_next_attempt_at(charge: Charge, at: datetime | None) -> None:
-    """Attempt n+1 waits after an absence with an unanswered send, and after a decline that named no intent."""
+    """Attempt n+1 waits after a decline that named no intent; what an absence waits for has passed."""
     assert next_attempt_at(charge, BOUNDS) == at
 
 
-READ = replace(FULL, begun_at=CLOSED + BOUNDS.quiet_after_unanswered)
+READ = replace(FULL, begun_at=CLOSED + BOUNDS.quiet_unproven)
 
 
 @pytest.mark.parametrize("state", [State.REJECTED, State.DECLINED, State.ABSENT])
 def test_next_attempt_needs_a_reading(state: State) -> None:
     """After a refusal the next attempt needs a complete reading that shows nothing, begun late enough (S6)."""
-    charge = replace(LOST, state=state, unanswered=True, last_ended_at=ENDED)
+    charge = replace(UNPROVEN, state=state, last_ended_at=ENDED)
     assert judged(charge, READ) is None
     assert judged(charge, None)
     for scan in (
@@ -210,7 +204,7 @@ def test_what_ends_the_sends_of_a_key(changed: dict[str, object]) -> None:
 
 # On disk
 
-ANSWERED: list[tuple[Answer, bool]] = [
+PROVEN: list[tuple[Answer, bool]] = [
     (Answer(Succeeded("pi_1", "ch_1"), proven=True, status=200), True),
     (Answer(Processing("later"), proven=True, status=200), True),
     (Answer(RequiresAction("bank"), proven=True, status=200), True),
@@ -219,7 +213,7 @@ ANSWERED: list[tuple[Answer, bool]] = [
     (Answer(Rejected("parameter_missing amount"), proven=True, status=400), True),
     (Answer(Refused(Cause.RATE_LIMITED, "429"), proven=True, status=429), True),
     (Answer(Refused(Cause.CREDENTIAL, "401"), proven=True, status=401), True),
-    (Answer(Unknown("HTTP 500"), proven=True, status=500), True),
+    (Answer(Unknown("HTTP 500"), proven=True, status=500), False),
     (Answer(Unknown("HTTP 500"), status=500), False),
     (Answer(Unknown("HTTP 503"), proven=True, status=503), False),
     (Answer(Unknown("HTTP 401", told=True, cause=Cause.CREDENTIAL), status=401), False),
@@ -239,25 +233,25 @@ def begin(world: World) -> Begun:
     return begun
 
 
-@pytest.mark.parametrize(("answer", "answered"), ANSWERED)
-def test_which_sends_are_answered(world: World, answer: Answer, *, answered: bool) -> None:
-    """A send is answered by the provider's proven result, or its own 500; one that never left needs no answer (S6)."""
+@pytest.mark.parametrize(("answer", "proven"), PROVEN)
+def test_which_sends_are_proven(world: World, answer: Answer, *, proven: bool) -> None:
+    """A send is proven by the provider's own result, never by its 500; one that never left needs no proof (S16)."""
     world.open_client().prepare(ORDER)
     begun = begin(world)
-    assert begun.charge.unanswered, "on its way"
+    assert begun.charge.unproven, "on its way"
     charge = world.perform(Settle(ORDER.intent_id, 1, answer, saves_declines=True, send_no=1))
-    assert charge.unanswered is not answered
+    assert charge.unproven is not proven
     assert world.sql("SELECT outcome, proven, cause FROM paycli_sends") == [(answer.name, answer.proven, answer.cause)]
 
 
-def test_one_unanswered_send_is_enough(world: World) -> None:
-    """An attempt is unanswered while one of its sends is, however the others were answered (S6)."""
+def test_one_unproven_send_is_enough(world: World) -> None:
+    """An attempt is unproven while one of its sends is, however the others were answered (S16)."""
     world.open_client().prepare(ORDER)
     for answer in (Unknown("no whole answer"), Refused(Cause.RATE_LIMITED, "429")):
         begun = begin(world)
         settled = Answer(answer, proven=isinstance(answer, Refused), status=429)
         charge = world.perform(Settle(ORDER.intent_id, 1, settled, saves_declines=True, send_no=begun.send_no))
-        assert charge.unanswered
+        assert charge.unproven
 
 
 def test_the_first_look_up_notes_from_when_it_is_quiet(world: World) -> None:

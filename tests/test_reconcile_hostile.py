@@ -84,7 +84,7 @@ def test_a_known_success_is_not_forgotten_with_its_finding(dark: Night, left: St
     assert (dark.paid(), dark.state(), len(dark.sends) - 1) == (1, left, sends)
     dark.open_client().cancel("order_42", because="attempt 2 has paid")
     if left is State.UNKNOWN:
-        dark.later(BOUNDS.quiet)
+        dark.later(BOUNDS.quiet_unproven)
         dark.run()
         assert dark.state() is State.ABSENT
     dark.run(START.date())

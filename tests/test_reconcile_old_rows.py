@@ -65,7 +65,7 @@ def test_unknown_since_last_week(world: Night, fault: str, method: str, end: Sta
     world.clock.advance(hours=WEEK_H)
     if end is ABSENT:
         assert (came_to(yesterday(world)), world.state("order_1")) == (stale("order_1"), State.UNKNOWN)
-        world.later(BOUNDS.quiet)
+        world.later(BOUNDS.quiet_unproven)
     result = yesterday(world)
     left = stale("order_1")[1] if end is State.PROCESSING else set()
     assert (came_to(result), world.state("order_1")) == ((True, recovered("order_1")[1] | left), end)
@@ -176,12 +176,13 @@ def test_many_rows_of_different_ages(world: Night) -> None:
         world.sql(f"INSERT INTO {table} VALUES {', '.join(values)}", flat)
     absent, succeeded = (recovered(*(name for name, end in ends.items() if end is which))[1] for which in PROVEN)
     old = stale(*(name for name, end in ends.items() if end is ABSENT))[1]  # closed by the first run, like some others
-    for found in (succeeded | old, absent):
+    last_day = stale(*(f"order_{number}" for number in range(245, 251)))[1]  # closed by the second run
+    for found in (succeeded | old, absent | last_day):
         before = len(world.asked)
         assert came_to(run(world, START.date())) == (True, found)
         lists = [asked for asked in world.asked[before:] if asked in (f"GET {INTENTS}", f"GET {CHARGES}")]
         assert len(lists) == 2 + 2 * 2, "one reading of the lists, of two pages each, serves them all"
-        world.later(BOUNDS.quiet)
+        world.later(BOUNDS.quiet_unproven)
     assert {row["intent_id"]: State(row["state"]) for row in rows_of(world, "pending_charges")} == ends
 
 

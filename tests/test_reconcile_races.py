@@ -125,7 +125,7 @@ def check(stage: Stage, point: object, actors: tuple[str, ...]) -> None:
     reading = all("reconcile" in actor for actor in actors)
     posts = [sent for sent in stage.sandbox.requests[stage.asked_before :] if sent.method == "POST"]
     assert (point, posts if reading else []) == (point, [])
-    stage.later(BOUNDS.quiet)
+    stage.later(BOUNDS.quiet_unproven)
     stage.open_client().resume()
     rows = stage.sql("SELECT intent_id, attempt, state FROM pending_charges")
     states = {(name, attempt): State(state) for name, attempt, state in rows}

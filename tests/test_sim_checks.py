@@ -125,6 +125,7 @@ SECOND = replace(SENT, attempt=("order_1", 2), key="key_2")
 OPEN_INTENT = {"status": "requires_payment_method", "metadata": CHARGE["metadata"]}
 REJECTED, SECOND_ROW = ROW._replace(state="rejected"), ROW._replace(attempt=2, key="key_2", state="prepared")
 ROTATED = replace(SENT, credential="rotated", at=5 * HOUR_S)
+REFUSED = replace(SENT, own_word=True, status=429)
 FAILED = replace(SENT, failed_at=0.0, status=500)
 
 # the check → what it is shown, in which it does not hold
@@ -146,12 +147,9 @@ BROKEN: dict[str, Callable[[], None]] = {
     "S5: unsent for a day": lambda: safety.s5_never_stale(
         ghost(SENT, born={ATTEMPT: -25 * HOUR_S}, begun={ATTEMPT: 0.0}), SENT, "resume", 0.0
     ),
-    "S6: made, and nobody has read": lambda: safety.s6_read_first(made(None, row=REJECTED), SECOND_ROW, [], 0.0),
+    "S6: made, and nobody has read": lambda: safety.s6_read_first(made(None, row=REJECTED), SECOND_ROW, []),
     "S6: made by half a reading": lambda: safety.s6_read_first(
-        made(reading(0.0, done={"/v1/charges"}), row=REJECTED), SECOND_ROW, [], 0.0
-    ),
-    "S6: made before a 500 is beyond doubt": lambda: safety.s6_read_first(
-        made(reading(0.0), SENT, row=ABSENT), SECOND_ROW, [], safety.QUIET_S + safety.ROLL_FORWARD_S - 80
+        made(reading(0.0, done={"/v1/charges"}), row=REJECTED), SECOND_ROW, []
     ),
     "S6: beside a success that somebody has closed": lambda: safety.s6_beside_no_success("order_1", 2, Rows(("f1",))),
     "S6: nobody has asked": lambda: safety.s6_attempt_advance(ghost(), SENT, []),
@@ -187,16 +185,19 @@ BROKEN: dict[str, Callable[[], None]] = {
     "S16: not closed": lambda: safety.s16_absence_evidence(ghost(SENT), ABSENT, ROW, reading(HOUR_S), 2 * HOUR_S),
     "S16: no list": lambda: safety.s16_absence_evidence(ghost(SENT), ABSENT, CLOSED, None, 2 * HOUR_S),
     "S16: half of the lists": lambda: safety.s16_absence_evidence(
-        ghost(SENT), ABSENT, CLOSED, reading(4 * HOUR_S, done={"/v1/charges"}), 4 * HOUR_S
+        ghost(REFUSED), ABSENT, CLOSED, reading(4 * HOUR_S, done={"/v1/charges"}), 4 * HOUR_S
     ),
     "S16: not quiet": lambda: safety.s16_absence_evidence(
-        ghost(SENT), ABSENT, CLOSED, reading(safety.QUIET_S - 80), 4 * HOUR_S
+        ghost(REFUSED), ABSENT, CLOSED, reading(safety.QUIET_S - 80), 4 * HOUR_S
     ),
     "S16: after a 5xx": lambda: safety.s16_absence_evidence(
-        ghost(FAILED), ABSENT, CLOSED, reading(75 * HOUR_S), 75 * HOUR_S
+        ghost(replace(FAILED, own_word=True)), ABSENT, CLOSED, reading(75 * HOUR_S), 75 * HOUR_S
+    ),
+    "S16: a 500 may have been missed": lambda: safety.s16_absence_evidence(
+        ghost(SENT), ABSENT, CLOSED, reading(75 * HOUR_S), 75 * HOUR_S
     ),
     "S16: not far enough back": lambda: safety.s16_absence_evidence(
-        ghost(SENT), ABSENT, CLOSED, reading(4 * HOUR_S, created_from=-500), 4 * HOUR_S
+        ghost(REFUSED), ABSENT, CLOSED, reading(4 * HOUR_S, created_from=-500), 4 * HOUR_S
     ),
     "S22: five sends in a call": lambda: safety.s22_amplification(ghost(*[SENT] * 5)),
     "S22: a third 500": lambda: safety.s22_no_third_500(
@@ -275,10 +276,10 @@ def test_checks_hold_of_a_sound_ledger() -> None:
     safety.s8_no_false_failure(sound, declined, [{**CHARGE, "status": "failed"}])
     safety.s8_refused_by_somebody(sound, declined, [{**OPEN_INTENT, "last_payment_error": {"code": "card_declined"}}])
     safety.s15_scan_completeness("run_1", {"ch_1", "ch_2"}, {"ch_1"})
-    safety.s16_absence_evidence(ghost(SENT), ABSENT, CLOSED, reading(safety.QUIET_S), safety.QUIET_S)
-    safety.s6_read_first(made(reading(0.0), row=REJECTED), SECOND_ROW, [], 0.0)
-    safety.s6_read_first(made(reading(0.0), replace(SENT, own_word=True), row=ABSENT), SECOND_ROW, [], 0.0)
-    safety.s6_read_first(made(None, row=declined), SECOND_ROW, cleared, 0.0)
+    for sent, quiet_s in ((REFUSED, safety.QUIET_S), (SENT, safety.QUIET_UNPROVEN_S)):
+        safety.s16_absence_evidence(ghost(sent), ABSENT, CLOSED, reading(quiet_s), quiet_s)
+    safety.s6_read_first(made(reading(0.0), row=REJECTED), SECOND_ROW, [])
+    safety.s6_read_first(made(None, row=declined), SECOND_ROW, cleared)
     safety.s6_beside_no_success("order_1", 2, Rows())
     safety.s8_refused_by_somebody(ghost(replace(SENT, rejected=True)), REJECTED, [])
     safety.s11_another_key(ghost(SENT), ROTATED, reading(safety.QUIET_S))
@@ -313,10 +314,9 @@ def test_checks_hold_of_a_sound_worker() -> None:
 def test_expectations_are_the_published_lengths() -> None:
     """What the checks expect is written out on its own, and says the same as the code."""
     bounds = Stripe.profile.bounds
-    expected = (safety.KEY_LIFE_S, safety.QUIET_S, safety.QUIET_AFTER_5XX_S, safety.BEFORE_FIRST_S)
-    derived = (bounds.key_life, bounds.quiet, bounds.quiet_after_server_error, bounds.look_back)
+    expected = (safety.KEY_LIFE_S, safety.QUIET_S, safety.QUIET_UNPROVEN_S, safety.BEFORE_FIRST_S)
+    derived = (bounds.key_life, bounds.quiet, bounds.quiet_unproven, bounds.look_back)
     assert expected == tuple(length.total_seconds() for length in derived)
-    assert bounds.quiet_after_unanswered.total_seconds() == safety.QUIET_S + safety.ROLL_FORWARD_S
 
 
 def test_every_check_is_shown_to_fail() -> None:

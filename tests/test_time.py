@@ -63,7 +63,7 @@ def test_key_life(world: World, age: timedelta, alive: bool, fault: str) -> None
     assert lists == ([] if alive else ["GET /v1/payment_intents", "GET /v1/charges"])
     assert (charge.state, world.paid()) == ((State.SUCCEEDED, 1) if alive else (State.UNKNOWN, 0))
     if not alive:
-        world.clock.advance(BOUNDS.quiet)
+        world.clock.advance(BOUNDS.quiet_unproven)
         (charge,) = world.open_client(retry=ONE_SEND).resume()
         assert (charge.state, len(world.sends), world.paid()) == (State.ABSENT, 1, 0)
 

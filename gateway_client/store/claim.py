@@ -10,12 +10,11 @@ from datetime import datetime
 from sqlalchemy import bindparam, insert, select
 from sqlalchemy.orm import Session
 
-from gateway_client.absence import next_attempt_at
-from gateway_client.charge import Charge, iso
+from gateway_client.charge import Charge
 from gateway_client.errors import AttemptRefused, ConfigurationError, IntentConflict
 from gateway_client.evidence import Known, Step, why_not
 from gateway_client.flow.effects import Claim, ClearFirst
-from gateway_client.gateways.base import Binding, Profile
+from gateway_client.gateways.base import Binding
 from gateway_client.intent import differences
 from gateway_client.postgres import TIMELINE
 from gateway_client.state import State
@@ -82,7 +81,6 @@ def claim(session: Session, effect: Claim, now: datetime) -> Charge | ClearFirst
     if rows:
         previous = with_sends(session, attempts[newest])
         _refuse_while_needed(session, previous, attempt)
-        _refuse_too_early(previous.charge(), effect.profile, now)
         known = Known(previous.charge(), effect.profile.bounds, now)
         before = _never_seen(session, rows[:-1])
         if (before or why_not(Step.NEXT_ATTEMPT, known) is not None) and effect.cleared_attempt != newest:
@@ -152,15 +150,3 @@ def _never_seen(session: Session, rows: Sequence[Row]) -> tuple[Charge, ...]:
     states = (State.REJECTED, State.ABSENT)
     unseen = (row for row in rows if State(row["state"]) in states and row["provider_intent_id"] is None)
     return tuple(with_sends(session, row).charge() for row in unseen)
-
-
-def _refuse_too_early(previous: Charge, profile: Profile, now: datetime) -> None:
-    """Absence is what the lists show; a second charge needs more, when an answer was never seen (see absence.py)."""
-    at = next_attempt_at(previous, profile.bounds) if previous.state is State.ABSENT else None
-    if at is not None and now < at:
-        raise AttemptRefused(
-            f"{previous.intent_id} attempt {previous.attempt} is absent, but the provider's own answer to a send "
-            "of it was never seen: it may have failed on it and may charge it late. "
-            f"Attempt {previous.attempt + 1} is possible from {iso(at)}. "
-            "Nothing was sent."
-        )

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
+from gateway_client.absence import quiet_for
 from gateway_client.charge import iso
 from gateway_client.errors import ClockRefused, ConfigurationError, NeedsPerson
 from gateway_client.evidence import Known, Step, why_not
@@ -100,12 +101,11 @@ def _hold_other_credential(session: Session, effect: BeginSend, record: Record, 
     if since is None:
         record, since = move(session, record, None, now, {"quiet_from": now}, note="held: another API key"), now
     charge = record.charge()
-    late = charge.unanswered or charge.last_server_error_at is not None
-    sendable_at = since + (bounds.quiet_after_unanswered if late else bounds.quiet)
+    sendable_at = since + quiet_for(charge, bounds)
     if effect.read_at is not None and effect.read_at >= sendable_at:
         return None
     waits = f"it can be sent under this one from {iso(sendable_at)}"
-    if late:
+    if charge.unproven:
         waits = "a charge of it may still appear, so it is looked up and not sent again"
     next_step = Next.LOOK_UP_THEN_SEND if effect.read_at is None else Next.NOTHING
     return Held(replace(charge, reason=f"in doubt under another API key; {waits}"), next_step)

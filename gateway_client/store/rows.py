@@ -148,7 +148,6 @@ class Record:
         """The snapshot callers get."""
         row = self.row
         left = [send for send in self.sends if send["outcome"] != NAMES[NotExecuted]]
-        failed = [send["ended_at"] for send in self.sends if send["status"] is not None and send["status"] >= 500]
         return Charge(
             intent_id=row["intent_id"],
             attempt=row["attempt"],
@@ -167,14 +166,8 @@ class Record:
             quiet_from=row["quiet_from"],
             last_sent_at=max((send["begun_at"] for send in left), default=None),
             last_ended_at=max((send["ended_at"] for send in left if send["ended_at"] is not None), default=None),
-            last_server_error_at=max(failed, default=None),
-            unanswered=not all(map(_answered, left)),
+            unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left),
         )
-
-
-def _answered(send: Row) -> bool:
-    """Is the provider's proven word on a send on disk: a result, or the 500 that it saved?"""
-    return bool(send["proven"]) and (send["outcome"] in RESULTS or send["status"] == 500)
 
 
 def locked(session: Session, intent_id: str, attempt: int) -> Record:

@@ -21,8 +21,7 @@ FIRST_BYTE_S = BOUNDS.first_byte.total_seconds()
 
 _KEY_LIFE = BOUNDS.key_life.total_seconds()
 _QUIET = BOUNDS.quiet.total_seconds()
-_QUIET_500 = BOUNDS.quiet_after_server_error.total_seconds()
-_UNANSWERED = BOUNDS.quiet_after_unanswered.total_seconds()
+_UNPROVEN = BOUNDS.quiet_unproven.total_seconds()
 
 # Between one action and the next: at once, soon, and a few seconds beside each bound, on both sides of it; with clocks
 # that are wrong, beside what they make of it.
@@ -31,8 +30,7 @@ NOW_S: tuple[float, ...] = (0.0, 0.0, 1.0, 20.0)
 SOON_S: tuple[float, ...] = (0.0, 120.0, 1000.0, HOLD_S + 1, HOLD_S + EXECUTION_S + 5, 2 * HOUR + 90)
 QUIET_S: tuple[float, ...] = (_QUIET - _WRONG_S, _QUIET - 30, _QUIET + 3, _QUIET + 3, 4 * HOUR)
 LIFE_S: tuple[float, ...] = (_KEY_LIFE - 4, _KEY_LIFE + _WRONG_S - 5, PRUNED_S - 5, PRUNED_S + 5, 30 * HOUR, 49 * HOUR)
-LATE_S: tuple[float, ...] = (ROLL_FORWARD_S, _QUIET_500 - _WRONG_S, _QUIET_500 + 3, _UNANSWERED - _WRONG_S)
-LATE_S = (*LATE_S, _UNANSWERED - 30, _UNANSWERED + 3, 80 * HOUR)
+LATE_S: tuple[float, ...] = (ROLL_FORWARD_S, _UNPROVEN - _WRONG_S, _UNPROVEN - 30, _UNPROVEN + 3, 80 * HOUR)
 GAPS_S = (*NOW_S, *SOON_S, *QUIET_S, *LIFE_S, *LATE_S)
 # Since the beginning of the case.
 MOMENTS_S = (_KEY_LIFE - 4, _KEY_LIFE - 0.5, _KEY_LIFE + 2, PRUNED_S + 2, PRUNED_S + HOUR, 30 * HOUR, 80 * HOUR)
@@ -52,8 +50,8 @@ ACTIONS = {
 
 Steps = tuple[tuple[tuple[float, ...], str], ...]
 
-_GIVEN_UP: Steps = ((SOON_S, "cancel"), (QUIET_S, "resume"))
-_TOO_OLD: Steps = ((LIFE_S, "resume"), (QUIET_S, "resume"))
+_GIVEN_UP: Steps = ((SOON_S, "cancel"), ((*QUIET_S, *LATE_S), "resume"))
+_TOO_OLD: Steps = ((LIFE_S, "resume"), ((*QUIET_S, *LATE_S), "resume"))
 _ROTATED: Steps = ((SOON_S, "rotate"), (NOW_S, "charge"), (SOON_S, "charge"), (QUIET_S, "charge"))
 PLOTS: tuple[Steps, ...] = (
     (),

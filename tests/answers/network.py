@@ -124,8 +124,6 @@ class Network:
         echoed = reply.headers.get("idempotency-key") == delivery.key
         if echoed and reply.status in (400, 404) and "param" in answer.body.get("error", {}):
             self.rejected.add(delivery.key)
-        if answer.of is not None and reply.status >= 500:
-            answer.of.seen = True
         self.seen["own answers"] += not damaged
         self.seen["damaged answers"] += damaged
         return self._told("send", reply)

@@ -127,26 +127,26 @@ PLANTS = (
     Mutant(
         "every ended send is answered",
         ROWS,
-        'return bool(send["proven"]) and (send["outcome"] in RESULTS or send["status"] == 500)',
-        'return send["status"] is not None',
+        'unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left)',
+        'unproven=any(send["status"] is None for send in left)',
     ),
     Mutant(
         "an answer in any words is answered",
         ROWS,
-        'return bool(send["proven"]) and (send["outcome"] in RESULTS or send["status"] == 500)',
-        'return send["outcome"] in RESULTS or send["status"] in (400, 402, 404, 429, 500)',
+        'unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left)',
+        'unproven=not all(send["outcome"] in RESULTS or send["status"] in (400, 404, 429) for send in left)',
     ),
     Mutant(
-        "the next attempt does not wait for a 500 that nobody read",
+        "absence does not wait for a 500 that nobody read",
         ABSENCE,
-        "if charge.state is State.ABSENT and charge.unanswered and charge.quiet_from is not None:",
-        "if False:",
+        "return charge.quiet_from + quiet_for(charge, bounds)",
+        "return charge.quiet_from + bounds.quiet",
     ),
     Mutant(
-        "a 500 is waited out no longer than a timeout",
-        ABSENCE,
-        "moments.append(charge.last_server_error_at + bounds.quiet_after_server_error)",
-        "moments.append(charge.last_server_error_at + bounds.quiet)",
+        "a 500 that was read is proof",
+        ROWS,
+        'unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left)',
+        'unproven=not all(send["proven"] and (send["outcome"] in RESULTS or send["status"] == 500) for send in left)',
     ),
     Mutant(
         "a given up attempt in doubt is cancelled at once",
@@ -175,8 +175,8 @@ PLANTS = (
     Mutant(
         "another API key does not wait for a 500 that nobody read",
         GATE,
-        "bounds.quiet_after_unanswered if late else bounds.quiet",
-        "bounds.quiet",
+        "sendable_at = since + quiet_for(charge, bounds)",
+        "sendable_at = since + bounds.quiet",
     ),
     Mutant(
         "attempt 3 reads nothing of attempt 1",

@@ -39,7 +39,6 @@ class Payment:
     charge_id: str | None = None
     charge_status: str = "succeeded"
     reason: str | None = None
-    rolled_from: Execution | None = None  # it appeared after this one's 500
 
     @property
     def key(self) -> str | None:
@@ -73,7 +72,6 @@ class Execution:
     answer: Answered | None = None  # None while it executes
     payment: Payment | None = None
     rolls_forward: bool = False
-    seen: bool = False  # the status of its answer was read by the caller
 
 
 @dataclass(slots=True, eq=False)
@@ -161,8 +159,7 @@ class Provider:
 
     def _roll_forward(self, delivery: Delivery, execution: Execution) -> None:
         self.tell(f"the 500 of {delivery.key[-4:]} is rolled forward")
-        payment = execution.payment = self._pay(delivery, "succeeds", self.now)
-        payment.rolled_from = execution
+        execution.payment = self._pay(delivery, "succeeds", self.now)
 
     def _pay(self, delivery: Delivery, outcome: str, begun: float) -> Payment:
         form = dict(parse_qsl(delivery.body))

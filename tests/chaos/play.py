@@ -35,8 +35,8 @@ SOON_S = 2 * HOUR_S
 """When everything is finished that need not be proven: rows set aside are due, what was late has happened, keys are
 alive."""
 
-CLOSED_S = SOON_S + (BOUNDS.key_life + BOUNDS.quiet_after_server_error).total_seconds()
-PROVEN_S = CLOSED_S + BOUNDS.quiet.total_seconds() + HOUR_S
+CLOSED_S = SOON_S + (BOUNDS.key_life + BOUNDS.quiet_unproven).total_seconds()
+PROVEN_S = CLOSED_S + BOUNDS.quiet_unproven.total_seconds() + HOUR_S
 """When what is left is closed, and when there is proof of it: after any 500, what was rolled forward is there."""
 
 IDLE_S_MAX = 600.0  # a long campaign leaves a long queue

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import URL, NullPool, create_engine, text
 
 from tests.chaos.judge import Found, Row
-from tests.kills.judge import Absence
+from tests.kills.judge import UNPROVEN, Absence
 
 DAYS = "extract(epoch FROM {})::float8 / 86400"
 
@@ -53,10 +53,9 @@ class Store:
 
     def absences(self) -> list[Absence]:
         """Every row that is proven absent, with its times in days."""
-        failed = "max(CASE WHEN status >= 500 THEN ended_at END)"
         found = self.read(
             f"SELECT c.intent_id, c.attempt, {DAYS.format('settled_at')}, {DAYS.format('closed_at')}, "
-            f"{DAYS.format('quiet_from')}, {DAYS.format(failed)} "
+            f"{DAYS.format('quiet_from')}, {UNPROVEN} "
             "FROM pending_charges AS c JOIN paycli_sends AS s ON s.intent_id = c.intent_id AND s.attempt = c.attempt "
             "WHERE state = 'absent' GROUP BY 1, 2"
         )

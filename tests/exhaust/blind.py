@@ -26,7 +26,7 @@ class Unseen:
 
 
 UNSEEN: Any = Unseen()
-FOR_OTHERS = dict.fromkeys(("sends", "reason", "closed_at", "last_server_error_at"), UNSEEN)
+FOR_OTHERS = dict.fromkeys(("sends", "reason", "closed_at"), UNSEEN)
 
 
 def blind(value: Any) -> Any:

@@ -26,6 +26,12 @@ LEAST = 1e-6
 """A tenth of a second, in days: what the database's numbers of days are exact to."""
 
 HELD_AT_ONCE = "Nothing was done here."
+UNPROVEN = (
+    "max(CASE WHEN outcome = 'not_executed' OR (proven AND outcome NOT IN ('unknown', 'in_flight', 'conflict')) "
+    "THEN 0 ELSE 1 END)"
+)
+"""In SQL, over the sends of an attempt: 1 when one of them left, or may have, and no result of it is proven."""
+
 EXPLAINED = {"outcome_recovered", "stale_pending"}
 """What kills and faults leave for a nightly run to find: a result that we had not heard of, and what took too long."""
 
@@ -62,13 +68,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Absence:
-    """When an attempt was proven absent, was closed, quiet from when, and met its last 5xx; in days."""
+    """When an attempt was proven absent, was closed, and quiet from when, in days; and if a send of it is unproven."""
 
     attempt: Attempt
     proven: float
     closed: float
     quiet_from: float
-    failed: float | None
+    unproven: bool
 
 
 @dataclass
@@ -187,14 +193,9 @@ def of_findings(findings: Sequence[Finding], in_history: set[str], in_runs: set[
 
 
 def of_absences(absences: Iterable[Absence]) -> list[str]:
-    """S16: a quiet time after it was closed at the earliest, and after a 5xx once it would have been rolled forward."""
-    quiet, rolled_forward = BOUNDS.quiet / DAY, BOUNDS.quiet_after_server_error / DAY
-    early = [
-        one
-        for one in absences
-        if not one.closed <= one.quiet_from <= one.proven - quiet + LEAST
-        or one.proven < (one.failed or 0) + rolled_forward - LEAST
-    ]
+    """S16: a quiet time after it was closed at the earliest, and the roll-forward more beside an unproven send."""
+    quiet = {False: BOUNDS.quiet / DAY, True: BOUNDS.quiet_unproven / DAY}
+    early = [one for one in absences if not one.closed <= one.quiet_from <= one.proven - quiet[one.unproven] + LEAST]
     return told("S16: absent too early", early)
 
 

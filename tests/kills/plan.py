@@ -25,11 +25,11 @@ def in_hours(length: timedelta) -> int:
 HOURS = (0, 25, 100)
 """When the phases are: keys alive; the lives of those over, and again."""
 
-QUIET = in_hours(BOUNDS.quiet)
+QUIET = in_hours(BOUNDS.quiet_unproven)
 """Hours after which a row that was closed may be proven absent."""
 
-CLOSED = HOURS[-1] + QUIET + in_hours(BOUNDS.quiet_after_server_error)
-HOURS_END = (CLOSED, CLOSED + QUIET, CLOSED + QUIET + in_hours(BOUNDS.quiet_after_unanswered))
+CLOSED = HOURS[-1] + 2 * QUIET
+HOURS_END = (CLOSED, CLOSED + QUIET, CLOSED + 2 * QUIET)
 """When everything is let run to its end: the last rows are closed, they are proven absent, they are attempted anew."""
 
 # One request gets one fault. Two are not drawn, because they may end with a finding for a person, and whether they do

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.kills.judge import Absence, Attempt, Finding, Row
+from tests.kills.judge import UNPROVEN, Absence, Attempt, Finding, Row
 
 DAY = timedelta(days=1)
 
@@ -50,7 +50,7 @@ class Store:
         """Every row that is proven absent, with its times in days."""
         found = self.read(
             "SELECT c.intent_id, c.attempt, julianday(settled_at), julianday(closed_at), julianday(quiet_from), "
-            "julianday(max(CASE WHEN status >= 500 THEN ended_at END)) "
+            f"{UNPROVEN} "
             "FROM pending_charges AS c JOIN paycli_sends AS s ON s.intent_id = c.intent_id AND s.attempt = c.attempt "
             "WHERE state = 'absent' GROUP BY 1, 2"
         )

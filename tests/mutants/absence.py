@@ -40,16 +40,16 @@ MUTANTS = (
         "    known = Known(charge, effect.profile.bounds, now, effect.scan)\n    problem",
     ),
     Mutant(
-        "a 5xx is waited out no longer than a timeout",
-        ABSENCE,
-        "moments.append(charge.last_server_error_at + bounds.quiet_after_server_error)",
-        "moments.append(charge.last_server_error_at + bounds.quiet)",
+        "a 500 that was read is proof",
+        ROWS,
+        'unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left)',
+        'unproven=not all(send["proven"] and (send["outcome"] in RESULTS or send["status"] == 500) for send in left)',
     ),
     Mutant(
-        "only a 500 is waited out, no other 5xx",
+        "only a 5xx is waited out, no silence",
         ROWS,
-        'if send["status"] is not None and send["status"] >= 500]',
-        'if send["status"] is not None and send["status"] == 500]',
+        'unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left)',
+        'unproven=any((send["status"] or 0) >= 500 for send in left)',
     ),
     Mutant(
         "quiet counts from the first send",

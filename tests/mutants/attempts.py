@@ -81,11 +81,10 @@ MUTANTS = (
         '        raise ProviderUnavailable(f"{attempt} is {charge.state}, and',
     ),
     Mutant(
-        "the next attempt at once after an absence",
+        "absence before a 500 that nobody saw is beyond doubt",
         "gateway_client/absence.py",
-        "if charge.state is State.ABSENT and charge.unanswered and charge.quiet_from is not None:",
-        "if False:",
-        seeds_max=20_000,
+        "return charge.quiet_from + quiet_for(charge, bounds)",
+        "return charge.quiet_from + bounds.quiet",
     ),
     Mutant(
         "given up is ended, whatever was sent",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from math import inf
 from typing import Any
 
 from gateway_client.state import PENDING, REFUSED
@@ -19,7 +18,7 @@ PRUNED_S, HOLD_S, FIRST_BYTE_S, EXECUTION_S = 24 * HOUR_S, HOUR_S, 10.0, 90.0
 TOLERANCE_S, LAG_S, ROLL_FORWARD_S = 300.0, 2 * HOUR_S, 72 * HOUR_S
 KEY_LIFE_S = PRUNED_S - HOLD_S - FIRST_BYTE_S - 2 * TOLERANCE_S
 QUIET_S = HOLD_S + FIRST_BYTE_S + EXECUTION_S + LAG_S + 2 * TOLERANCE_S
-QUIET_AFTER_5XX_S = QUIET_S + ROLL_FORWARD_S  # its other delivery may be the one that is mended
+QUIET_UNPROVEN_S = QUIET_S + ROLL_FORWARD_S  # a 500, seen or not: another delivery's may be the one that is mended
 BEFORE_FIRST_S = 3 * TOLERANCE_S
 SLACK_S = 75.0  # ten seconds from "begun" to the first byte, whole seconds, and a clock set by less than a minute
 LISTS = {"/v1/payment_intents", "/v1/charges"}
@@ -132,8 +131,8 @@ def s6_attempt_advance(ghost: Ghost, sent: Sent, intents: Iterable[dict[str, Any
             raise Broken("S6", f"{sent.attempt} is sent while {of['paycli_attempt']} is {intent['status']} there")
 
 
-def s6_read_first(ghost: Ghost, row: Row, intents: Iterable[dict[str, Any]], now: float) -> None:
-    """Attempt n+1 is made only when the provider was read after n ended, and what it may show late is waited for."""
+def s6_read_first(ghost: Ghost, row: Row, intents: Iterable[dict[str, Any]]) -> None:
+    """Attempt n+1 is made only when the provider was read after n ended."""
     previous = (row.intent_id, row.attempt - 1)
     before, reading = ghost.rows.get(previous), ghost.cleared.get((row.intent_id, row.attempt))
     if before is None or before.state == "canceled":
@@ -142,12 +141,6 @@ def s6_read_first(ghost: Ghost, row: Row, intents: Iterable[dict[str, Any]], now
     if not cancelled and (reading is None or reading.done != LISTS):
         raise Broken(
             "S6", f"{row.intent_id} attempt {row.attempt} is made, and nobody has read what became of the last"
-        )
-    unheard = [sent.checked_at for sent in ghost.of_attempt(previous) if not sent.own_word]
-    at = max(unheard, default=-inf) + QUIET_S + ROLL_FORWARD_S - SLACK_S
-    if before.state == "absent" and now < at:
-        raise Broken(
-            "S6", f"{row.intent_id} attempt {row.attempt} is made {at - now:.0f} s before a 500 is beyond doubt"
         )
 
 
@@ -179,7 +172,7 @@ def s11_another_key(ghost: Ghost, sent: Sent, reading: Reading | None) -> None:
     before = [other for other in ghost.of_attempt(sent.attempt) if other is not sent]
     if not before or before[-1].credential == sent.credential:
         return
-    doubtful = [other.checked_at for other in before if not other.own_word or other.status in (409, 500)]
+    doubtful = [other.checked_at for other in before if _unproven(other)]
     if not doubtful:
         return
     if reading is None or reading.done != LISTS or reading.begun_at < max(doubtful) + QUIET_S - SLACK_S:
@@ -252,14 +245,17 @@ def s16_absence_evidence(ghost: Ghost, row: Row, before: Row | None, reading: Re
     if reading is None or reading.done != LISTS:
         raise Broken("S16", f"{name} without a complete list")
     left = ghost.of_attempt(attempt)
-    quiet = max([sent.checked_at + QUIET_S for sent in left], default=0.0)
-    failed = [sent.failed_at for sent in left if sent.failed_at is not None]
-    quiet = max([quiet, *(at + QUIET_AFTER_5XX_S for at in failed)])
+    quiet = max([sent.checked_at + (QUIET_UNPROVEN_S if _unproven(sent) else QUIET_S) for sent in left], default=0.0)
     if reading.begun_at < quiet - SLACK_S:
         raise Broken("S16", f"{name} by a list that was begun {quiet - reading.begun_at:.0f} s too early")
     first = ghost.first(attempt)
     if first is not None and reading.created_from > first - BEFORE_FIRST_S + TOLERANCE_S + SLACK_S:
         raise Broken("S16", f"{name} by a list that does not reach back to its first send")
+
+
+def _unproven(sent: Sent) -> bool:
+    """No result of a send is proven: nobody answered in the provider's own words, or they were a 5xx or a 409."""
+    return not sent.own_word or sent.status == 409 or (sent.status or 0) >= 500
 
 
 def s15_scan_completeness(run_id: str, listed: set[str], there: set[str]) -> None:

@@ -10,8 +10,7 @@ Faults = tuple[tuple[float, str], ...]
 HOUR_S = 3600.0
 BOUNDS = StripeApi.profile.bounds
 KEY_LIFE, QUIET = BOUNDS.key_life.total_seconds(), BOUNDS.quiet.total_seconds()
-QUIET_AFTER_5XX = BOUNDS.quiet_after_server_error.total_seconds()
-UNANSWERED = BOUNDS.quiet_after_unanswered.total_seconds()
+UNPROVEN = BOUNDS.quiet_unproven.total_seconds()
 
 SOON = ((0.0, 0.3), (0.0, 5.0), (10.0, 100.0))
 HOURS = ((60.0, HOUR_S), (HOUR_S, 12 * HOUR_S))
@@ -31,4 +30,4 @@ FINISH = ("resume", "resume", "reconcile 0", "reconcile 1")
 RETRY = ("resume", VISA, DECLINE)
 HANDS = ("hand twice 1", "hand confirm 1", "hand remove 1", "hand amount 1", "hand currency 1")
 WORK = ("work 25 60s", "work 25 300s", "work 2 idle", "work 25 idle", "work 25 9th", "work 0.2 60s")
-LATER = (*about(QUIET, QUIET_AFTER_5XX, UNANSWERED), (2 * HOUR_S, 60 * HOUR_S))
+LATER = (*about(QUIET, UNPROVEN, UNPROVEN), (2 * HOUR_S, 60 * HOUR_S))

@@ -222,7 +222,7 @@ class Witness:
                     ghost.cleared[key] = ghost.readings.get(call.name)
                     if row.intent_id not in ghost.handled:
                         self._provider.catch_up()
-                        self.hold(safety.s6_read_first, ghost, row, self._provider.intents(), self._now())
+                        self.hold(safety.s6_read_first, ghost, row, self._provider.intents())
                 self.hold(self._check_row, row, before, call)
 
     def _check_row(self, row: Row, before: Row | None, call: Call | None) -> None:
