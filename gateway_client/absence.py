@@ -9,11 +9,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge, iso
 from gateway_client.outcome import Answer
 from gateway_client.state import State
+
+
+class Stranger(NamedTuple):
+    """Money that moved without all of our metadata; None is what the provider does not tell."""
+
+    amount: int | None
+    currency: str | None
+    customer: str | None = None
+    payment_method: str | None = None
+
+    def may_be(self, charge: Charge) -> bool:
+        """Whether the sum is that of a charge of ours."""
+        return self.amount in (None, charge.amount) and self.currency in (None, charge.currency)
+
+    def is_by_payer_of(self, charge: Charge) -> bool:
+        """Whether it is of the same payer, too: few others charge that one the same sum at that time."""
+        payer = (self.customer, charge.customer), (self.payment_method, charge.payment_method)
+        return self.may_be(charge) and any(theirs is not None and theirs == ours for theirs, ours in payer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +45,7 @@ class Scan:
     could_not_ask: bool  # somebody did not answer: asking again may help
     read_back_to: datetime  # every list was read from the present back to here at least
     found: Mapping[str, Answer]  # what was seen, by idempotency key
-    strangers: frozenset[tuple[int | None, str | None]]  # (amount, currency) of money moved without all of our metadata
+    strangers: frozenset[Stranger]
     time_asked: bool = True  # False: nobody told the time, `begun_at` is this machine's
     claimed: frozenset[str] = frozenset()  # keys of attempts that an object names, under another key or none
 
@@ -78,9 +97,7 @@ def why_not_absent(charge: Charge, bounds: Bounds, scan: Scan) -> str | None:  #
         return "not found at the provider; the time from which its absence can be proven is not known yet"
     if scan.begun_at < quiet:
         return f"not found at the provider; its absence can be proven from {iso(quiet)}"
-    if any(
-        amount in (None, charge.amount) and currency in (None, charge.currency) for amount, currency in scan.strangers
-    ):
+    if any(stranger.may_be(charge) for stranger in scan.strangers):
         return "not found, but the provider has a success of this amount without our metadata: a person looks"
     return None
 
@@ -89,8 +106,18 @@ def why_not_empty(charge: Charge, bounds: Bounds, scan: Scan) -> str | None:
     """Why a reading does not show that the provider has nothing of an attempt; None when it does."""
     if scan.why_incomplete is not None:
         return f"not proven: the provider's lists could not be read to the end ({scan.why_incomplete})"
-    if charge.idempotency_key in scan.claimed:
-        return "not found by its key, but the provider has an object that names this attempt: a person looks"
+    strange = what_is_strange(charge, scan)
+    if strange is not None:
+        return f"not found by its key, but {strange}: a person looks"
     if charge.first_sent_at is not None and scan.created_from > charge.first_sent_at - bounds.look_back:
         return "not proven: the provider's lists were not read back to the first send"
+    return None
+
+
+def what_is_strange(charge: Charge, scan: Scan) -> str | None:
+    """What of a reading may be of an attempt, although it does not carry its key, in words for a person; or None."""
+    if charge.idempotency_key in scan.claimed:
+        return "the provider has an object that names this attempt"
+    if any(stranger.is_by_payer_of(charge) for stranger in scan.strangers):
+        return "the provider has a success of this amount by this payer, without our metadata"
     return None

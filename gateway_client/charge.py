@@ -34,6 +34,8 @@ class Charge:
     quiet_from: datetime | None = None  # the provider's time, asked for, from which no send of it can have begun
     last_sent_at: datetime | None = None  # of the sends that left, or may have
     last_ended_at: datetime | None = None  # the latest answer, or the end of waiting for one
+    customer: str | None = None
+    payment_method: str | None = None  # None: not known of an imported attempt
     unproven: bool = False  # a send left, and no result of it is proven: no answer, a 5xx, a box's page
 
     @property

@@ -260,8 +260,14 @@ class World:
         return caught
 
     def lose(self, fault: str = "lost_request", *, times: int = 1, intent: PaymentIntent = ORDER) -> None:
-        """Charge, and be left in doubt by this fault of the provider."""
-        self.sandbox.fault(fault, times=times)
+        """Charge, and be left in doubt by this fault of the provider; `told_429` is its own refusal, by the key.
+
+        After that the roll-forward of a 500 need not be waited for.
+        """
+        if fault == "told_429":
+            self.answer(429, {"error": {"type": "invalid_request_error", "code": "rate_limit"}}, times=times, echo=True)
+        else:
+            self.sandbox.fault(fault, times=times)
         for _ in range(times):
             assert self.open_client(retry=ONE_SEND).charge(intent).state is State.UNKNOWN
 

@@ -117,7 +117,7 @@ def listed(path: str, data: Sequence[Object], *, has_more: bool) -> Object:
 def a_day(world: Night) -> Lists:
     """A day with one of each, oldest first, two seconds apart; when it is run, keys' lives and quiet times are over."""
     steps: list[Callable[[], object]] = [
-        lambda: world.doubt("lost", "lost_request"),
+        lambda: world.doubt("lost", "told_429"),
         lambda: world.give_up("lost"),
         lambda: world.stranger_pays(500),
         lambda: world.pay_behind_our_back("behind"),

@@ -104,6 +104,7 @@ class Mass:
             self.we_have([(f"debit_{number}", before)], "processing", provider_intent_id=f"pi_debit_{number}_1")
             closed = dict.fromkeys(("closed_at", "quiet_from"), stored(before + DAY))
             self.we_have([(f"absent_{number}", before)], "unknown", **closed)
+            self._run(f"UPDATE paycli_sends SET outcome = 'refused', proven = 1 WHERE intent_id = 'absent_{number}'")
             self.provider_has(f"imported_{number}", noon)
             self.we_have([(f"gone_{number}", noon)])
             self.provider_has(f"twice_{number}", noon)

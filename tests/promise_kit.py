@@ -43,8 +43,7 @@ LISTS_BEHIND = timedelta(hours=2)
 ROLL_FORWARD = timedelta(hours=72)
 KEY_LIFE = timedelta(hours=22, minutes=49, seconds=50)
 QUIET = timedelta(hours=3, minutes=11, seconds=40)
-AFTER_SERVER_ERROR = timedelta(hours=74, minutes=10)
-NEXT_ATTEMPT = timedelta(hours=75, minutes=11, seconds=40)
+UNPROVEN = timedelta(hours=75, minutes=11, seconds=40)
 MARGIN = timedelta(seconds=2)
 """A Date is in whole seconds."""
 

@@ -96,3 +96,42 @@ def test_older_attempts_are_read_again(world: World, *, delivered: bool) -> None
     else:
         assert client.charge(ORDER, attempt=3).state is State.SUCCEEDED
     assert world.paid() == 1
+
+
+# Who pays, the customer here, and what a success without our metadata says of who paid and how much: attempt 2 follows
+STRIPPED: dict[str, tuple[dict[str, object], bool]] = {
+    "the same customer": ({"customer": "cus_1"}, False),
+    "the same payment method": ({"payment_method": "pm_card_visa"}, False),
+    "somebody else": ({"customer": "cus_2", "payment_method": "pm_2"}, True),
+    "nobody": ({"customer": None, "payment_method": None}, True),
+    "another amount": ({"customer": "cus_1", "amount": 1999}, True),
+}
+
+
+@pytest.mark.parametrize("case", STRIPPED)
+def test_rejected_and_its_other_delivery_stripped(world: World, case: str) -> None:
+    """A success of the payer's and the amount whose metadata somebody stripped stops attempt 2, however read (S1)."""
+    changes, follows = STRIPPED[case]
+
+    def doubled(request: httpx.Request) -> httpx.Response | None:
+        if request.method == "POST" and not world.sends:
+            world.sandbox.transport().handle_request(request)
+            error = {"type": "invalid_request_error", "param": "payment_method"}
+            return httpx.Response(
+                400, json={"error": error}, headers={"Idempotency-Key": request.headers["Idempotency-Key"]}
+            )
+        return None
+
+    world.hooks.append(doubled)
+    client = world.open_client()
+    order = replace(ORDER, customer="cus_1")
+    assert client.charge(order).state is State.REJECTED
+    payer = {"customer": None, "payment_method": None, **changes}
+    for made in (*world.sandbox.charges, *world.sandbox.payment_intents):
+        world.sandbox.change(made["id"], metadata={}, **payer)
+    if follows:
+        assert client.charge(order, attempt=2).state is State.SUCCEEDED
+    else:
+        with pytest.raises(NeedsPerson, match="by this payer, without our metadata"):
+            client.charge(order, attempt=2)
+        assert len(world.sends) == 1

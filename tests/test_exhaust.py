@@ -56,7 +56,7 @@ def test_a_charge_by_one_worker_and_the_reconciler_with_one_fault() -> None:
                 "succeeded as it was left",
                 "succeeded at once",
                 "rejected as it was left, 1 findings open",
-                "absent after 80 h",
+                "absent after 101 h",
                 "no row as it was left",
             }
         ),
@@ -70,7 +70,7 @@ def test_a_row_past_its_keys_life_with_one_worker_the_reconciler_and_one_fault()
     assert came_to(report) == (
         "",
         frozenset({"sending here, nothing there", "succeeded here, charged there"}),
-        frozenset({"absent after 25 h", "succeeded as it was left"}),
+        frozenset({"absent after 101 h", "succeeded as it was left"}),
     )
 
 

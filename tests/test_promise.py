@@ -17,12 +17,12 @@ from tests.promise_kit import (
     FOREIGN,
     INVALID,
     MARGIN,
-    NEXT_ATTEMPT,
     ONE_TRY,
     PAGE,
     POST,
     QUIET,
     ROLL_FORWARD,
+    UNPROVEN,
     Echo,
     Middle,
     error,
@@ -218,9 +218,8 @@ def late_success(world: Middle, fault: str) -> None:
     world.lose()
     world.cancel()
     world.resumed()
-    world.clock.advance(seconds=seconds(QUIET + MARGIN))
+    world.clock.advance(seconds=seconds(UNPROVEN + MARGIN))
     assert world.resumed() is State.ABSENT
-    world.clock.advance(seconds=seconds(NEXT_ATTEMPT))
     world.sandbox.fault(fault)
     world.try_anew()
     assert not world.state(attempt=2).final
@@ -281,7 +280,7 @@ def edited(world: Middle, names: dict[str, str]) -> None:
         world.sandbox.change(made["id"], metadata={f"paycli_{name}": value for name, value in names.items()})
     world.cancel()
     world.resumed()
-    world.clock.advance(seconds=seconds(QUIET + MARGIN))
+    world.clock.advance(seconds=seconds(UNPROVEN + MARGIN))
 
 
 @pytest.mark.parametrize("edit", EDITS)
@@ -289,7 +288,6 @@ def test_edited_metadata(world: Middle, edit: str) -> None:
     """P12: a success that claims another namespace, without the key of it, may be ours: no absence beside it."""
     edited(world, EDITS[edit])
     state = world.resumed()
-    world.clock.advance(seconds=seconds(NEXT_ATTEMPT))
     world.try_anew()
     assert world.charged == 1
     assert state is State.UNKNOWN
@@ -304,7 +302,7 @@ def test_charge_of_another_namespace(world: Middle) -> None:
     world.pay_behind_our_back(ORDER.intent_id, namespace=ANOTHER, key=theirs)
     world.cancel()
     world.resumed()
-    world.clock.advance(seconds=seconds(QUIET + MARGIN))
+    world.clock.advance(seconds=seconds(UNPROVEN + MARGIN))
     assert world.resumed() is State.ABSENT
 
 

@@ -23,12 +23,11 @@ from tests.promise_kit import (
     INVALID,
     LISTS_BEHIND,
     MARGIN,
-    NEXT_ATTEMPT,
     ONE_TRY,
     PAGE,
     POST,
-    QUIET,
     SOMEBODY_ELSES,
+    UNPROVEN,
     Echo,
     Json,
     Middle,
@@ -248,7 +247,7 @@ def in_doubt_for_long(world: Middle) -> None:
     world.cancel()
     assert world.resumed() is State.UNKNOWN
     world.hooks.clear()
-    world.clock.advance(seconds=seconds(QUIET + MARGIN))
+    world.clock.advance(seconds=seconds(UNPROVEN + MARGIN))
 
 
 @pytest.mark.parametrize("kind", PAGES)
@@ -258,7 +257,6 @@ def test_empty_page_that_is_none(world: Middle, kind: str) -> None:
     for path in (INTENTS, CHARGES):
         world.says(200, PAGES[kind](path), asked=f"GET {path}", times=99)
     state = world.resumed()
-    world.clock.advance(seconds=seconds(NEXT_ATTEMPT + MARGIN))
     world.try_anew()
     assert world.paid() == 1
     assert state is State.UNKNOWN

@@ -24,6 +24,7 @@ from tests.promise_kit import (
     PAGE,
     POST,
     QUIET,
+    UNPROVEN,
     Echo,
     Middle,
     error,
@@ -97,7 +98,7 @@ def test_look_up_on_pages_of_another_day(world: Middle) -> None:
     world.lose("lost_reply")
     world.cancel()
     assert world.resumed() is State.UNKNOWN
-    world.clock.advance(seconds=seconds(QUIET + MARGIN))
+    world.clock.advance(seconds=seconds(UNPROVEN + MARGIN))
     for path in (INTENTS, CHARGES):
         relays(world, path, 99, back_s=DAY_S)
     assert world.resumed() is State.UNKNOWN
@@ -244,7 +245,7 @@ def test_rotated_key_and_an_answer_that_nobody_saw(world: Middle, how: str) -> N
     """What was not answered may be a 500 that is rolled forward: it is looked up under the new key, never sent."""
     world.lose()
     client = rotated(world)
-    for hours in (1, 4, 12, 40, 4):
+    for hours in (1, 4, 12, 40, 76):
         world.clock.advance(hours=hours)
         act(client, how)
     assert (world.state(), len(world.sends)) == (State.ABSENT, 1)

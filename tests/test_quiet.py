@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from gateway_client import Charge, State, Stripe
-from gateway_client.absence import Scan, next_attempt_at, quiet_at, why_not_absent, why_not_empty
+from gateway_client.absence import Scan, Stranger, next_attempt_at, quiet_at, why_not_absent, why_not_empty
 from gateway_client.evidence import Known, Step, why_not
 from gateway_client.flow.effects import BeginSend, Begun, ProveAbsent, Settle
 from gateway_client.gateways.stripe_api import PROFILE
@@ -79,7 +79,7 @@ def test_four_conditions() -> None:
         (LOST, replace(FULL, created_from=FULL.created_from + SECOND)),
         (LOST, replace(FULL, found={"pc1_k": Answer(Unknown("seen"))})),
         (LOST, replace(FULL, claimed=frozenset({"pc1_k"}))),
-        (LOST, replace(FULL, strangers=frozenset({(2000, "usd")}))),
+        (LOST, replace(FULL, strangers=frozenset({Stranger(2000, "usd")}))),
         (replace(LOST, provider_intent_id="pi_1"), FULL),
     ],
 )
@@ -94,7 +94,7 @@ def test_conditions_that_hold_again() -> None:
         FULL,
         found={"pc1_other": Answer(Unknown("seen"))},
         claimed=frozenset({"pc1_other"}),
-        strangers=frozenset({(2001, "usd"), (2000, "eur")}),
+        strangers=frozenset({Stranger(2001, "usd"), Stranger(2000, "eur")}),
     )
     assert why_not_absent(LOST, BOUNDS, scan) is None
     assert why_not_absent(UNPROVEN, BOUNDS, replace(FULL, begun_at=CLOSED + BOUNDS.quiet_unproven)) is None

@@ -239,7 +239,7 @@ def test_prepared_attempt_is_blocked(dark: Night) -> None:
 
 def test_attempt_2_waits_for_its_place(dark: Night) -> None:
     """A success of attempt 2 without a row is flagged while attempt 1 is pending, imported once that is absent."""
-    dark.doubt("a", "lost_request")
+    dark.doubt("a", "told_429")
     dark.give_up("a")
     dark.pay_behind_our_back("a", 2)
     day = dark.today

@@ -57,7 +57,7 @@ def test_edited_metadata_are_no_absence(dark: Night, changes: dict[str, str | No
 
 def test_another_service_of_the_account(dark: Night) -> None:
     """The charge of another namespace with the same intent id is no reason to doubt an absence."""
-    dark.doubt("order_42", "lost_request")
+    dark.doubt("order_42", "told_429")
     dark.give_up("order_42")
     key = replace(dark.binding, namespace="other").key("charge", "order_42", 1)
     dark.pay_behind_our_back("order_42", amount=777, namespace="other", key=key)

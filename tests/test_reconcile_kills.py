@@ -58,7 +58,7 @@ FLAGGED = {
 def prepare(night: Night) -> None:
     """One of every disagreement, some of them two days old; it is a little after noon."""
     night.doubt("old_charged")
-    night.doubt("old_absent", "lost_request")
+    night.doubt("old_absent", "told_429")
     night.give_up("old_absent")
     night.doubt("old_open", "lost_request")
     night.doubt("settled_today")

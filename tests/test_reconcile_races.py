@@ -63,8 +63,8 @@ def prepare(night: Night) -> None:
 
     `absent` was given up long ago: whoever looks first proves it. `open` is closed by whoever comes first.
     """
-    for name in ("absent", "open"):
-        night.doubt(name, "lost_request")
+    night.doubt("absent", "told_429")
+    night.doubt("open", "lost_request")
     night.give_up("absent")
     night.clock.advance(hours=47)
     for name in ("again", "lost", "lost_decline"):
@@ -125,8 +125,9 @@ def check(stage: Stage, point: object, actors: tuple[str, ...]) -> None:
     reading = all("reconcile" in actor for actor in actors)
     posts = [sent for sent in stage.sandbox.requests[stage.asked_before :] if sent.method == "POST"]
     assert (point, posts if reading else []) == (point, [])
-    stage.later(BOUNDS.quiet_unproven)
-    stage.open_client().resume()
+    for length in (BOUNDS.quiet, BOUNDS.roll_forward):
+        stage.later(length)
+        stage.open_client().resume()
     rows = stage.sql("SELECT intent_id, attempt, state FROM pending_charges")
     states = {(name, attempt): State(state) for name, attempt, state in rows}
     expected = {(name, 1): state for name, state in END.items()}

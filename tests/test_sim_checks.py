@@ -206,7 +206,7 @@ BROKEN: dict[str, Callable[[], None]] = {
     "S23: in a transaction": lambda: safety.s23_no_network_in_a_transaction(True),
     "L1: pending, and nothing told": lambda: liveness.l1_all_ended(ghost(), Ledger(), Rows()),
     "L1: lost": lambda: liveness.l1_all_ended(ghost(row=None, acknowledged={"order_1"}), Ledger(), Rows()),
-    "L1: in doubt after a day": lambda: liveness.l1_in_a_day(ghost(SENT), 0.0),
+    "L1: in doubt after days": lambda: liveness.l1_in_days(ghost(SENT), 0.0),
     "L2: not known here": lambda: liveness.l2_all_explained(ghost(row=None), Ledger(CHARGE), Rows()),
     "L2: declined here": lambda: liveness.l2_all_explained(
         ghost(row=ROW._replace(state="declined")), Ledger(CHARGE), Rows()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gateway_client.absence import what_is_strange
 from gateway_client.charge import Charge
 from gateway_client.errors import ClockRefused, ConfigurationError, NeedsPerson, ProviderUnavailable
 from gateway_client.evidence import Known, Step, why_not
@@ -70,11 +71,9 @@ def _look_again(setup: Setup, binding: Binding, charge: Charge) -> Flow[Charge]:
         if intent is not None:
             return replace(charge, provider_intent_id=intent)
         raise NeedsPerson(f"the provider has an object of {attempt} without an id; no new attempt was made.")
-    if charge.idempotency_key in scan.claimed:
-        raise NeedsPerson(
-            f"{attempt} is {charge.state}, and the provider has an object that names it under another key: look for it "
-            "there. No new attempt was made."
-        )
+    strange = what_is_strange(charge, scan)
+    if strange is not None:
+        raise NeedsPerson(f"{attempt} is {charge.state}, and {strange}: look for it there. No new attempt was made.")
     problem = why_not(Step.NEXT_ATTEMPT, Known(charge, bounds, scan.begun_at, scan))
     if problem is not None:
         raise ProviderUnavailable(f"{attempt} is {charge.state}, and {problem}. No new attempt was made.")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from itertools import count
 
-from gateway_client.absence import Scan
+from gateway_client.absence import Scan, Stranger
 from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
 from gateway_client.flow.asking import Setup, meet, question
@@ -92,7 +92,7 @@ class _Reading:
     created_from: datetime
     created_to: datetime
     found: dict[str, Answer] = field(default_factory=dict)
-    strangers: set[tuple[int | None, str | None]] = field(default_factory=set)
+    strangers: set[Stranger] = field(default_factory=set)
     claimed: set[str] = field(default_factory=set)
     why_incomplete: str | None = None
     could_not_ask: bool = False
@@ -121,13 +121,19 @@ class _Reading:
         self.claimed.update(key for key, attempt in keys.items() if item.attempt in (None, attempt))
         names = (item.namespace, item.intent_id, item.attempt, item.key)
         if item.moved and (None in names or item.namespace != self.binding.namespace):
-            self.strangers.add((item.amount, item.currency))
+            payer = (one if one in self._payers else None for one in (item.customer, item.payment_method))
+            self.strangers.add(Stranger(item.amount, item.currency, *payer))
 
     def _of_another_service(self, item: Item) -> bool:
         """Whether its names are those that another namespace of the account computes; a name alone is easily edited."""
         if item.namespace in (None, self.binding.namespace) or item.intent_id is None or item.attempt is None:
             return False
         return item.key == replace(self.binding, namespace=item.namespace).key("charge", item.intent_id, item.attempt)
+
+    @cached_property
+    def _payers(self) -> frozenset[str | None]:
+        """The customers and payment methods of what is looked for: others' are not kept, however many there are."""
+        return frozenset(one for charge in self.wanted.values() for one in (charge.customer, charge.payment_method))
 
     @cached_property
     def _by_intent(self) -> dict[str, dict[str, int]]:

@@ -117,6 +117,7 @@ class Item:
     provider_intent_id: str | None
     provider_charge_id: str | None
     customer: str | None
+    payment_method: str | None
     named: bool  # it carries metadata under our names; the next four are what it claims
     namespace: str | None
     intent_id: str | None

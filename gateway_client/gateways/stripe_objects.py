@@ -48,6 +48,7 @@ class IntentObject(msgspec.Struct):
     livemode: bool | None = None
     metadata: dict[str, object] | None = None
     customer: str | ExpandedObject | None = None
+    payment_method: str | ExpandedObject | None = None
     latest_charge: str | ExpandedObject | None = None
     last_payment_error: ErrorObject | None = None
 
@@ -62,6 +63,7 @@ class ChargeObject(msgspec.Struct):
     livemode: bool | None = None
     metadata: dict[str, object] | None = None
     customer: str | ExpandedObject | None = None
+    payment_method: str | ExpandedObject | None = None
     payment_intent: str | ExpandedObject | None = None
     captured: bool | None = None
     failure_code: str | None = None
@@ -234,6 +236,7 @@ def _item(
         provider_intent_id=id_of(intent),
         provider_charge_id=id_of(charge),
         customer=id_of(found.customer),
+        payment_method=id_of(found.payment_method),
         named=any(name.startswith("paycli_") for name in claims),
         namespace=_text(claims.get("paycli_namespace")),
         intent_id=_text(claims.get("paycli_intent")),

@@ -166,6 +166,8 @@ class Record:
             quiet_from=row["quiet_from"],
             last_sent_at=max((send["begun_at"] for send in left), default=None),
             last_ended_at=max((send["ended_at"] for send in left if send["ended_at"] is not None), default=None),
+            customer=row["customer"],
+            payment_method=row["payment_method"] or None,
             unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left),
         )
 

@@ -183,6 +183,7 @@ def _item(row: Row, binding: Binding, charge: Charge | None) -> Item:
         provider_intent_id=row["provider_intent_id"],
         provider_charge_id=row["provider_charge_id"],
         customer=row["customer"],
+        payment_method=None,  # nothing is judged by it here
         named=True,
         namespace=binding.namespace,
         intent_id=intent_id,

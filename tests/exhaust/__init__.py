@@ -3,7 +3,7 @@
 Who: two workers, each one call (`charge`, or `resume`) in a process of its own, and the nightly run of the day. Flows
 and statements are the real ones, the database is SQLite in memory, the provider is the sandbox. When all have ended,
 fresh processes heal what is left: `resume` at once; `resume` and the nightly run after 25 hours, if need be after 30
-and 80.
+and 101.
 Steps: a transaction is one, a question is one, a send is two (it arrives; it is executed and answered). Between any
 two of them anybody else may take steps, so the provider's own 409 comes of their order alone. What touches nothing
 shared is done at once, faults and all: the question whose account it is, the pages that a run keeps for itself.

@@ -1,7 +1,7 @@
 """Healing: what fresh processes make of what a path has left behind, when nothing goes wrong any more.
 
 `resume` a minute later; 25 hours later, when the key's life is over, `resume` and the reconciler of that day; and if
-the row is still pending, the same 30 hours later, when it is quiet, and after 80, when no 500 is rolled forward.
+the row is still pending, the same 30 hours later, when it is quiet, and after 101, when no 500 is rolled forward.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.exhaust.ledger import Known, Ledger, Played
 from tests.sim.ghost import moved
 from tests.sim.safety import Broken
 
-VISITS_H = (1 / 60, 25.0, 30.0, 80.0)
+VISITS_H = (1 / 60, 25.0, 30.0, 101.0)
 NIGHT = reconcile("healer:1:0:1", others_are_dead=True)
 
 

@@ -85,9 +85,9 @@ SCENARIOS = {
         ),
         Scenario(
             "given up",
-            "two processes resume a charge that a person gave up 4 hours ago; its send was lost, or executed then",
-            ago_s=6 * HOUR_S,
-            given_up_ago_s=4 * HOUR_S,
+            "two processes resume a charge that a person gave up 76 hours ago; its send was lost, or executed then",
+            ago_s=78 * HOUR_S,
+            given_up_ago_s=76 * HOUR_S,
             fates=("lost", "executed"),
         ),
     )

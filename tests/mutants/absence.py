@@ -13,8 +13,8 @@ CLEARING = "gateway_client/flow/clearing.py"
 BOUNDS = "gateway_client/bounds.py"
 
 _QUIET = "return self.hold + self.first_byte + self.execution + self.list_lag + 2 * self.clock_tolerance"
-_QUIET_FROM = "moments = [charge.quiet_from + bounds.quiet]"
-_AFTER_5XX = 'is saved, and rolled forward.\n        """\n        return self.quiet + self.roll_forward'
+_QUIET_FROM = "return charge.quiet_from + quiet_for(charge, bounds)"
+_UNPROVEN = "return self.quiet + self.roll_forward"
 
 MUTANTS = (
     Mutant(
@@ -55,7 +55,7 @@ MUTANTS = (
         "quiet counts from the first send",
         ABSENCE,
         _QUIET_FROM,
-        "moments = [(charge.first_sent_at or charge.quiet_from) + bounds.quiet]",
+        "return (charge.first_sent_at or charge.quiet_from) + quiet_for(charge, bounds)",
     ),
     Mutant(
         "a minute of quiet is enough",
@@ -66,8 +66,8 @@ MUTANTS = (
     Mutant(
         "a day of quiet after a 500 is enough",
         BOUNDS,
-        _AFTER_5XX,
-        _AFTER_5XX.replace("self.quiet + self.roll_forward", "timedelta(hours=24)"),
+        _UNPROVEN,
+        "return timedelta(hours=24)",
     ),
     Mutant(
         "a list counts from its end, not from its beginning",
@@ -84,10 +84,7 @@ MUTANTS = (
     Mutant(
         "a payment without our metadata is none of ours",
         ABSENCE,
-        "if any(\n"
-        "        amount in (None, charge.amount) and currency in (None, charge.currency) "
-        "for amount, currency in scan.strangers\n"
-        "    ):",
+        "if any(stranger.may_be(charge) for stranger in scan.strangers):",
         "if False:",
     ),
     Mutant(
@@ -142,7 +139,7 @@ MUTANTS = (
         "quiet counts from the last send's begin",
         ABSENCE,
         _QUIET_FROM,
-        "moments = [(charge.last_sent_at or charge.quiet_from) + bounds.quiet]",
+        "return (charge.last_sent_at or charge.quiet_from) + quiet_for(charge, bounds)",
     ),
     Mutant(
         "the list's lag is not waited for",
@@ -160,10 +157,8 @@ MUTANTS = (
     Mutant(
         "the 500 that was seen is the only one",
         BOUNDS,
-        _AFTER_5XX,
-        _AFTER_5XX.replace(
-            "self.quiet + self.roll_forward", "self.roll_forward + self.list_lag + 2 * self.clock_tolerance"
-        ),
+        _UNPROVEN,
+        "return self.roll_forward + self.list_lag + 2 * self.clock_tolerance",
         kept="a 500 is seen",
     ),
     Mutant(
@@ -211,7 +206,12 @@ MUTANTS = (
         ABSENCE,
         "if charge.idempotency_key in scan.claimed:",
         "if False:",
-        also=(CLEARING, "if charge.idempotency_key in scan.claimed:", "if False:"),
+    ),
+    Mutant(
+        "a success by our payer without our metadata is none of ours",
+        ABSENCE,
+        "if any(stranger.is_by_payer_of(charge) for stranger in scan.strangers):",
+        "if False:",
     ),
     Mutant(
         "a list is a list, wherever it is from",

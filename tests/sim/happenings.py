@@ -163,4 +163,4 @@ def _special(dice: Dice, kind: str, order: int) -> str:  # noqa: PLR0911 - one k
 
 def intent_of(order: int, method: str) -> PaymentIntent:
     """The payment intent of an order."""
-    return PaymentIntent(f"order_{order}", Money(AMOUNTS[order], "usd"), method)
+    return PaymentIntent(f"order_{order}", Money(AMOUNTS[order], "usd"), method, customer=f"cus_{order}")

@@ -11,7 +11,7 @@ from gateway_client.state import PENDING
 from reconcile.effects import OpenedRun
 from tests.sim.ghost import Ghost, Key, Row, moved, seconds_of
 from tests.sim.provider import Provider
-from tests.sim.safety import QUIET_S, Broken
+from tests.sim.safety import QUIET_UNPROVEN_S, SLACK_S, STALE_S, Broken
 
 TOLD = "closed_at IS NULL OR closed_by LIKE '%@%'"
 """A finding is open, or a person has closed it."""
@@ -38,6 +38,12 @@ def a_worker_ends(name: str, rows: int, result: Any, elapsed_s: float) -> None:
         raise Broken("L7", f"{name} took {elapsed_s:.0f} s for {rows} rows")
 
 
+def waits_for_a_person(ghost: Ghost, row: Row, now: float) -> bool:
+    """A row has waited unsent for a day: no worker sends it, nor looks at it."""
+    key = (row.intent_id, row.attempt)
+    return ghost.first(key) is None and now - ghost.born[key] >= STALE_S - SLACK_S
+
+
 def after_work(number: int, pending: list[Row], told: set[Key]) -> None:
     """The workers after the faults have looked at every pending row, whatever became of the others."""
     left_out = sorted({(row.intent_id, row.attempt) for row in pending} - told)
@@ -45,17 +51,16 @@ def after_work(number: int, pending: list[Row], told: set[Key]) -> None:
         raise Broken("L6", f"the workers of round {number} after the faults did not look at {left_out}")
 
 
-def l1_in_a_day(ghost: Ghost, begun_at: float) -> None:
-    """A day and a quiet time after the faults nothing is in doubt any more, but for what was answered with a 5xx.
+def l1_in_days(ghost: Ghost, begun_at: float) -> None:
+    """A day, a quiet time and the roll-forward after the faults nothing is in doubt any more.
 
-    And but for what a clock that was ahead has closed "later" than a quiet time before that.
+    But for what a clock that was ahead has closed "later" than that.
     """
     for key, row in ghost.rows.items():
-        failed = any((sent.status or 0) >= 500 for sent in ghost.of_attempt(key))
-        ahead = row.closed_at is not None and seconds_of(row.closed_at) > begun_at - QUIET_S
+        ahead = row.closed_at is not None and seconds_of(row.closed_at) > begun_at - QUIET_UNPROVEN_S
         doubt = row.state in ("sending", "unknown") and row.provider_intent_id is None
-        if doubt and not failed and not ahead and not ghost.strangers and key[0] not in ghost.handled:
-            raise Broken("L1", f"{key} is still {row.state} a day and a quiet time after the faults")
+        if doubt and not ahead and not ghost.strangers and key[0] not in ghost.handled:
+            raise Broken("L1", f"{key} is still {row.state} four days after the faults")
 
 
 def after_run(day: date, result: Any, store: Any) -> None:
@@ -82,6 +87,8 @@ def unexplained(ghost: Ghost, provider: Provider, store: Any) -> str | None:
         if whose is None or not moved(charge) or whose[0] in told:
             continue
         row = ghost.rows.get(whose)
+        if row is not None and row.state == "rejected" and "paycli_intent" not in charge["metadata"]:
+            continue  # refused in one delivery, charged in the other, and stripped: outside of the model (MODEL §6)
         if row is None or row.state != "succeeded" or row.provider_charge_id != charge["id"]:
             return f"{charge['id']} of {whose} succeeded, and the row is {row.state if row else 'missing'}"
     for key, row in ghost.rows.items():

@@ -178,4 +178,6 @@ class Transit:
             sent.refused = sent.own_word and reply.status in (400, 401, 403, 404, 429)
             sent.rejected = sent.refused and reply.status in (400, 404) and b'"param"' in reply.body
         self._call.lied = lied
+        if lied:
+            self._world.ghost.clocks_right = False  # its `Date` may be an old one
         self._call.answered(self._effect, reply, sent, heard)

@@ -67,6 +67,7 @@ PLOTS: dict[str, tuple[Step, ...]] = {
         (((5.0, 100.0),), ("east cancel 1 ours", "east cancel 1 ours", "west cancel 1 ours")),
         (((0.0, 2000.0),), ("west resume ours", "east resume ours", "night reconcile 0 ours")),
         (((5.0, 100.0),), ("west resume ours", "night reconcile 0 ours")),
+        (about(UNPROVEN, UNPROVEN - 12000.0), ("west resume ours", "night reconcile 0 ours")),
     ),
     "an old question": (
         (SOON[:1], (f"east {VISA} ours",)),
@@ -76,6 +77,7 @@ PLOTS: dict[str, tuple[Step, ...]] = {
         (((0.1, 1.0),), ("east cancel 1 ours",)),
         (((20.0, 120.0),), ("east resume ours", "east resume ours", "night reconcile 0 ours")),
         (((0.0, 100.0),), ("east resume ours", "west resume rotated")),
+        (about(UNPROVEN, UNPROVEN - 14000.0), ("east resume ours", "west resume rotated")),
     ),
     "a closed finding": (
         (SOON, DECLINED),
@@ -86,11 +88,17 @@ PLOTS: dict[str, tuple[Step, ...]] = {
         (SOON, (*AGAIN, "resume", "reconcile 0")),
         ((*SOON, *HOURS), (*AGAIN, "resume")),
     ),
+    "a refusal, and its other delivery stripped": (
+        (SOON, (VISA,)),
+        (SOON, ("hand strip 1",)),
+        (SOON, AGAIN),
+        ((*SOON, *HOURS), (*AGAIN, "reconcile 0")),
+    ),
     "edited by hand": (
         (SOON, (VISA,)),
         (SOON, ("hand both 1", "hand both 1", "hand namespace 1", "hand key 1")),
         ((*SOON, *about(KEY_LIFE)), ("cancel 1", "resume")),
-        (about(QUIET, QUIET + 400.0), ("resume", "reconcile 0")),
+        (about(UNPROVEN, UNPROVEN + 400.0), ("resume", "reconcile 0")),
         (((0.0, 900.0), *about(UNPROVEN)), (*AGAIN, "resume")),
         ((*SOON, *about(UNPROVEN)), AGAIN),
     ),
@@ -117,6 +125,7 @@ FAULTS: dict[str, Faults] = {
     "given up by a machine that stood still": ((0.85, "held"), (0.9, "lost_reply")),
     "an old question": ((0.68, "lost_request"), (0.93, "held")),
     "a closed finding": ((0.3, "lost_request"), (0.5, "held"), (0.6, "unavailable_503")),
+    "a refusal, and its other delivery stripped": ((0.8, "doubled"),),
     "edited by hand": ((0.85, "lost_reply"), (0.9, "held")),
     "another account": ((0.4, "lost_reply"), (0.5, "doubled")),
     "another key of ours": ((0.35, "held"), (0.6, "lost_reply"), (0.7, "unavailable_503")),
