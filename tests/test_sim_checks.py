@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 
-from gateway_client import Stripe
+from gateway_client import Charge, State, Stripe
 from gateway_client.errors import ProviderUnavailable
 from gateway_client.gateways.base import NoReply
 from tests.sim import liveness, safety, shift
@@ -118,6 +118,10 @@ def asked_to_wait(seconds: float) -> Shift:
     return made
 
 
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+CLOSED_CHARGE = Charge(
+    *("order_1", 1, State.SENDING, "key_1", 2000, "usd", None, None, 1, NOON, NOON, None, None), closed_at=NOON
+)
 CLOSED = ROW._replace(closed_at="2026-11-21 11:00:00.000000")
 SUCCEEDED = ROW._replace(state="succeeded", provider_charge_id="ch_1")
 ABSENT = ROW._replace(state="absent")
@@ -182,6 +186,8 @@ BROKEN: dict[str, Callable[[], None]] = {
         ghost(SENT), ROTATED, reading(safety.QUIET_S - 80)
     ),
     "S15: an object not listed": lambda: safety.s15_scan_completeness("run_1", {"ch_1"}, {"ch_1", "ch_2"}),
+    "S8: absent, and charged in the end": lambda: safety.s8_absence_stays_true(ghost(SENT, row=ABSENT), ATTEMPT),
+    "S16: begun when it was closed": lambda: safety.s16_closed_is_closed(CLOSED_CHARGE),
     "S16: not closed": lambda: safety.s16_absence_evidence(ghost(SENT), ABSENT, ROW, reading(HOUR_S), 2 * HOUR_S),
     "S16: no list": lambda: safety.s16_absence_evidence(ghost(SENT), ABSENT, CLOSED, None, 2 * HOUR_S),
     "S16: half of the lists": lambda: safety.s16_absence_evidence(

@@ -70,7 +70,7 @@ def settle(session: Session, effect: Settle, now: datetime) -> Charge:
         left=record.left(effect.send_no),
         saves_declines=effect.saves_declines,
     )
-    nothing_left = event is Event.NOT_EXECUTED and not record.left()
+    nothing_left = event is Event.NOT_EXECUTED
     if nothing_left and record.row["closed_at"] is not None:
         event = Event.CANCELED  # given up while a send was open, and now nothing has left, nor will
     changes: dict[str, object] = {"reason": answer.reason}

@@ -126,6 +126,7 @@ MUTANTS = (
         STRIPE,
         "if item.key != charge.idempotency_key and not stripped:",
         "if False:",
+        also=(ANSWERS, "    if item.key != charge.idempotency_key:\n", "    if False:\n"),
     ),
     # Whether an answer answers this request
     Mutant(

@@ -154,6 +154,6 @@ def judge(world: World) -> None:
     for whose in {ghost.charges[one["id"]] for one in world.provider.charges() if moved(one)} - {None}:
         state = ghost.rows[whose].state if whose in ghost.rows else ""
         ghost.seen["rejected, and charged by the other delivery"] += state == "rejected"
-        ghost.seen["rolled forward after it was called absent"] += state == "absent"
+        witness.hold(safety.s8_absence_stays_true, ghost, whose)
     for table in TABLES:
         world.trace(repr(world.store.read(f"SELECT * FROM {table} ORDER BY 1, 2, 3")))

@@ -119,6 +119,13 @@ KEPT: dict[str, dict[str, str]] = PROMISE | {
         "h1 Send 1 how": "html 503 - before",
         "h5": "268636.148 east resume ours",
     },
+    "a machine that stood still at the gate, while another one sent": {
+        "h1": "0.000 east charge 1 pm_card_visa 1 ours",
+        "h1 BeginSend 1": "stands still for 90000",
+        "h2": "1.000 west charge 1 pm_card_visa 1 ours",
+        **_sends("h2", "lost_reply"),
+        "h3": "90200.000 west charge 2 pm_card_visa 1 ours",
+    },
     "two machines that stood still: the night closes what was just sent": {
         "late_s": "3600",
         "h1": "0.000 west charge 2 pm_card_visa 1 ours",

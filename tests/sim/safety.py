@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from gateway_client.charge import Charge
 from gateway_client.state import PENDING, REFUSED
 from tests.sim.ghost import Ghost, Key, Reading, Row, Sent, moved
 
@@ -234,6 +235,19 @@ def s8_refused_by_somebody(ghost: Ghost, row: Row, intents: Iterable[dict[str, A
 def _of(intent: dict[str, Any]) -> Key | None:
     of = intent["metadata"]
     return (of["paycli_intent"], int(of["paycli_attempt"])) if "paycli_intent" in of else None
+
+
+def s8_absence_stays_true(ghost: Ghost, attempt: Key) -> None:
+    """What is charged in the end was not called absent while a send of it was unproven."""
+    row, ours = ghost.rows.get(attempt), attempt[0] not in ghost.handled | ghost.excused
+    if row is not None and row.state == "absent" and ours and any(map(_unproven, ghost.of_attempt(attempt))):
+        raise Broken("S8", f"{attempt} was called absent, and it is charged in the end")
+
+
+def s16_closed_is_closed(charge: Charge) -> None:
+    """No send is begun of an attempt that is closed."""
+    if charge.closed_at is not None:
+        raise Broken("S16", f"{charge.intent_id} attempt {charge.attempt} is closed, and a send of it is begun")
 
 
 def s16_absence_evidence(ghost: Ghost, row: Row, before: Row | None, reading: Reading | None, now: float) -> None:

@@ -112,7 +112,6 @@ UNKIND = (
         "a request was held for an hour, until its key was nearly pruned",
         "a send was charged, and refused in so many words",
         "rejected, and charged by the other delivery",
-        "rolled forward after it was called absent",
         "outside the model: more than an hour after our last check of the time",
         "refused: AccountRefused",
         "the provider echoes no error",

@@ -147,6 +147,7 @@ class Witness:
                 self._observe_worker(call, call.shift, effect, result)
             if isinstance(effect, BeginSend) and isinstance(result, Begun):
                 self.hold(safety.s6_beside_no_success, effect.intent_id, effect.attempt, self._store)
+                self.hold(safety.s16_closed_is_closed, result.charge)
             if isinstance(effect, Settle) and not isinstance(result, Exception):
                 self.ghost.settled(call.name, (effect.intent_id, effect.attempt), self._now())
         if (effect is None or isinstance(effect, MOVING)) and self._store.changes != self._seen_changes:
