@@ -89,7 +89,9 @@ class Judge:
             case State.CANCELED:
                 grounded = row.key not in network.delivered if there is None else there.status == "canceled"
             case _:
-                grounded = there is None
+                # A refused send's other delivery may have met a 500, which is rolled forward later.
+                grounded = there is None or self._refused(row.attempt, there.credential)
+                charges = set() if grounded else charges
         if not grounded or (row.state.refused and charges):
             raise Broken("word", f"attempt {row.attempt} is said to be {row.state} ({row.charge_id}), which is not so")
 
@@ -133,15 +135,14 @@ class Judge:
         if earlier.attempt == later.attempt and earlier.payment.credential == later.payment.credential:
             return None
         state = states.get(earlier.attempt)
-        if state is not State.REJECTED and not self._refused(earlier):
+        if state is not State.REJECTED and not self._refused(earlier.attempt, earlier.payment.credential):
             return None
         when = "executed" if earlier.at > min(read_at.values()) else "listed"
         return f"another delivery of a refused send was {when} after the reading"
 
-    def _refused(self, success: Success) -> bool:
-        """Whether each send of its attempt under its key was refused with the provider's own word."""
-        credential_id = self._case.credential_id(success.payment.credential)
-        sends = self._case.store.read(_SENDS, success.attempt, credential_id)
+    def _refused(self, attempt: int, credential: str) -> bool:
+        """Whether each send of an attempt under an API key was refused with the provider's own word."""
+        sends = self._case.store.read(_SENDS, attempt, self._case.credential_id(credential))
         return all(outcome == "not_executed" or (proven and outcome in _REFUSALS) for proven, outcome in sends)
 
     # --- at rest
@@ -172,4 +173,6 @@ class Judge:
         """Which residual a false word is."""
         if row.state is State.REJECTED:
             return "another delivery of it was executed"
+        if row.state is State.ABSENT and self._refused(success.attempt, success.payment.credential):
+            return "another delivery of a refused send met a 500, and was rolled forward"
         raise Broken("word", f"attempt {row.attempt} is {row.state}, and it is charged in the end")
