@@ -60,6 +60,11 @@ PLOTS: dict[str, tuple[Step, ...]] = {
         (((219000.0, 220500.0),), ("east resume ours", "east resume ours", "east reconcile 0 ours")),
         (SOON, ("resume", *AGAIN)),
     ),
+    "a machine stands still at its gate": (
+        (SOON[:1], (f"east {VISA} ours",)),
+        (SOON[:1], (f"west {VISA} ours",)),
+        (((90000.0, 91000.0),), ("west resume ours", f"west {VISA} ours")),
+    ),
     "given up by a machine that stood still": (
         (SOON[:1], (f"east {VISA} ours",)),
         (SOON, ("east still 12000",)),
@@ -122,6 +127,7 @@ FAULTS: dict[str, Faults] = {
     "a 500 and another one": ((0.8, "doubled_500"),),
     "a machine stands still": ((0.6, "lost_reply"), (0.7, "held"), (0.75, "lost_request")),
     "two machines stand still": ((0.8, "held"),),
+    "a machine stands still at its gate": ((0.9, "lost_reply"),),
     "given up by a machine that stood still": ((0.85, "held"), (0.9, "lost_reply")),
     "an old question": ((0.68, "lost_request"), (0.93, "held")),
     "a closed finding": ((0.3, "lost_request"), (0.5, "held"), (0.6, "unavailable_503")),
@@ -155,5 +161,6 @@ AT_MEETINGS: dict[str, Faults] = {
 }
 AT_COMMITS: dict[str, Faults] = {
     "two machines stand still": ((0.004, "pause 2"), (0.008, "die after")),
+    "a machine stands still at its gate": ((0.3, "stands still for 90000"),),
     "an old question": ((0.004, "pause 2"), (0.008, "die after")),
 }
