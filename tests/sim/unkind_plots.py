@@ -99,6 +99,12 @@ PLOTS: dict[str, tuple[Step, ...]] = {
         (SOON, AGAIN),
         ((*SOON, *HOURS), (*AGAIN, "reconcile 0")),
     ),
+    "two debits": (
+        (SOON, ("charge 1 pm_usBankAccount_success 1",)),
+        (SOON, ("charge 2 pm_usBankAccount_noAccount 1",)),
+        (((20.0, 60.0),), ("resume", "reconcile 0")),
+        ((*SOON, *HOURS), ("resume", "charge 2 pm_usBankAccount_noAccount 1", "reconcile 0")),
+    ),
     "edited by hand": (
         (SOON, (VISA,)),
         (SOON, ("hand both 1", "hand both 1", "hand namespace 1", "hand key 1")),
@@ -132,6 +138,7 @@ FAULTS: dict[str, Faults] = {
     "an old question": ((0.68, "lost_request"), (0.93, "held")),
     "a closed finding": ((0.3, "lost_request"), (0.5, "held"), (0.6, "unavailable_503")),
     "a refusal, and its other delivery stripped": ((0.8, "doubled"),),
+    "two debits": (),
     "edited by hand": ((0.85, "lost_reply"), (0.9, "held")),
     "another account": ((0.4, "lost_reply"), (0.5, "doubled")),
     "another key of ours": ((0.35, "held"), (0.6, "lost_reply"), (0.7, "unavailable_503")),
@@ -149,6 +156,7 @@ AT_THE_END = {
 }
 """Lengths that a plot wants at the ends of the published ones, alone and together."""
 AT_QUESTIONS: dict[str, Faults] = {
+    "two debits": ((0.4, "exchanged"),),
     "two machines stand still": ((0.01, "delayed"),),
     "an old question": ((0.5, "pause 14000"), (0.4, "stands still for 12000")),
 }
