@@ -99,6 +99,12 @@ PLOTS: dict[str, tuple[Step, ...]] = {
         (SOON, AGAIN),
         ((*SOON, *HOURS), (*AGAIN, "reconcile 0")),
     ),
+    "a cancellation that somebody else answers": (
+        (SOON, ("charge 1 pm_usBankAccount_success 1",)),
+        (((1.0, 5.0),), ("cancel 1",)),
+        ((*SOON, *HOURS), ("cancel 1", "resume", *AGAIN)),
+        (HOURS, ("resume", *AGAIN)),
+    ),
     "two debits": (
         (SOON, ("charge 1 pm_usBankAccount_success 1",)),
         (SOON, ("charge 2 pm_usBankAccount_noAccount 1",)),
@@ -138,6 +144,7 @@ FAULTS: dict[str, Faults] = {
     "an old question": ((0.68, "lost_request"), (0.93, "held")),
     "a closed finding": ((0.3, "lost_request"), (0.5, "held"), (0.6, "unavailable_503")),
     "a refusal, and its other delivery stripped": ((0.8, "doubled"),),
+    "a cancellation that somebody else answers": ((0.4, "leftover"), (0.6, "box")),
     "two debits": (),
     "edited by hand": ((0.85, "lost_reply"), (0.9, "held")),
     "another account": ((0.4, "lost_reply"), (0.5, "doubled")),
