@@ -86,6 +86,7 @@ MUTANTS = (
         ABSENCE,
         "if any(stranger.may_be(charge) for stranger in scan.strangers):",
         "if False:",
+        also=(ABSENCE, "if any(stranger.is_by_payer_of(charge) for stranger in scan.strangers):", "if False:"),
     ),
     Mutant(
         "lookup by search, whose index is an hour behind",
@@ -192,6 +193,7 @@ MUTANTS = (
         BOUNDS,
         "return 2 * self.clock_tolerance\n\n    def table",
         "return timedelta(0)\n\n    def table",
+        kept="P2: a refusal, and the other",
     ),
     # What an object that was edited by hand is
     Mutant(
@@ -199,13 +201,14 @@ MUTANTS = (
         LOOKUP,
         "return item.key == replace(self.binding",
         "return True or item.key == replace(self.binding",
-        kept="P12",
+        kept="P12: the namespace",
     ),
     Mutant(
         "what names our attempt without its key is nobody's",
         ABSENCE,
         "if charge.idempotency_key in scan.claimed:",
         "if False:",
+        kept="P12: the key alone",
     ),
     Mutant(
         "a success by our payer without our metadata is none of ours",

@@ -54,7 +54,9 @@ class Verdict:
 
 
 def kill(mutant: Mutant) -> Verdict:
-    """Seeds from 0 on, until one shows the mistake."""
+    """The schedule that is kept because of this mistake, or seeds from 0 on, until one shows it."""
+    if mutant.kept is not None:
+        return show(mutant)
     return _tried(mutant, range(mutant.seeds_max), until_shown=True)
 
 

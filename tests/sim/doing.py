@@ -138,8 +138,10 @@ def _edited(what: str, metadata: dict[str, str]) -> tuple[str, Any]:
         return what, 1 if what == "amount" else "eur"
     if what == "strip":
         return "metadata", {}
+    if what == "key":
+        return "metadata", metadata | {"paycli_key": "pc1_" + "b" * 52}
     kept = {name: value for name, value in metadata.items() if what == "namespace" or name != "paycli_key"}
-    return "metadata", kept if what == "key" else kept | {"paycli_namespace": "another"}
+    return "metadata", kept | {"paycli_namespace": "another"}
 
 
 def _resolve(world: World, intent_id: str) -> None:

@@ -95,8 +95,22 @@ PROMISE: dict[str, dict[str, str]] = {
         **_sends("h1", "lost_reply"),
         "h2": "30.000 west hand both 1",
         "h3": "60.000 west cancel 1 ours",
-        "h4": "14400.000 west resume ours",
+        "h4": "271000.000 west resume ours",
         "h5": "288000.000 west charge 1 pm_card_visa 2 ours",
+    },
+    "P12: the key alone is edited": {
+        "h1": "0.000 east charge 1 pm_card_visa 1 ours",
+        **_sends("h1", "lost_reply"),
+        "h2": "30.000 west hand key 1",
+        "h3": "60.000 west cancel 1 ours",
+        "h4": "271000.000 west resume ours",
+        "h5": "288000.000 west charge 1 pm_card_visa 2 ours",
+    },
+    "P2: a refusal, and the other delivery's charge is dated ahead": {
+        "created_skew_s": "300",
+        "h1": "0.000 east charge 1 pm_card_visa 1 ours",
+        **_sends("h1", "doubled", "400 after"),
+        "h2": "5.000 west charge 1 pm_card_visa 2 ours",
     },
 }
 """Breaks of the promise as it was before (P1, P8, P13 to P15 are of sockets and databases, and tested there)."""
