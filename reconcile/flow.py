@@ -113,7 +113,7 @@ def _read_list(setup: Setup, run: OpenedRun, number: int, after: str | None) -> 
         if not page.has_more:
             return None
         stuck = stuck + 1 if stands_still else 0
-        if stuck == ASKS_MAX or (not stands_still and cycle.closed_by(cursor)):
+        if stuck == ASKS_MAX or (not stands_still and cycle.closed_by(page)):
             return "the provider's list does not advance"
         pause = setup.policy.delay_s(stuck, None)
         if stands_still and pause is not None:
@@ -207,7 +207,7 @@ def _ask_for_intent(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | 
 
 def _look_up(setup: Setup, run: OpenedRun, waiting: list[Charge]) -> Flow[str | None]:
     """One reading of the provider's lists, however long, for all that wait for proof."""
-    scan = yield from read_lists(setup, run.binding, waiting, pages_max=None, after_page=Renew(run))
+    scan = yield from read_lists(setup, run.binding, waiting, after_page=Renew(run))
     for charge in waiting:
         answer = scan.found.get(charge.idempotency_key)
         if answer is not None:

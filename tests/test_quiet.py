@@ -52,7 +52,6 @@ FULL = Scan(
     created_from=START - BOUNDS.look_back,
     begun_at=CLOSED + BOUNDS.quiet,
     why_incomplete=None,
-    could_not_ask=False,
     read_back_to=START - BOUNDS.look_back,
     found={},
     strangers=frozenset(),

@@ -64,7 +64,7 @@ def clear(setup: Setup, binding: Binding, charge: Charge) -> Flow[None]:
 def _look_again(setup: Setup, binding: Binding, charge: Charge) -> Flow[Charge]:
     """A refused attempt with the intent that the provider has of it by now: its id may never have reached us."""
     attempt, bounds = f"{charge.intent_id} attempt {charge.attempt}", setup.gateway.profile.bounds
-    _, scan = yield from look_up(setup, binding, [charge], to_the_end=True)
+    _, scan = yield from look_up(setup, binding, [charge])
     answer = scan.found.get(charge.idempotency_key)
     if answer is not None:
         intent = getattr(answer.outcome, "provider_intent_id", None)

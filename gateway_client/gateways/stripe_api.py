@@ -78,7 +78,6 @@ PROFILE = Profile(
     server_errors_max=2,
     saves_declines=True,
     unsent_life=timedelta(hours=24),
-    lookup_pages_max=50,
 )
 
 ACCOUNT_UNTOLD = (

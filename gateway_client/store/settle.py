@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
+from gateway_client.absence import why_not_empty
 from gateway_client.charge import Charge
 from gateway_client.errors import UnknownIntent
 from gateway_client.evidence import Known, Step, why_not
@@ -173,6 +174,9 @@ def _note(session: Session, record: Record, noted: dict[str, Any]) -> Charge:
 def prove_absent(session: Session, effect: ProveAbsent, now: datetime) -> Charge:
     """`absent`, when the four conditions hold for the row as it is now; else only the reason is brought up to date."""
     record = locked(session, effect.intent_id, effect.attempt)
+    if record.state is State.PREPARED:  # never sent, and why it is not sent after this reading
+        problem = why_not_empty(record.charge(), effect.profile.bounds, effect.scan)
+        return _note(session, record, {} if problem is None else {"reason": problem})
     if Event.PROVEN_ABSENT not in TRANSITIONS[record.state]:
         return record.charge()
     if effect.closed and record.row["closed_at"] is not None and record.row["quiet_from"] is None:

@@ -103,7 +103,7 @@ MUTANTS = (
     Mutant(
         "what waited for a day is sent",
         "gateway_client/flow/resuming.py",
-        "if now - charge.created_at >= setup.gateway.profile.unsent_life:",
+        "if now - charge.created_at >= life:",
         "if False:",
     ),
     Mutant(
