@@ -13,6 +13,7 @@ from typing import cast
 from gateway_client.charge import Charge
 from gateway_client.errors import ProviderUnavailable
 from gateway_client.flow.asking import Setup, bind_flow, meet, question
+from gateway_client.flow.clearing import ask_for_intent
 from gateway_client.flow.effects import Flow, Now, Settle, Wait
 from gateway_client.flow.lookup import NOT_ASKED_FOR, Cycle, absence, read_lists
 from gateway_client.gateways.base import Item, Missing
@@ -194,9 +195,7 @@ def _finish_pending(setup: Setup, run: OpenedRun) -> Flow[str | None]:
 
 
 def _ask_for_intent(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | None]:
-    gateway = setup.gateway
-    request = gateway.retrieve_request(charge.provider_intent_id or "")
-    answer = yield from question(setup, request, lambda reply: gateway.read_intent(reply, charge), ASKS_MAX)
+    answer = yield from ask_for_intent(setup, run.binding, charge, ASKS_MAX)
     if isinstance(answer, CouldNotAsk):
         # The provider's own word that there is none: asking again will not help, and the charge stays as it is.
         denied = answer.refused and answer.status == 404

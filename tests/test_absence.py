@@ -298,6 +298,6 @@ def test_intent_found_uncharged_is_not_absent(world: World) -> None:
         charge = resume(world)
         assert charge.state is State.UNKNOWN
         assert charge.provider_intent_id is not None
-        world.clock.advance(hours=100)
+        world.clock.advance(hours=37)
     assert world.open_client().cancel(ORDER.intent_id, because="it waits for nobody").state is State.CANCELED
     assert world.sandbox.payment_intents[0]["status"] == "canceled"

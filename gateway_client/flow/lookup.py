@@ -14,7 +14,7 @@ from gateway_client.absence import Scan, Stranger
 from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
 from gateway_client.flow.asking import Setup, meet, question
-from gateway_client.flow.effects import Effect, Flow, Now, ProveAbsent, Settle
+from gateway_client.flow.effects import Effect, Flow, NoteQuiet, Now, ProveAbsent, Settle
 from gateway_client.gateways.base import Binding, Item, Page
 from gateway_client.outcome import Answer, CouldNotAsk, Outcome, Succeeded
 
@@ -33,7 +33,11 @@ def look_up(setup: Setup, binding: Binding, charges: list[Charge]) -> Flow[tuple
     for charge in charges:
         answer = scan.found.get(charge.idempotency_key)
         if answer is not None:
-            results.append((yield from settle(setup, charge, answer)))
+            settled = yield from settle(setup, charge, answer)
+            quiet_known = settled.final or settled.quiet_from is not None
+            if charge.closed_at is not None and scan.time_asked and not quiet_known:
+                settled = yield from NoteQuiet(charge.intent_id, charge.attempt)
+            results.append(settled)
         elif charge.last_sent_at is not None or not may_send_after(setup, scan, charge):
             results.append((yield from absence(setup, charge, scan)))
         else:

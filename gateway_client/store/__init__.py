@@ -18,6 +18,7 @@ from gateway_client.flow.effects import (
     DatabaseEffect,
     GiveUp,
     Lease,
+    NoteQuiet,
     ProveAbsent,
     ReadBinding,
     ReadPending,
@@ -30,7 +31,7 @@ from gateway_client.store.gate import begin_send
 from gateway_client.store.leases import lease, release
 from gateway_client.store.reading import read_attempts, read_history, read_pending
 from gateway_client.store.rows import RECORDS
-from gateway_client.store.settle import give_up, prove_absent, settle
+from gateway_client.store.settle import give_up, note_quiet, prove_absent, settle
 from gateway_client.telemetry import SendEnded
 
 __all__ = ["RECORDS", "perform", "read_attempts", "read_history", "read_pending", "send_ended"]
@@ -55,6 +56,8 @@ def _perform(session: Session, effect: DatabaseEffect[Any], now: datetime) -> ob
             return settle(session, effect, now)
         case GiveUp():
             return give_up(session, effect, now)
+        case NoteQuiet():
+            return note_quiet(session, effect, now)
         case ProveAbsent():
             return prove_absent(session, effect, now)
         case ReadPending():

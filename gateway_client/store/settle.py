@@ -13,7 +13,7 @@ from gateway_client.charge import Charge
 from gateway_client.errors import UnknownIntent
 from gateway_client.evidence import Known, Step, why_not
 from gateway_client.finding import Action, Code, Found, duplicate, side
-from gateway_client.flow.effects import GiveUp, ProveAbsent, Settle
+from gateway_client.flow.effects import GiveUp, NoteQuiet, ProveAbsent, Settle
 from gateway_client.outcome import Answer, Conflict, Outcome, Processing, Succeeded
 from gateway_client.state import TRANSITIONS, Event, State, contradicts, event_of
 from gateway_client.store.findings import record_finding
@@ -158,10 +158,16 @@ def give_up(session: Session, effect: GiveUp, now: datetime) -> Charge:
     if why_not(Step.CANCEL, Known(record.charge(), effect.profile.bounds, now)) is None:
         return move(session, record, Event.CANCELED, now, {"reason": reason, "closed_at": now}).charge()
     if record.row["closed_at"] is not None:
-        noted = effect.time_asked and record.row["quiet_from"] is None
-        return _note(session, record, {"quiet_from": now} if noted else {})
+        return record.charge()
     changes = {"reason": f"{reason}; not proven absent yet", "closed_at": now, "quiet_from": None}
     return move(session, record, None, now, changes, note=f"closed, {reason}").charge()
+
+
+def note_quiet(session: Session, effect: NoteQuiet, now: datetime) -> Charge:
+    """From when a closed attempt is quiet, unless that is known."""
+    record = locked(session, effect.intent_id, effect.attempt)
+    unknown = not record.state.final and record.row["closed_at"] is not None and record.row["quiet_from"] is None
+    return _note(session, record, {"quiet_from": now} if unknown else {})
 
 
 def _note(session: Session, record: Record, noted: dict[str, Any]) -> Charge:

@@ -90,9 +90,23 @@ MUTANTS = (
     Mutant(
         "to ask for a cancellation is to be cancelled",
         CLEARING,
-        "answer = yield from _cancel_there(setup, binding, charge)\n    return",
-        "answer = yield from _cancel_there(setup, binding, charge)\n"
+        "answer = yield from _cancelled(setup, binding, charge)\n    return",
+        "answer = yield from _cancelled(setup, binding, charge)\n"
         "    answer = replace(answer, outcome=Canceled(because))\n    return",
+    ),
+    Mutant(
+        "what was left uncharged is cancelled while a 500 may charge it",
+        EVIDENCE,
+        "at = charge.quiet_from + known.bounds.quiet_unproven",
+        "at = charge.quiet_from + known.bounds.quiet",
+        kept="A9",
+    ),
+    Mutant(
+        "what was left uncharged waits for ever",
+        CLEARING,
+        "if not isinstance(answer.outcome, Unknown) or not answer.outcome.uncharged:",
+        "if True:",
+        kept="A9",
     ),
     Mutant(
         "a saved 500 is asked for again and again",

@@ -244,6 +244,16 @@ def s8_absence_stays_true(ghost: Ghost, attempt: Key) -> None:
         raise Broken("S8", f"{attempt} was called absent, and it is charged in the end")
 
 
+def s8_cancelled_late(ghost: Ghost, provider_intent_id: str, now: float) -> None:
+    """What nobody has given up is cancelled at the provider only when it is closed, and no 500 of it can charge."""
+    for key, row in ghost.rows.items():
+        if row.provider_intent_id != provider_intent_id or key[0] in ghost.handled:
+            continue
+        quiet = max((sent.checked_at + QUIET_UNPROVEN_S for sent in ghost.of_attempt(key)), default=0.0)
+        if row.closed_at is None or now < quiet - SLACK_S:
+            raise Broken("S8", f"{key} is cancelled at the provider, and a 500 of it may be rolled forward")
+
+
 def s16_closed_is_closed(charge: Charge) -> None:
     """No send is begun of an attempt that is closed."""
     if charge.closed_at is not None:
