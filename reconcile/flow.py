@@ -17,7 +17,7 @@ from gateway_client.flow.clearing import ask_for_intent
 from gateway_client.flow.effects import Flow, Now, Settle, Wait
 from gateway_client.flow.lookup import NOT_ASKED_FOR, Cycle, absence, read_lists
 from gateway_client.gateways.base import Item, Missing
-from gateway_client.outcome import Answer, CouldNotAsk, Processing, RequiresAction, Unknown
+from gateway_client.outcome import NAMES, Answer, CouldNotAsk, Processing, RequiresAction, Succeeded, Unknown
 from reconcile import match, words
 from reconcile.effects import (
     Adopt,
@@ -153,6 +153,10 @@ def _agree(setup: Setup, run: OpenedRun, pair: Pair) -> Flow[None]:
         told_later = charge.provider_intent_id is not None and isinstance(proof, _UNDER_WAY)
         if proof is not None and not told_later:
             charge = yield from _repair(setup, run, charge, Answer(proof))
+    elif None in (charge.provider_intent_id, charge.provider_charge_id):
+        proof = match.evidence(charge, pair.items, judge)
+        if proof is not None and NAMES[type(proof)] == charge.state:  # it names what the result itself had left out
+            charge = yield from _repair(setup, run, charge, Answer(proof))
     found = tuple(match.disagreements(charge, pair.items, judge, run.started_at))
     if found:
         yield from Flag(run, found)
@@ -265,7 +269,9 @@ def _ask_for_success(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str |
             yield from Flag(run, (words.missing_at_provider(charge),))
             return None
         return f"intent {charge.provider_intent_id}: {answer.reason}"
-    if match.against(charge.state, answer.outcome):
+    if isinstance(answer.outcome, Succeeded):
+        yield from _repair(setup, run, charge, answer)  # its charge is named by now
+    elif match.against(charge.state, answer.outcome):
         yield from Flag(run, (words.denied(charge, answer.outcome),))
     return None
 
