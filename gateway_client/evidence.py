@@ -45,6 +45,13 @@ def _nothing_left(known: Known) -> str | None:
     return None if known.charge.last_sent_at is None else "a send of it has left, or may have"
 
 
+def _in_time(known: Known) -> str | None:
+    last = known.charge.not_after
+    if last is not None and known.now > last:
+        return f"it is not to be sent after {iso(last)}"
+    return _nothing_left(known)
+
+
 def _key_alive(known: Known) -> str | None:
     charge = known.charge
     if charge.closed_at is not None:
@@ -105,7 +112,12 @@ class Rule:
 
 
 RULES = (
-    Rule(Step.SEND, (State.PREPARED,), "our own socket took no byte of any send", _nothing_left),
+    Rule(
+        Step.SEND,
+        (State.PREPARED,),
+        "our own socket took no byte of any send, and it is not after the `not_after` of the attempt",
+        _in_time,
+    ),
     Rule(
         Step.SEND_AGAIN,
         (State.SENDING, State.UNKNOWN),

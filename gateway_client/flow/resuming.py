@@ -9,10 +9,10 @@ from datetime import datetime
 from gateway_client.bounds import hours
 from gateway_client.charge import Charge
 from gateway_client.errors import AccountRefused, NeedsPerson, ProviderUnavailable
-from gateway_client.flow.asking import Setup, bind_flow, question
+from gateway_client.flow.asking import Setup, bind_flow, meet, question
 from gateway_client.flow.breaker import Breaker
 from gateway_client.flow.charging import Finished, finish
-from gateway_client.flow.effects import Flow, Next, Now, ReadPending, Tell
+from gateway_client.flow.effects import EndLate, Flow, Next, Now, ReadPending, Tell
 from gateway_client.flow.lookup import look_up, may_send_after
 from gateway_client.gateways.base import Binding
 from gateway_client.outcome import CouldNotAsk
@@ -75,6 +75,13 @@ def advance(setup: Setup, binding: Binding, charge: Charge, looked_up: frozenset
 
     `looked_up` are keys that this process has looked up since it began: the provider had nothing of them.
     """
+    if charge.not_after is not None:
+        unasked = yield from meet(setup, binding)
+        if unasked is not None:
+            return Finished(charge, unasked=unasked)
+        charge = yield from EndLate(charge.intent_id, charge.attempt)
+        if charge.final:
+            return Finished(charge)
     if charge.state is State.PREPARED:
         now = yield from Now()
         life = setup.gateway.profile.unsent_life

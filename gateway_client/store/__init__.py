@@ -16,6 +16,7 @@ from gateway_client.flow.effects import (
     Bind,
     Claim,
     DatabaseEffect,
+    EndLate,
     GiveUp,
     Lease,
     NoteQuiet,
@@ -27,7 +28,7 @@ from gateway_client.flow.effects import (
     T,
 )
 from gateway_client.store.claim import bind, claim, read_binding
-from gateway_client.store.gate import begin_send
+from gateway_client.store.gate import begin_send, end_late
 from gateway_client.store.leases import lease, release
 from gateway_client.store.reading import read_attempts, read_history, read_pending
 from gateway_client.store.rows import RECORDS
@@ -52,6 +53,8 @@ def _perform(session: Session, effect: DatabaseEffect[Any], now: datetime) -> ob
             return claim(session, effect, now)
         case BeginSend():
             return begin_send(session, effect, now)
+        case EndLate():
+            return end_late(session, effect, now)
         case Settle():
             return settle(session, effect, now)
         case GiveUp():
