@@ -102,6 +102,14 @@ MUTANTS = (
         kept="A9",
     ),
     Mutant(
+        "what is too late is sent all the same",
+        "gateway_client/store/gate.py",
+        "if last is None or max(now, clock) <= last or",
+        "if True or",
+        kept="A6",
+        also=(EVIDENCE, "if last is not None and known.now > last:", "if False:"),
+    ),
+    Mutant(
         "what was left uncharged waits for ever",
         CLEARING,
         "if not isinstance(answer.outcome, Unknown) or not answer.outcome.uncharged:",

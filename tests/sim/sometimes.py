@@ -59,6 +59,7 @@ MOMENTS = frozenset(
         "500, and the charge succeeded",
         "ended after its key was pruned",
         "left uncharged, and cancelled",
+        "too late to be sent",
         "attempt 2 succeeded",
         "paused before the first byte",
         "made between two pages",

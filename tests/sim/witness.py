@@ -19,6 +19,7 @@ from gateway_client.flow.effects import (
     Begun,
     Claim,
     Effect,
+    EndLate,
     GiveUp,
     Held,
     Lease,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
 
-MOVING = (Claim, BeginSend, Settle, GiveUp, NoteQuiet, ProveAbsent, Import, Repair, CloseOver)
+MOVING = (Claim, BeginSend, Settle, GiveUp, EndLate, NoteQuiet, ProveAbsent, Import, Repair, CloseOver)
 """Effects that may change a row of `pending_charges`; the others are not worth a look."""
 
 
