@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,6 +33,9 @@ def charge(
     off_session: Annotated[
         bool, typer.Option("--off-session", help="The customer is not at the screen; needs --customer.")
     ] = False,
+    not_after: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The latest moment of its first send: 2026-11-20T18:00:00Z.")
+    ] = None,
     description: Annotated[str | None, typer.Option(metavar="TEXT", help="Kept by the provider.")] = None,
     receipt_email: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Where the provider sends a receipt.")
@@ -56,6 +60,7 @@ def charge(
         payment_method,
         customer=customer,
         off_session=off_session,
+        not_after=None if not_after is None else _moment("not_after", not_after),
         description=description,
         receipt_email=receipt_email,
         statement_descriptor_suffix=statement_descriptor_suffix,
@@ -140,6 +145,16 @@ def _money(amount: str, currency: str) -> Money:
         raise InvalidInput("amount", "must be a whole number of minor units, such as 1999 for 19.99 USD")
     meant = Money.parse(amount, currency).amount
     raise InvalidInput("amount", f"minor units; did you mean {meant}?")
+
+
+def _moment(name: str, text: str) -> datetime:
+    """A time with its offset, in ISO 8601."""
+    from gateway_client import InvalidInput
+
+    try:
+        return datetime.fromisoformat(text)  # without an offset the intent refuses it
+    except ValueError:
+        raise InvalidInput(name, "must be ISO 8601 with an offset, such as 2026-11-20T18:00:00Z") from None
 
 
 def _metadata(pairs: list[str]) -> dict[str, str]:

@@ -55,7 +55,7 @@ def pending(
     as_json: Json = False,
 ) -> int:
     """List every pending charge, oldest first. Exit code: 1 when one is older than --older-than."""
-    from gateway_client.charge import age
+    from gateway_client.charge import age, iso
 
     threshold = duration("--older-than", older_than)
     now = datetime.now(UTC)
@@ -68,8 +68,9 @@ def pending(
             if as_json:
                 output.json_line(one.as_json())
             else:
-                passed = age(now - one.created_at)
-                rows.append((passed, one.state, one.intent_id, str(one.attempt), words.money(one), one.reason or ""))
+                passed, last = age(now - one.created_at), f"not to be sent after {iso(one.not_after)}"
+                why = "; ".join(text for text in (one.reason, last if one.not_after else None) if text)
+                rows.append((passed, one.state, one.intent_id, str(one.attempt), words.money(one), why))
     if rows:
         output.table(("age", "state", "intent", "attempt", "amount", "reason"), rows, right=(0, 3, 4))
     output.say(f"{count} pending, {over} older than {older_than}" if count else "nothing is pending")

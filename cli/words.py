@@ -24,6 +24,7 @@ def line(charge: Charge) -> str:
 
 def block(charge: Charge, *, newest: bool = True) -> list[str]:
     """A charge as a small table: what it came to, what that means and, for the newest attempt, what to do."""
+    from gateway_client.charge import iso
     from gateway_client.state import MEANING
 
     rows = {
@@ -33,6 +34,7 @@ def block(charge: Charge, *, newest: bool = True) -> list[str]:
         "charge": charge.provider_charge_id,
         "intent": charge.provider_intent_id,
         "sends": str(charge.sends),
+        "not after": iso(charge.not_after),
         "next": next_step(charge) if newest else "",
     }
     told = [f"  {name:<8} {text}" for name, text in rows.items() if text]

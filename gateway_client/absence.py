@@ -41,8 +41,7 @@ class Scan:
 
     created_from: datetime
     begun_at: datetime  # the provider's time, asked for before the first page was
-    why_incomplete: str | None  # None when every page of every list was read
-    could_not_ask: bool  # somebody did not answer: asking again may help
+    why_incomplete: str | None  # None when every page of every list was read; else asking again may help
     read_back_to: datetime  # every list was read from the present back to here at least
     found: Mapping[str, Answer]  # what was seen, by idempotency key
     strangers: frozenset[Stranger]

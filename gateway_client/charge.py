@@ -36,6 +36,7 @@ class Charge:
     last_ended_at: datetime | None = None  # the latest answer, or the end of waiting for one
     customer: str | None = None
     payment_method: str | None = None  # None: not known of an imported attempt
+    not_after: datetime | None = None  # the latest moment at which it may first be sent
     unproven: bool = False  # a send left, and no result of it is proven: no answer, a 5xx, a box's page
 
     @property
@@ -70,6 +71,7 @@ class Charge:
             "provider_charge_id": self.provider_charge_id,
             "sends": self.sends,
             "created_at": iso(self.created_at),
+            "not_after": iso(self.not_after),
             "first_sent_at": iso(self.first_sent_at),
             "settled_at": iso(self.settled_at),
             "reason": self.reason,

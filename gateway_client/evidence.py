@@ -24,6 +24,7 @@ class Step(StrEnum):
     SEND_AGAIN = "send it again, under the same key"
     CANCEL = "call it `canceled` at once"
     CONCLUDE_ABSENCE = "call it `absent`"
+    CANCEL_THERE = "cancel its intent at the provider, unasked"
     NEXT_ATTEMPT = "make the next attempt"
 
 
@@ -44,6 +45,13 @@ def _nothing_left(known: Known) -> str | None:
     return None if known.charge.last_sent_at is None else "a send of it has left, or may have"
 
 
+def _in_time(known: Known) -> str | None:
+    last = known.charge.not_after
+    if last is not None and known.now > last:
+        return f"it is not to be sent after {iso(last)}"
+    return _nothing_left(known)
+
+
 def _key_alive(known: Known) -> str | None:
     charge = known.charge
     if charge.closed_at is not None:
@@ -57,6 +65,16 @@ def _key_alive(known: Known) -> str | None:
 
 def _absent(known: Known) -> str | None:
     return _unread(known) or why_not_absent(known.charge, known.bounds, _read(known))
+
+
+def _left_uncharged(known: Known) -> str | None:
+    charge = known.charge
+    if charge.closed_at is None:
+        return "it is open"
+    if charge.quiet_from is None:
+        return "the time from which no send of it can begin is not known yet"
+    at = charge.quiet_from + known.bounds.quiet_unproven
+    return None if known.now >= at else f"a 500 of it may be rolled forward until {iso(at)}"
 
 
 def _cancelled(known: Known) -> str | None:
@@ -94,7 +112,12 @@ class Rule:
 
 
 RULES = (
-    Rule(Step.SEND, (State.PREPARED,), "our own socket took no byte of any send", _nothing_left),
+    Rule(
+        Step.SEND,
+        (State.PREPARED,),
+        "our own socket took no byte of any send, and it is not after the `not_after` of the attempt",
+        _in_time,
+    ),
     Rule(
         Step.SEND_AGAIN,
         (State.SENDING, State.UNKNOWN),
@@ -108,6 +131,12 @@ RULES = (
         "it is closed; a complete reading, begun a quiet time after that (the roll-forward later where a send has no "
         "proven result), shows nothing of it, nor a success of its amount without our metadata",
         _absent,
+    ),
+    Rule(
+        Step.CANCEL_THERE,
+        (State.SENDING, State.UNKNOWN, State.PROCESSING, State.REQUIRES_ACTION),
+        "it is closed; its intent was asked for a quiet time and the roll-forward later, and waits there uncharged",
+        _left_uncharged,
     ),
     Rule(
         Step.NEXT_ATTEMPT,

@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 from gateway_client.errors import InvalidInput
@@ -67,6 +68,7 @@ class PaymentIntent:
     - `intent_id`: your stable reference, 1–128 printable ASCII characters; one purchase always gets the same one.
     - `amount`: what to charge. `payment_method`, `customer`: the provider's ids.
     - `off_session`: the customer is not at the screen; needs `customer`.
+    - `not_after`: the latest moment at which it may first be sent, an aware datetime; None: as long as it is prepared.
     - `description` (at most 1000 characters), `receipt_email` (512), `statement_descriptor_suffix` (22) and `metadata`
       (46 entries, names of 40 and values of 500 characters) are passed on. What may be personal is not in `repr`.
 
@@ -81,6 +83,7 @@ class PaymentIntent:
     _: KW_ONLY
     customer: str | None = None
     off_session: bool = False
+    not_after: datetime | None = None
     description: str | None = field(default=None, repr=False)
     receipt_email: str | None = field(default=None, repr=False)
     statement_descriptor_suffix: str | None = None
@@ -97,6 +100,8 @@ class PaymentIntent:
             raise InvalidInput("off_session", f"must be True or False, not {type(self.off_session).__name__}")
         if self.off_session and self.customer is None:
             raise InvalidInput("off_session", "needs a customer, whose saved payment method is charged")
+        if self.not_after is not None:
+            object.__setattr__(self, "not_after", _checked_time(self.not_after))
         if self.description is not None:
             _check("description", self.description, DESCRIPTION_MAX, _text_problem)
         if self.receipt_email is not None:
@@ -152,8 +157,8 @@ def differences(
 ) -> tuple[str, ...]:
     """Say how an intent differs from what is stored for its id, one sentence each; () if it is the same payment.
 
-    The payment method belongs to the attempt: None says that this attempt may have another one. Description, e-mail and
-    metadata may differ; the stored ones count.
+    The payment method belongs to the attempt: None says that this attempt may have another one. Description, e-mail,
+    metadata and `not_after` may differ; those stored with the attempt count.
     """
     found = []
     if intent.amount.amount != amount:
@@ -224,6 +229,17 @@ def _name_problem(name: str) -> str:
     if "[" in name or "]" in name:
         return "must not contain '[' or ']', which the form encoding uses"
     return f"must not begin with {OUR_PREFIX}, which is ours" if name.startswith(OUR_PREFIX) else ""
+
+
+def _checked_time(moment: datetime) -> datetime:
+    if not isinstance(moment, datetime):
+        raise InvalidInput("not_after", f"must be a datetime, not {type(moment).__name__}")
+    if moment.utcoffset() is None:
+        raise InvalidInput("not_after", "must have a time zone: a datetime without one is another moment elsewhere")
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise InvalidInput("not_after", "is beyond what a date can be") from None
 
 
 def _checked_metadata(metadata: Mapping[str, str]) -> Metadata:

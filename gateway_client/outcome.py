@@ -108,13 +108,15 @@ class Unknown:
     """Nothing is proven. With a provider intent id: it exists, but its status proves neither result.
 
     `told`: an error in the provider's form, which no key ties to this send. It is passed on, and the call sends no
-    more; `cause` is what it says of the account, the credential or the rate.
+    more; `cause` is what it says of the account, the credential or the rate. `uncharged`: the provider's intent waits,
+    and nobody tries to charge it.
     """
 
     reason: str
     provider_intent_id: str | None = None
     told: bool = False
     cause: Cause | None = None
+    uncharged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,7 @@ class PendingCharge(Base, table=True):
     provider_intent_id: str | None = None
     provider_charge_id: str | None = None
     created_at: datetime = Field(sa_type=UtcDateTime)
+    not_after: datetime | None = Field(default=None, sa_type=UtcDateTime)  # of its first send
     first_sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     first_sent_db_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # the same by the database's clock
     settled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -114,7 +114,7 @@ class Flag(OfRun[None]):
 
 @dataclass(frozen=True)
 class CloseOver(OfRun[int]):
-    """Close attempts whose key's life is over, so that their absence can be proven; how many were closed."""
+    """Close attempts that are never sent again, so that their absence can be proven, or end them; their number."""
 
     profile: Profile
 

@@ -13,10 +13,11 @@ from typing import cast
 from gateway_client.charge import Charge
 from gateway_client.errors import ProviderUnavailable
 from gateway_client.flow.asking import Setup, bind_flow, meet, question
+from gateway_client.flow.clearing import ask_for_intent
 from gateway_client.flow.effects import Flow, Now, Settle, Wait
 from gateway_client.flow.lookup import NOT_ASKED_FOR, Cycle, absence, read_lists
 from gateway_client.gateways.base import Item, Missing
-from gateway_client.outcome import Answer, CouldNotAsk, Processing, RequiresAction, Unknown
+from gateway_client.outcome import NAMES, Answer, CouldNotAsk, Processing, RequiresAction, Succeeded, Unknown
 from reconcile import match, words
 from reconcile.effects import (
     Adopt,
@@ -113,7 +114,7 @@ def _read_list(setup: Setup, run: OpenedRun, number: int, after: str | None) -> 
         if not page.has_more:
             return None
         stuck = stuck + 1 if stands_still else 0
-        if stuck == ASKS_MAX or (not stands_still and cycle.closed_by(cursor)):
+        if stuck == ASKS_MAX or (not stands_still and cycle.closed_by(page)):
             return "the provider's list does not advance"
         pause = setup.policy.delay_s(stuck, None)
         if stands_still and pause is not None:
@@ -151,6 +152,10 @@ def _agree(setup: Setup, run: OpenedRun, pair: Pair) -> Flow[None]:
         # What is under way is asked for by its intent, later and once: its charge would say the same in other words.
         told_later = charge.provider_intent_id is not None and isinstance(proof, _UNDER_WAY)
         if proof is not None and not told_later:
+            charge = yield from _repair(setup, run, charge, Answer(proof))
+    elif None in (charge.provider_intent_id, charge.provider_charge_id):
+        proof = match.evidence(charge, pair.items, judge)
+        if proof is not None and NAMES[type(proof)] == charge.state:  # it names what the result itself had left out
             charge = yield from _repair(setup, run, charge, Answer(proof))
     found = tuple(match.disagreements(charge, pair.items, judge, run.started_at))
     if found:
@@ -194,9 +199,7 @@ def _finish_pending(setup: Setup, run: OpenedRun) -> Flow[str | None]:
 
 
 def _ask_for_intent(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | None]:
-    gateway = setup.gateway
-    request = gateway.retrieve_request(charge.provider_intent_id or "")
-    answer = yield from question(setup, request, lambda reply: gateway.read_intent(reply, charge), ASKS_MAX)
+    answer = yield from ask_for_intent(setup, run.binding, charge, ASKS_MAX)
     if isinstance(answer, CouldNotAsk):
         # The provider's own word that there is none: asking again will not help, and the charge stays as it is.
         denied = answer.refused and answer.status == 404
@@ -207,7 +210,7 @@ def _ask_for_intent(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | 
 
 def _look_up(setup: Setup, run: OpenedRun, waiting: list[Charge]) -> Flow[str | None]:
     """One reading of the provider's lists, however long, for all that wait for proof."""
-    scan = yield from read_lists(setup, run.binding, waiting, pages_max=None, after_page=Renew(run))
+    scan = yield from read_lists(setup, run.binding, waiting, after_page=Renew(run))
     for charge in waiting:
         answer = scan.found.get(charge.idempotency_key)
         if answer is not None:
@@ -266,7 +269,9 @@ def _ask_for_success(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str |
             yield from Flag(run, (words.missing_at_provider(charge),))
             return None
         return f"intent {charge.provider_intent_id}: {answer.reason}"
-    if match.against(charge.state, answer.outcome):
+    if isinstance(answer.outcome, Succeeded):
+        yield from _repair(setup, run, charge, answer)  # its charge is named by now
+    elif match.against(charge.state, answer.outcome):
         yield from Flag(run, (words.denied(charge, answer.outcome),))
     return None
 

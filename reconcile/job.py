@@ -1,6 +1,6 @@
 """`run`: what programs and `paycli reconcile` call. It performs the nightly flow's effects with a client's connections.
 
-A dry run is the very same run on a copy of the store, which is thrown away.
+A dry run is the very same run on a copy of the store, which is thrown away; it cancels nothing at the provider.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 from gateway_client import Client, InvalidInput, store
 from gateway_client.db import Database
 from gateway_client.errors import ChargeOnceError, StoreUnavailable
-from gateway_client.flow.effects import DatabaseEffect, Effect, Now, T
+from gateway_client.flow.effects import Ask, DatabaseEffect, Effect, Now, T
+from gateway_client.gateways.base import NoReply
 from reconcile import store as run_store
 from reconcile.effects import OpenedRun, OpenRun, Progress, RunEffect
 from reconcile.flow import reconcile_flow
@@ -94,6 +95,8 @@ class _Job:
                 return result
             case Progress():
                 return self._on_progress(effect.items)
+            case Ask() if self._copy is not None and effect.request.method != "GET":
+                return NoReply(False, "a dry run changes nothing at the provider", 0)
             case DatabaseEffect() if self._copy is not None:
                 return self._transact(lambda session, now: store.perform(session, effect, now))
         return self._client.perform(effect)

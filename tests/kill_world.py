@@ -161,8 +161,10 @@ class World:
 
     def truth(self) -> list[str]:
         """What every row must say once everything has come to light, by the provider's ledger alone."""
-        paid = self.paid()
-        return ["succeeded" if row[3] in paid else "absent" for row in self.rows()]
+        paid, made = self.paid(), self.sandbox.payment_intents
+        cancelled = {one["metadata"]["paycli_key"] for one in made if one["status"] == "canceled"}
+        uncharged = ("canceled" if row[3] in cancelled else "absent" for row in self.rows())
+        return ["succeeded" if row[3] in paid else state for row, state in zip(self.rows(), uncharged, strict=True)]
 
 
 class Door(httpx.BaseTransport, httpx.AsyncBaseTransport):

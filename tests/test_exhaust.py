@@ -57,6 +57,7 @@ def test_a_charge_by_one_worker_and_the_reconciler_with_one_fault() -> None:
                 "succeeded at once",
                 "rejected as it was left, 1 findings open",
                 "absent after 101 h",
+                "canceled after 101 h",
                 "no row as it was left",
             }
         ),
@@ -81,6 +82,16 @@ def test_a_charge_that_was_given_up_with_one_worker_the_reconciler_and_one_fault
         "",
         frozenset({"absent here, nothing there", "succeeded here, charged there"}),
         frozenset({"absent as it was left", "succeeded as it was left"}),
+    )
+
+
+def test_an_intent_that_was_left_uncharged_with_one_worker_the_reconciler_and_one_fault() -> None:
+    """A9, S8: whoever finds it first, it is cancelled once at the provider, and the row is `canceled` only then."""
+    report = explore(bounded("uncharged", ONE_WORKER))
+    assert came_to(report) == (
+        "",
+        frozenset({"canceled here, nothing there", "unknown here, nothing there"}),
+        frozenset({"canceled as it was left", "canceled at once"}),
     )
 
 

@@ -52,7 +52,6 @@ FULL = Scan(
     created_from=START - BOUNDS.look_back,
     begun_at=CLOSED + BOUNDS.quiet,
     why_incomplete=None,
-    could_not_ask=False,
     read_back_to=START - BOUNDS.look_back,
     found={},
     strangers=frozenset(),
@@ -174,9 +173,26 @@ def test_steps_that_a_state_allows(step: Step) -> None:
             Step.SEND_AGAIN: {State.SENDING, State.UNKNOWN},
             Step.CANCEL: {State.PREPARED},
             Step.CONCLUDE_ABSENCE: {State.SENDING, State.UNKNOWN, State.CONFLICT},
+            Step.CANCEL_THERE: {State.SENDING, State.UNKNOWN, State.PROCESSING, State.REQUIRES_ACTION},
             Step.NEXT_ATTEMPT: {State.CANCELED, State.REJECTED, State.DECLINED, State.ABSENT},
         }[step]
     )
+
+
+def test_an_uncharged_intent_is_cancelled_when_no_500_can_charge_it() -> None:
+    """A9: only when the attempt is closed, its time is known, and the roll-forward is over since, to the second."""
+    begun = START + BOUNDS.quiet_unproven
+    closed = replace(LOST, closed_at=START, quiet_from=START)
+    told = [
+        why_not(Step.CANCEL_THERE, Known(charge, BOUNDS, now))
+        for charge, now in (
+            (closed, begun),
+            (closed, begun - SECOND),
+            (replace(closed, quiet_from=None), begun),
+            (replace(closed, closed_at=None), begun),
+        )
+    ]
+    assert [why is None for why in told] == [True, False, False, False]
 
 
 @pytest.mark.parametrize("step", [Step.SEND, Step.CANCEL])

@@ -109,6 +109,7 @@ def test_intent_that_is_known(world: Night, status: str, end: State) -> None:
         CHARGES,
         ACCOUNT,
         f"{INTENTS}/{intent}",
+        *([ACCOUNT] if status == "requires_confirmation" else []),  # from when on it may be cancelled there
         *([f"{CHARGES}/{charge}"] if end is State.SUCCEEDED else []),
     ]
     assert world.asked[before + 1 :] == [f"GET {path}" for path in asked]

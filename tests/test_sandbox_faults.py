@@ -22,6 +22,7 @@ SEEN: dict[str, tuple[object, int, int, int]] = {
     "error_500": (500, 0, 500, 0),
     "error_500_charged": (500, 1, 500, 1),
     "error_500_later": (500, 0, 500, 0),
+    "error_500_uncharged": (500, 0, 500, 0),
     "unavailable_503": (503, 0, 200, 1),
     "in_use_409": (409, 0, 200, 1),
     "rate_limited_429": (429, 0, 200, 1),

@@ -12,8 +12,8 @@ from functools import partial
 
 from gateway_client.charge import Charge
 from gateway_client.errors import ConfigurationError, NeedsPerson
-from gateway_client.flow.asking import Setup, bind_flow, meet, question
-from gateway_client.flow.clearing import clear
+from gateway_client.flow.asking import Setup, bind_flow, meet
+from gateway_client.flow.clearing import ask_for_intent, clear
 from gateway_client.flow.effects import BeginSend, Begun, Claim, ClearFirst, Draft, Flow, Held, Next, Send, Wait
 from gateway_client.flow.lookup import look_up, may_send_after, settle
 from gateway_client.gateways.base import Binding, Gateway
@@ -90,7 +90,7 @@ def finish(
                 charge = step.charge
                 continue
             if step.next is Next.RETRIEVE:
-                return (yield from _retrieve(setup, step.charge))
+                return (yield from _retrieve(setup, binding, step.charge))
             return Finished(step.charge, step.next, sends=sends)
         answer = yield from _send(setup, step)
         charge = yield from settle(setup, step.charge, answer, step.send_no)
@@ -136,14 +136,9 @@ def _send(setup: Setup, begun: Begun) -> Flow[Answer]:
     return setup.gateway.read_charge(reply, begun.charge)
 
 
-def _retrieve(setup: Setup, charge: Charge) -> Flow[Finished]:
+def _retrieve(setup: Setup, binding: Binding, charge: Charge) -> Flow[Finished]:
     """A charge whose intent the provider has: never a send, a replay would only repeat the first answer."""
-    gateway = setup.gateway
-    answer = yield from question(
-        setup,
-        gateway.retrieve_request(charge.provider_intent_id or ""),
-        lambda reply: gateway.read_intent(reply, charge),
-    )
+    answer = yield from ask_for_intent(setup, binding, charge)
     if isinstance(answer, CouldNotAsk):
         reason = f"the provider would not tell of {charge.provider_intent_id}: {answer.reason}"
         return Finished(replace(charge, reason=reason), unasked=None if answer.refused else answer.reason)

@@ -1,4 +1,4 @@
-"""Taking an attempt back at the provider: a person gives it up, or the next attempt needs it out of the way. No I/O.
+"""Taking an attempt back at the provider: it is given up, is in the way of the next one, or was left uncharged. No I/O.
 
 It never moves money, and believes nothing but what the provider says now.
 """
@@ -12,10 +12,12 @@ from gateway_client.charge import Charge
 from gateway_client.errors import ClockRefused, ConfigurationError, NeedsPerson, ProviderUnavailable
 from gateway_client.evidence import Known, Step, why_not
 from gateway_client.flow.asking import ASKS_MAX, Setup, bind_flow, meet, question
-from gateway_client.flow.effects import Ask, Flow, GiveUp, Wait
+from gateway_client.flow.effects import Ask, Flow, GiveUp, NoteQuiet, Now, Wait
 from gateway_client.flow.lookup import look_up, settle
 from gateway_client.gateways.base import Binding
 from gateway_client.outcome import Answer, Canceled, CouldNotAsk, Declined, RequiresAction, Succeeded, Unknown
+
+LEFT = "left uncharged at the provider, and cancelled there when no 500 could charge it any more"
 
 
 def cancel_flow(setup: Setup, intent_id: str, because: str) -> Flow[Charge]:
@@ -25,12 +27,12 @@ def cancel_flow(setup: Setup, intent_id: str, because: str) -> Flow[Charge]:
     if charge.final:
         return charge
     if charge.provider_intent_id is None:
-        return (yield from _note_time(setup, binding, charge, because))
-    answer = yield from _cancel_there(setup, binding, charge)
+        return (yield from _note_time(setup, binding, charge))
+    answer = yield from _cancelled(setup, binding, charge)
     return (yield from settle(setup, charge, answer))
 
 
-def _note_time(setup: Setup, binding: Binding, charge: Charge, because: str) -> Flow[Charge]:
+def _note_time(setup: Setup, binding: Binding, charge: Charge) -> Flow[Charge]:
     """Note from which moment of the provider's time no send can begin. The attempt is closed, whoever answers."""
     try:
         unasked = yield from meet(setup, binding, anew=True)
@@ -38,7 +40,33 @@ def _note_time(setup: Setup, binding: Binding, charge: Charge, because: str) -> 
         return charge  # the first look-up notes it
     if unasked is not None:
         return charge
-    return (yield from GiveUp(charge.intent_id, because, setup.gateway.profile, time_asked=True))
+    return (yield from NoteQuiet(charge.intent_id, charge.attempt))
+
+
+def ask_for_intent(
+    setup: Setup, binding: Binding, charge: Charge, asks_max: int = ASKS_MAX
+) -> Flow[Answer | CouldNotAsk]:
+    """Ask for the intent that the provider has of a charge, and cancel what a closed attempt has left there uncharged.
+
+    Not before every 500 of it is beyond its roll-forward: until then it may charge, and the payment be made.
+    """
+    gateway, bounds = setup.gateway, setup.gateway.profile.bounds
+    request = gateway.retrieve_request(charge.provider_intent_id or "")
+    answer = yield from question(setup, request, lambda reply: gateway.read_intent(reply, charge), asks_max)
+    if isinstance(answer, CouldNotAsk) or charge.closed_at is None:
+        return answer
+    if not isinstance(answer.outcome, Unknown) or not answer.outcome.uncharged:
+        return answer
+    if charge.quiet_from is None:
+        if (yield from meet(setup, binding, anew=True)) is None:
+            yield from NoteQuiet(charge.intent_id, charge.attempt)
+        return answer
+    if why_not(Step.CANCEL_THERE, Known(charge, bounds, (yield from Now()))) is not None:
+        return answer
+    now = yield from _cancel_there(setup, binding, charge)
+    if isinstance(now, CouldNotAsk):
+        return answer
+    return replace(now, outcome=replace(now.outcome, reason=LEFT)) if isinstance(now.outcome, Canceled) else now
 
 
 def clear(setup: Setup, binding: Binding, charge: Charge) -> Flow[None]:
@@ -48,7 +76,7 @@ def clear(setup: Setup, binding: Binding, charge: Charge) -> Flow[None]:
         charge = yield from _look_again(setup, binding, charge)
         if charge.provider_intent_id is None:
             return
-    answer = yield from _cancel_there(setup, binding, charge)
+    answer = yield from _cancelled(setup, binding, charge)
     if isinstance(answer.outcome, Succeeded):
         yield from settle(setup, charge, answer)  # a late success: a finding
         raise NeedsPerson(
@@ -64,7 +92,7 @@ def clear(setup: Setup, binding: Binding, charge: Charge) -> Flow[None]:
 def _look_again(setup: Setup, binding: Binding, charge: Charge) -> Flow[Charge]:
     """A refused attempt with the intent that the provider has of it by now: its id may never have reached us."""
     attempt, bounds = f"{charge.intent_id} attempt {charge.attempt}", setup.gateway.profile.bounds
-    _, scan = yield from look_up(setup, binding, [charge], to_the_end=True)
+    _, scan = yield from look_up(setup, binding, [charge])
     answer = scan.found.get(charge.idempotency_key)
     if answer is not None:
         intent = getattr(answer.outcome, "provider_intent_id", None)
@@ -80,22 +108,32 @@ def _look_again(setup: Setup, binding: Binding, charge: Charge) -> Flow[Charge]:
     return charge
 
 
-def _cancel_there(setup: Setup, binding: Binding, charge: Charge) -> Flow[Answer]:
+def _cancelled(setup: Setup, binding: Binding, charge: Charge) -> Flow[Answer]:
+    """What has become of a known intent that somebody wants to be cancelled. Raises when nobody tells."""
+    answer = yield from _cancel_there(setup, binding, charge)
+    if not isinstance(answer, CouldNotAsk):
+        return answer
+    intent = charge.provider_intent_id
+    problem = f"{charge.intent_id}: the provider would not cancel {intent}: {answer.reason}. Nothing changed"
+    if answer.refused:
+        raise NeedsPerson(f"{problem}; look for it at the provider.")
+    raise ProviderUnavailable(f"{problem}; run the same command again.")
+
+
+def _cancel_there(setup: Setup, binding: Binding, charge: Charge) -> Flow[Answer | CouldNotAsk]:
     """Cancel a known intent, and ask what has become of it: nothing but that is believed."""
     gateway = setup.gateway
     intent = charge.provider_intent_id or ""
     unasked = yield from meet(setup, binding)
-    refused = False
-    now: Answer | None = None
-    tries = 0
-    while unasked is None and tries < ASKS_MAX:
-        tries += 1
+    if unasked is not None:
+        return CouldNotAsk(unasked)
+    now: Answer | CouldNotAsk | None = None
+    for tries in range(1, ASKS_MAX + 1):
         yield from Ask(gateway.cancel_request(intent))
         asked = question(setup, gateway.retrieve_request(intent), lambda reply: gateway.read_intent(reply, charge))
         answer = yield from asked
         if isinstance(answer, CouldNotAsk):
-            unasked, refused = answer.reason, answer.refused
-            break
+            return now or answer
         if isinstance(answer.outcome, Canceled | Succeeded):
             return answer
         now = answer
@@ -103,11 +141,5 @@ def _cancel_there(setup: Setup, binding: Binding, charge: Charge) -> Flow[Answer
         if pause is None or not isinstance(answer.outcome, Declined | Unknown | RequiresAction):
             break  # processing, or not ours: it cannot be cancelled
         yield from Wait(*pause)
-    if now is not None:
-        return now
-    problem = (
-        f"{charge.intent_id}: the provider would not cancel {charge.provider_intent_id}: {unasked}. Nothing changed"
-    )
-    if refused:
-        raise NeedsPerson(f"{problem}; look for it at the provider.")
-    raise ProviderUnavailable(f"{problem}; run the same command again.")
+    assert now is not None, "it is asked for at least once"
+    return now

@@ -144,7 +144,22 @@ class GiveUp(DatabaseEffect[Charge]):
     intent_id: str
     because: str
     profile: Profile
-    time_asked: bool = False  # the provider was asked for its time just now
+
+
+@dataclass(frozen=True)
+class EndLate(DatabaseEffect[Charge]):
+    """End an attempt that is not to be sent any more (`not_after`): canceled when nothing has left, else closed."""
+
+    intent_id: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class NoteQuiet(DatabaseEffect[Charge]):
+    """Note from when no send of a closed attempt can begin: the provider's time, asked for after it was closed."""
+
+    intent_id: str
+    attempt: int
 
 
 @dataclass(frozen=True)

@@ -9,35 +9,36 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import count
 
 from gateway_client.absence import Scan, Stranger
 from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
 from gateway_client.flow.asking import Setup, meet, question
-from gateway_client.flow.effects import Effect, Flow, Now, ProveAbsent, Settle
+from gateway_client.flow.effects import Effect, Flow, NoteQuiet, Now, ProveAbsent, Settle
 from gateway_client.gateways.base import Binding, Item, Page
 from gateway_client.outcome import Answer, CouldNotAsk, Outcome, Succeeded
 
 NOT_ASKED_FOR = "the page holds objects of another time than was asked for"
+PAGES_WITHOUT_PROGRESS_MAX = 500  # that go no further back in time: as many objects no account makes in one second
 EVER = datetime.min.replace(tzinfo=UTC)
 
 
-def look_up(
-    setup: Setup, binding: Binding, charges: list[Charge], *, to_the_end: bool = False
-) -> Flow[tuple[list[Charge], Scan]]:
+def look_up(setup: Setup, binding: Binding, charges: list[Charge]) -> Flow[tuple[list[Charge], Scan]]:
     """Read the provider's lists once for all `charges`: what is found is settled, what is proven absent as well.
 
-    `to_the_end`: however busy the account is; else up to `lookup_pages_max`, and the nightly run reads further.
+    Whose absence is not proven, or what may not be sent after this reading, is told why.
     """
-    profile = setup.gateway.profile
-    scan = yield from read_lists(setup, binding, charges, None if to_the_end else profile.lookup_pages_max)
+    scan = yield from read_lists(setup, binding, charges)
     results: list[Charge] = []
     for charge in charges:
         answer = scan.found.get(charge.idempotency_key)
         if answer is not None:
-            results.append((yield from settle(setup, charge, answer)))
-        elif charge.last_sent_at is not None:
+            settled = yield from settle(setup, charge, answer)
+            quiet_known = settled.final or settled.quiet_from is not None
+            if charge.closed_at is not None and scan.time_asked and not quiet_known:
+                settled = yield from NoteQuiet(charge.intent_id, charge.attempt)
+            results.append(settled)
+        elif charge.last_sent_at is not None or not may_send_after(setup, scan, charge):
             results.append((yield from absence(setup, charge, scan)))
         else:
             results.append(charge)
@@ -45,16 +46,12 @@ def look_up(
 
 
 def read_lists(
-    setup: Setup,
-    binding: Binding,
-    charges: Sequence[Charge],
-    pages_max: int | None,
-    after_page: Effect[None] | None = None,
+    setup: Setup, binding: Binding, charges: Sequence[Charge], after_page: Effect[None] | None = None
 ) -> Flow[Scan]:
     """What the provider's lists hold of all `charges`, back to before the first of them; it changes no charge.
 
-    Its time is asked for first: whatever is concluded from the lists counts from then. `pages_max` bounds each list;
-    None reads it to its end, however long that takes. `after_page` is done after each.
+    Its time is asked for first: whatever is concluded from the lists counts from then. Each list is read to its end,
+    however busy the account is. `after_page` is done after each page.
     """
     bounds = setup.gateway.profile.bounds
     unasked = yield from meet(setup, binding, anew=True)
@@ -63,11 +60,11 @@ def read_lists(
     wanted = {charge.idempotency_key: charge for charge in charges}
     reading = _Reading(setup.gateway.judge, binding, wanted, created_from, now + bounds.look_ahead)
     if unasked is not None:
-        reading.stopped(unasked, None, could_not_ask=True)
+        reading.stopped(unasked, None)
         return replace(reading.scan(begun_at=now), time_asked=False)
     for path in setup.gateway.lists:
         if not reading.all_found:
-            yield from _read_list(setup, path, reading, pages_max, after_page)
+            yield from _read_list(setup, path, reading, after_page)
     return reading.scan(begun_at=now)
 
 
@@ -95,7 +92,6 @@ class _Reading:
     strangers: set[Stranger] = field(default_factory=set)
     claimed: set[str] = field(default_factory=set)
     why_incomplete: str | None = None
-    could_not_ask: bool = False
     read_back_to: datetime = EVER
 
     @property
@@ -120,7 +116,8 @@ class _Reading:
         keys = self._by_intent.get(item.intent_id or "", {})
         self.claimed.update(key for key, attempt in keys.items() if item.attempt in (None, attempt))
         names = (item.namespace, item.intent_id, item.attempt, item.key)
-        if item.moved and (None in names or item.namespace != self.binding.namespace):
+        nameless = None in names or item.namespace != self.binding.namespace
+        if item.moved and nameless and (item.amount, item.currency) in self._sums:
             payer = (one if one in self._payers else None for one in (item.customer, item.payment_method))
             self.strangers.add(Stranger(item.amount, item.currency, *payer))
 
@@ -136,16 +133,25 @@ class _Reading:
         return frozenset(one for charge in self.wanted.values() for one in (charge.customer, charge.payment_method))
 
     @cached_property
+    def _sums(self) -> frozenset[tuple[int | None, str | None]]:
+        """What a stranger's success may be of to be one that is looked for; None is what the provider does not tell."""
+        return frozenset(
+            (amount, currency)
+            for charge in self.wanted.values()
+            for amount in (charge.amount, None)
+            for currency in (charge.currency, None)
+        )
+
+    @cached_property
     def _by_intent(self) -> dict[str, dict[str, int]]:
         found: dict[str, dict[str, int]] = {}
         for charge in self.wanted.values():
             found.setdefault(charge.intent_id, {})[charge.idempotency_key] = charge.attempt
         return found
 
-    def stopped(self, why: str, read_back_to: datetime | None, *, could_not_ask: bool) -> None:
+    def stopped(self, why: str, read_back_to: datetime | None) -> None:
         """A list was not read to its end, only back to some moment (None: not at all)."""
         self.why_incomplete = self.why_incomplete or why
-        self.could_not_ask = self.could_not_ask or could_not_ask
         self.read_back_to = max(self.read_back_to, read_back_to or self.created_to)
 
     def scan(self, begun_at: datetime) -> Scan:
@@ -153,7 +159,6 @@ class _Reading:
             created_from=self.created_from,
             begun_at=begun_at,
             why_incomplete=self.why_incomplete,
-            could_not_ask=self.could_not_ask,
             read_back_to=max(self.read_back_to, self.created_from),
             found=self.found,
             strangers=frozenset(self.strangers),
@@ -162,15 +167,23 @@ class _Reading:
 
 
 class Cycle:
-    """Whether cursors go round in a circle, remembering one of them (Brent's algorithm)."""
+    """Whether a list comes to no end: its cursors go round, of which one is remembered (Brent), or its time stands."""
 
     def __init__(self) -> None:
         self._mark: str | None = None
         self._steps, self._power = 0, 1
+        self._read_back_to: datetime | None = None
+        self._stood = 0
 
-    def closed_by(self, cursor: str | None) -> bool:
-        """True when the cursors have come round to this one again; at the latest in their third round."""
+    def closed_by(self, page: Page) -> bool:
+        """True when the cursors have come round again, in their third round at the latest, or time stands for long."""
+        cursor, at = page.last_id, page.read_back_to
         if cursor == self._mark:
+            return True
+        if at is not None and (self._read_back_to is None or at < self._read_back_to):
+            self._read_back_to, self._stood = at, 0
+        self._stood += 1
+        if self._stood > PAGES_WITHOUT_PROGRESS_MAX:
             return True
         self._steps += 1
         if self._steps == self._power:
@@ -178,31 +191,27 @@ class Cycle:
         return False
 
 
-def _read_list(
-    setup: Setup, path: str, reading: _Reading, pages_max: int | None, after_page: Effect[None] | None
-) -> Flow[None]:
+def _read_list(setup: Setup, path: str, reading: _Reading, after_page: Effect[None] | None) -> Flow[None]:
     """Page through one list, newest first."""
     gateway = setup.gateway
     after: str | None = None
     read_back_to: datetime | None = None
     cycle = Cycle()
-    for _ in range(pages_max) if pages_max is not None else count():
+    while True:
         request = gateway.list_request(path, reading.created_from, reading.created_to, after)
         page = yield from question(setup, request, lambda reply: gateway.read_page(path, reply))
         if isinstance(page, CouldNotAsk):
-            return reading.stopped(f"{path}: {page.reason}", read_back_to, could_not_ask=True)
+            return reading.stopped(f"{path}: {page.reason}", read_back_to)
         if not page.answers(reading.created_from, reading.created_to):
-            return reading.stopped(f"{path}: {NOT_ASKED_FOR}", read_back_to, could_not_ask=True)
+            return reading.stopped(f"{path}: {NOT_ASKED_FOR}", read_back_to)
         reading.add(page)
         if after_page is not None:
             yield from after_page
         if not page.has_more or reading.all_found:
             return None
-        if page.last_id in (None, after) or cycle.closed_by(page.last_id):
-            return reading.stopped(f"{path}: the provider's list does not advance", read_back_to, could_not_ask=True)
+        if page.last_id in (None, after) or cycle.closed_by(page):
+            return reading.stopped(f"{path}: the provider's list does not advance", read_back_to)
         after, read_back_to = page.last_id, page.read_back_to
-    why = f"{path}: more than {pages_max} pages; the nightly run reads further"
-    return reading.stopped(why, read_back_to, could_not_ask=False)
 
 
 def absence(setup: Setup, charge: Charge, scan: Scan) -> ProveAbsent:

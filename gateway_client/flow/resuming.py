@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from gateway_client.bounds import hours
 from gateway_client.charge import Charge
 from gateway_client.errors import AccountRefused, NeedsPerson, ProviderUnavailable
-from gateway_client.flow.asking import Setup, bind_flow, question
+from gateway_client.flow.asking import Setup, bind_flow, meet, question
 from gateway_client.flow.breaker import Breaker
 from gateway_client.flow.charging import Finished, finish
-from gateway_client.flow.effects import Flow, Next, Now, ReadPending, Tell
+from gateway_client.flow.effects import EndLate, Flow, Next, Now, ReadPending, Tell
 from gateway_client.flow.lookup import look_up, may_send_after
 from gateway_client.gateways.base import Binding
 from gateway_client.outcome import CouldNotAsk
@@ -74,10 +75,19 @@ def advance(setup: Setup, binding: Binding, charge: Charge, looked_up: frozenset
 
     `looked_up` are keys that this process has looked up since it began: the provider had nothing of them.
     """
+    if charge.not_after is not None:
+        unasked = yield from meet(setup, binding)
+        if unasked is not None:
+            return Finished(charge, unasked=unasked)
+        charge = yield from EndLate(charge.intent_id, charge.attempt)
+        if charge.final:
+            return Finished(charge)
     if charge.state is State.PREPARED:
         now = yield from Now()
-        if now - charge.created_at >= setup.gateway.profile.unsent_life:
-            return Finished(charge)  # stale: a person charges it again or cancels it
+        life = setup.gateway.profile.unsent_life
+        if now - charge.created_at >= life:
+            reason = f"never sent, and prepared {hours(life)} ago or earlier: charge it again, or cancel it"
+            return Finished(replace(charge, reason=reason))
         if charge.created_at < setup.started_at and charge.idempotency_key not in looked_up:
             return Finished(charge, Next.LOOK_UP_THEN_SEND)
     return (yield from finish(setup, binding, charge))
@@ -96,7 +106,7 @@ def look_up_all(
     while waiting:
         again: list[Finished] = []
         found, scan = yield from look_up(setup, binding, [done.charge for done in waiting])
-        unasked = (scan.why_incomplete if scan.could_not_ask else None) or unasked
+        unasked = scan.why_incomplete or unasked
         for done, charge in zip(waiting, found, strict=True):
             if done.next is Next.LOOK_UP_THEN_SEND and refused is None and may_send_after(setup, scan, charge):
                 sending = finish(setup, binding, charge, read_at=scan.begun_at, sends=done.sends)

@@ -116,10 +116,7 @@ def _work(setup: Setup, plan: Plan, pace: Pace) -> Flow[None]:
 
 
 def _first_look(setup: Setup, binding: Binding) -> Flow[frozenset[str]]:
-    """Look what older processes have prepared up, once for all (DESIGN §6): the keys of which the provider has nothing.
-
-    The lists are read to their end: a queue that an outage has left may be longer than a look-up of `resume` reads.
-    """
+    """Look up what older processes have prepared, once for all (DESIGN §6): keys that the provider has nothing of."""
     prepared: list[Charge] = []
     cursor: tuple[datetime, str, int] | None = None
     oldest = (yield from Now()) - setup.gateway.profile.unsent_life
@@ -131,7 +128,7 @@ def _first_look(setup: Setup, binding: Binding) -> Flow[frozenset[str]]:
     prepared = [charge for charge in prepared if charge.created_at < setup.started_at]
     if not prepared:
         return frozenset()
-    scan = yield from read_lists(setup, binding, prepared, pages_max=None)
+    scan = yield from read_lists(setup, binding, prepared)
     return frozenset(charge.idempotency_key for charge in prepared if may_send_after(setup, scan, charge))
 
 

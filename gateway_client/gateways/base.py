@@ -25,7 +25,6 @@ class Profile:
     server_errors_max: int  # 500s recorded for an attempt before it is looked up instead of sent again
     saves_declines: bool  # a decline is replayed to every send of the key
     unsent_life: timedelta  # a charge never sent that is older is left to a person
-    lookup_pages_max: int  # pages of one list in one look-up; the nightly run reads further
 
 
 @dataclass(frozen=True, slots=True)

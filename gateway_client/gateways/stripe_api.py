@@ -78,7 +78,6 @@ PROFILE = Profile(
     server_errors_max=2,
     saves_declines=True,
     unsent_life=timedelta(hours=24),
-    lookup_pages_max=50,
 )
 
 ACCOUNT_UNTOLD = (
@@ -287,7 +286,8 @@ def _intent_outcome(item: Item, charge: Charge) -> Outcome:  # noqa: PLR0911 - o
         case "requires_payment_method" if item.reason is not None or charge_id is not None:
             return Declined(item.reason or "declined", intent_id, charge_id)
         case "requires_payment_method" | "requires_confirmation":
-            return Unknown("the provider's intent exists, uncharged: `paycli cancel` cancels it there", intent_id)
+            words = "the provider's intent exists, uncharged; it is cancelled there when no 500 can charge it any more"
+            return Unknown(f"{words}, or at once by `paycli cancel`", intent_id, uncharged=True)
         case other:
             return Unknown(f"the provider's status {other} is not known here", intent_id)
 

@@ -35,6 +35,7 @@ _PARTS: tuple[tuple[str, FaultKind, str], ...] = (
         _PROVIDER,
         "a saved 500; the charge appears after roll_forward_s (2 days) on the sandbox's clock",
     ),
+    ("error_500_uncharged", _PROVIDER, "a saved 500 that left the intent there, uncharged and not confirmed"),
     ("unavailable_503", _PROVIDER, "a 503, neither executed nor saved"),
     ("in_use_409", _PROVIDER, "a 409 idempotency_key_in_use, neither executed nor saved"),
     ("rate_limited_429", _PROVIDER, "a 429 before the idempotency layer, neither executed nor saved"),

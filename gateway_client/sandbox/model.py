@@ -20,6 +20,7 @@ from gateway_client.sandbox.form import FIELDS_MAX, Pairs, Tree, fingerprint, ne
 from gateway_client.sandbox.keys import KEY_CHARACTERS_MAX, Claim, Keys, Saved
 from gateway_client.sandbox.names import name
 from gateway_client.sandbox.objects import API_VERSION
+from gateway_client.sandbox.parameters import ONLY_WITH_CONFIRM
 from gateway_client.sandbox.provider import Operation
 from gateway_client.sandbox.refusal import (
     Refusal,
@@ -270,7 +271,8 @@ class Model:
         request, fault = exchange.request, exchange.meets.provider
         if request.method == "POST" and self._behaviour.account_paused and not request.path.endswith("/cancel"):
             raise account_may_not_charge()
-        step = exchange.operation(exchange.tree)
+        uncharged = fault == "error_500_uncharged" and "confirm" in exchange.tree
+        step = exchange.operation(_unconfirmed(exchange.tree) if uncharged else exchange.tree)
         if request.method != "POST":
             if fault is not None:
                 raise server_error()
@@ -280,7 +282,7 @@ class Model:
         if fault == "error_500_later":
             rolled_at = now + self._behaviour.roll_forward_s
             self.agenda.at(rolled_at, lambda due: self._roll_forward(exchange, origin, due))
-        if fault in ("error_500", "error_500_later"):
+        if fault in ("error_500", "error_500_later") or (fault == "error_500_uncharged" and not uncharged):
             raise server_error()
         self._note(exchange, executed=True)
         try:
@@ -289,7 +291,7 @@ class Model:
             if fault is None:
                 raise
             raise server_error() from None
-        if fault == "error_500_charged":
+        if fault in ("error_500_charged", "error_500_uncharged"):
             raise server_error()
         return done
 
@@ -329,6 +331,11 @@ class Model:
             more=more,
             now=now,
         )
+
+
+def _unconfirmed(tree: Tree) -> Tree:
+    """The same request, as far as a provider has got that fails before it tries to charge."""
+    return {name: value for name, value in tree.items() if name != "confirm" and name not in ONLY_WITH_CONFIRM}
 
 
 def _parameters(exchange: Exchange) -> Pairs:

@@ -16,8 +16,10 @@ from gateway_client.flow.effects import (
     Bind,
     Claim,
     DatabaseEffect,
+    EndLate,
     GiveUp,
     Lease,
+    NoteQuiet,
     ProveAbsent,
     ReadBinding,
     ReadPending,
@@ -26,11 +28,11 @@ from gateway_client.flow.effects import (
     T,
 )
 from gateway_client.store.claim import bind, claim, read_binding
-from gateway_client.store.gate import begin_send
+from gateway_client.store.gate import begin_send, end_late
 from gateway_client.store.leases import lease, release
 from gateway_client.store.reading import read_attempts, read_history, read_pending
 from gateway_client.store.rows import RECORDS
-from gateway_client.store.settle import give_up, prove_absent, settle
+from gateway_client.store.settle import give_up, note_quiet, prove_absent, settle
 from gateway_client.telemetry import SendEnded
 
 __all__ = ["RECORDS", "perform", "read_attempts", "read_history", "read_pending", "send_ended"]
@@ -51,10 +53,14 @@ def _perform(session: Session, effect: DatabaseEffect[Any], now: datetime) -> ob
             return claim(session, effect, now)
         case BeginSend():
             return begin_send(session, effect, now)
+        case EndLate():
+            return end_late(session, effect, now)
         case Settle():
             return settle(session, effect, now)
         case GiveUp():
             return give_up(session, effect, now)
+        case NoteQuiet():
+            return note_quiet(session, effect, now)
         case ProveAbsent():
             return prove_absent(session, effect, now)
         case ReadPending():

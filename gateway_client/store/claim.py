@@ -104,6 +104,7 @@ def _insert(session: Session, effect: Claim, attempt: int, now: datetime) -> Rec
         "body_sha256": sha256(draft.body),
         "api_version": draft.api_version,
         "created_at": now,
+        "not_after": intent.not_after,
     }
     run(session, INSERT_ROW, row)
     append_event(session, row, now, None, "claimed", State.PREPARED)

@@ -9,10 +9,10 @@ from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
 from gateway_client.absence import quiet_for
-from gateway_client.charge import iso
+from gateway_client.charge import Charge, iso
 from gateway_client.errors import ClockRefused, ConfigurationError, NeedsPerson
 from gateway_client.evidence import Known, Step, why_not
-from gateway_client.flow.effects import BeginSend, Begun, Held, Next
+from gateway_client.flow.effects import BeginSend, Begun, EndLate, Held, Next
 from gateway_client.postgres import TIMELINE
 from gateway_client.state import SENDABLE, Event
 from gateway_client.store.leases import holds
@@ -44,7 +44,7 @@ def begin_send(session: Session, effect: BeginSend, now: datetime) -> Begun | He
     clock = clock_of(session, now)
     if effect.lease_of is not None and not holds(record.row, effect.lease_of, clock):
         return Held(record.charge(), Next.NOTHING)  # it was paused for longer than its lease: the row is another's now
-    record = _close_if_over(session, effect, record, now, clock)
+    record = _close_if_over(session, effect, end_if_late(session, record, now, clock), now, clock)
     row = record.row
     instead = _instead_of_sending(effect, record)
     if instead is not None:
@@ -146,14 +146,34 @@ def _close_if_over(session: Session, effect: BeginSend, record: Record, now: dat
     return close(session, record, now)
 
 
-def close(session: Session, record: Record, now: datetime) -> Record:
-    """Close an attempt whose key's life is over.
+def end_late(session: Session, effect: EndLate, now: datetime) -> Charge:
+    """End an attempt that nobody may send any more, and that nobody need send to find that out."""
+    record = locked(session, effect.intent_id, effect.attempt)
+    return end_if_late(session, record, now, clock_of(session, now)).charge()
+
+
+def end_if_late(session: Session, record: Record, now: datetime, clock: datetime) -> Record:
+    """Cancel an attempt of which nothing has left when it is after its `not_after`; close one that has left.
+
+    Either clock is enough, as for a key's life.
+    """
+    last = record.row["not_after"]
+    if last is None or max(now, clock) <= last or record.state.final or record.row["closed_at"] is not None:
+        return record
+    if record.left():
+        return close(session, record, now, f"not to be sent after {iso(last)}")
+    reason = f"never sent, and not to be sent after {iso(last)}"
+    return move(session, record, Event.CANCELED, now, {"reason": reason, "closed_at": now})
+
+
+def close(session: Session, record: Record, now: datetime, why: str = "the key's life is over") -> Record:
+    """Close an attempt that is never sent again.
 
     From when it is quiet is not known yet, even if the time was just asked: this machine may have stood still since,
     and another one, that stood still as well, may have begun a send. Whoever asks after this commit notes it.
     """
     changes = {"closed_at": now, "quiet_from": None}
-    return move(session, record, None, now, changes, note="closed: the key's life is over")
+    return move(session, record, None, now, changes, note=f"closed: {why}")
 
 
 def _check_row(effect: BeginSend, row: Row) -> None:

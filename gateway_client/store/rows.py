@@ -168,6 +168,7 @@ class Record:
             last_ended_at=max((send["ended_at"] for send in left if send["ended_at"] is not None), default=None),
             customer=row["customer"],
             payment_method=row["payment_method"] or None,
+            not_after=row["not_after"],
             unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left),
         )
 

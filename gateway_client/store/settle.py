@@ -8,12 +8,13 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
+from gateway_client.absence import why_not_empty
 from gateway_client.charge import Charge
 from gateway_client.errors import UnknownIntent
 from gateway_client.evidence import Known, Step, why_not
 from gateway_client.finding import Action, Code, Found, duplicate, side
-from gateway_client.flow.effects import GiveUp, ProveAbsent, Settle
-from gateway_client.outcome import Answer, Conflict, Outcome, Processing, Succeeded
+from gateway_client.flow.effects import GiveUp, NoteQuiet, ProveAbsent, Settle
+from gateway_client.outcome import NAMES, Answer, Conflict, Outcome, Processing, Succeeded
 from gateway_client.state import TRANSITIONS, Event, State, contradicts, event_of
 from gateway_client.store.findings import record_finding
 from gateway_client.store.rows import (
@@ -46,6 +47,7 @@ _NUMBERS_DIFFER = select(findings.c.id).where(
 _LAST_EVENT = select(events.c.event).where(*of_attempt(events)).order_by(events.c.event_no.desc()).limit(1)
 _NEWEST = select(func.max(charges.c.attempt)).where(charges.c.intent_id == bindparam("of_intent"))
 _UPDATE_BY_KEY = update(charges).where(charges.c.idempotency_key == bindparam("of_key"))
+_IDS = ("provider_intent_id", "provider_charge_id")
 
 
 def settle(session: Session, effect: Settle, now: datetime) -> Charge:
@@ -55,6 +57,7 @@ def settle(session: Session, effect: Settle, now: datetime) -> Charge:
     if effect.send_no is not None:
         record = _end_send(session, record, effect.send_no, answer, now)
     if record.state.final:
+        record = _learn_ids(session, record, outcome, now)
         second = _second_success(record, outcome)
         if second is not None:
             record_finding(session, second, Action.FLAGGED, now)
@@ -108,10 +111,24 @@ def _end_send(session: Session, record: Record, send_no: int, answer: Answer, no
 
 def _provider_ids(row: Row, outcome: Outcome) -> dict[str, object]:
     """The provider's ids as known from now on: a success names its own, anything else only fills what is missing."""
-    found = {name: getattr(outcome, name, None) for name in ("provider_intent_id", "provider_charge_id")}
+    found = {name: getattr(outcome, name, None) for name in _IDS}
     if isinstance(outcome, Succeeded):
         return {name: value or row[name] for name, value in found.items()}
     return {name: row[name] or value for name, value in found.items()}
+
+
+def _learn_ids(session: Session, record: Record, outcome: Outcome, now: datetime) -> Record:
+    """What the provider names of an ended row that its own result had left out; another object names nothing of it."""
+    if NAMES[type(outcome)] != record.state:
+        return record
+    named = {name: value for name in _IDS if (value := getattr(outcome, name, None)) is not None}
+    learned = {name: value for name, value in named.items() if record.row[name] is None}
+    if not learned or any(record.row[name] not in (None, value) for name, value in named.items()):
+        return record
+    run(session, _UPDATE_BY_KEY, {"of_key": record.row["idempotency_key"], **learned})
+    event = f"named by the provider: {', '.join(learned.values())}"
+    append_event(session, record.row, now, record.state, event, record.state)
+    return Record({**record.row, **learned}, record.sends)
 
 
 def _second_success(record: Record, outcome: Outcome) -> Found | None:
@@ -157,10 +174,16 @@ def give_up(session: Session, effect: GiveUp, now: datetime) -> Charge:
     if why_not(Step.CANCEL, Known(record.charge(), effect.profile.bounds, now)) is None:
         return move(session, record, Event.CANCELED, now, {"reason": reason, "closed_at": now}).charge()
     if record.row["closed_at"] is not None:
-        noted = effect.time_asked and record.row["quiet_from"] is None
-        return _note(session, record, {"quiet_from": now} if noted else {})
+        return record.charge()
     changes = {"reason": f"{reason}; not proven absent yet", "closed_at": now, "quiet_from": None}
     return move(session, record, None, now, changes, note=f"closed, {reason}").charge()
+
+
+def note_quiet(session: Session, effect: NoteQuiet, now: datetime) -> Charge:
+    """From when a closed attempt is quiet, unless that is known."""
+    record = locked(session, effect.intent_id, effect.attempt)
+    unknown = not record.state.final and record.row["closed_at"] is not None and record.row["quiet_from"] is None
+    return _note(session, record, {"quiet_from": now} if unknown else {})
 
 
 def _note(session: Session, record: Record, noted: dict[str, Any]) -> Charge:
@@ -173,6 +196,9 @@ def _note(session: Session, record: Record, noted: dict[str, Any]) -> Charge:
 def prove_absent(session: Session, effect: ProveAbsent, now: datetime) -> Charge:
     """`absent`, when the four conditions hold for the row as it is now; else only the reason is brought up to date."""
     record = locked(session, effect.intent_id, effect.attempt)
+    if record.state is State.PREPARED:  # never sent, and why it is not sent after this reading
+        problem = why_not_empty(record.charge(), effect.profile.bounds, effect.scan)
+        return _note(session, record, {} if problem is None else {"reason": problem})
     if Event.PROVEN_ABSENT not in TRANSITIONS[record.state]:
         return record.charge()
     if effect.closed and record.row["closed_at"] is not None and record.row["quiet_from"] is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
@@ -18,12 +18,13 @@ from gateway_client.gateways.base import AMOUNT_MAX
 from gateway_client.outcome import Processing, Succeeded
 from gateway_client.state import PENDING, State, event_of, next_state
 from gateway_client.store.findings import record_finding
-from gateway_client.store.gate import close
+from gateway_client.store.gate import close, end_if_late
 from gateway_client.store.rows import (
     INSERT_ROW,
     ROW_OF_ATTEMPT,
     append_event,
     charges,
+    clock_of,
     constant,
     locked,
     run,
@@ -45,7 +46,7 @@ _OVER = (
     .where(
         charges.c.state.in_(constant(PENDING)),
         charges.c.closed_at.is_(None),
-        charges.c.first_sent_at <= bindparam("sent_before"),
+        or_(charges.c.first_sent_at <= bindparam("sent_before"), charges.c.not_after < bindparam("late_before")),
     )
     .limit(bindparam("rows_max"))
 )
@@ -130,9 +131,13 @@ def _states(session: Session, effect: Import) -> list[State]:
 
 
 def close_over(session: Session, effect: CloseOver, now: datetime) -> int:
-    """Close attempts whose key's life is over, as the gate would: after that the same key could be a new request."""
-    page = {"sent_before": now - effect.profile.bounds.key_life, "rows_max": CLOSED_AT_ONCE_MAX}
+    """Close attempts whose key's life is over, or end what is too late to be sent, as the gate would."""
+    clock = clock_of(session, now)
+    sent_before = now - effect.profile.bounds.key_life
+    page = {"sent_before": sent_before, "late_before": max(now, clock), "rows_max": CLOSED_AT_ONCE_MAX}
     rows = run(session, _OVER, page).mappings().all()
     for row in rows:
-        close(session, with_sends(session, row), now)
+        record = end_if_late(session, with_sends(session, row), now, clock)
+        if record.row["closed_at"] is None:
+            close(session, record, now)
     return len(rows)

@@ -9,10 +9,11 @@ two of them anybody else may take steps, so the provider's own 409 comes of thei
 shared is done at once, faults and all: the question whose account it is, the pages that a run keeps for itself.
 Faults, at every step of everybody: a process never begins, or dies after a transaction, with its send in flight, or
 when that was executed; it does not start again. A commit fails, or is done and raises. A question is not answered, or
-by a 503. A send is refused; lost; executed, and its answer lost; answered by a saved 500 (charged, or not), by 409,
-429 or 503; held up, its connection broken, to arrive at any later time; executed at any time, not waited for any more;
-delivered twice, one delivery executed at any time, the other answered by the provider's own 400 or 429, or by a box
-between that says 200 or 403. Whatever is concluded, and each further attempt, must be a line of the table of evidence.
+by a 503. A send is refused; lost; executed, and its answer lost; answered by a saved 500 (charged, left uncharged, or
+nothing made), by 409, 429 or 503; held up, its connection broken, to arrive at any later time; executed at any time,
+not waited for any more; delivered twice, one delivery executed at any time, the other answered by the provider's own
+400 or 429, or by a box between that says 200 or 403. Whatever is concluded, and each further attempt, must be a line of
+the table of evidence.
 Time stands still: waits take none, no clock is wrong, nothing grows old. A call makes three sends, four after a 409.
 One state is what differs only in which worker is which, in what is written for people and never read (history,
 reasons, ids of requests), or in what a run that is gone has left in its own tables.

@@ -161,8 +161,10 @@ def by_the_table(contents: Contents, before: int, after: int) -> None:
             continue
         if row["state"] == "absent":
             _line(Step.CONCLUDE_ABSENCE, earlier["state"])
-            if row["closed_at"] is None or row["quiet_from"] is None:
-                raise Broken("S16", "the row is absent, and was not closed at a time that was asked for")
+        if row["state"] == "canceled":
+            _line(Step.CANCEL_THERE, earlier["state"])  # nobody gives it up here, nor cancels it at the provider
+        if row["state"] in ("absent", "canceled") and (row["closed_at"] is None or row["quiet_from"] is None):
+            raise Broken("S16", f"the row is {row['state']}, and was not closed at a time that was asked for")
         if row["state"] == "canceled" and row["provider_intent_id"] is None and attempt in left:
             raise Broken("S8", "the row is canceled, a send of it has left, and nobody has read that it is")
 
@@ -212,6 +214,8 @@ def true_end(row: dict[str, object], known: Known, *, absent_allowed: bool) -> N
     if any(map(moved, known.charges)):
         raise Broken("S8", f"the row is {state}, and money has moved")
     if state == "declined" and charge is not None and charge["status"] == "failed":
+        return
+    if state == "canceled" and row["idempotency_key"] in known.cancelled and not (known.executing or known.held):
         return
     if state == "absent" and absent_allowed and not (known.charges or known.executing or known.held):
         return

@@ -15,7 +15,7 @@ from reconcile.job import _Job, ignore
 from tests.exhaust.actors import RESUME, START_S, Program, process_at, reconcile
 from tests.exhaust.checks import charges_of, paid_once, true_end
 from tests.exhaust.contents import Contents
-from tests.exhaust.ledger import Known, Ledger, Played
+from tests.exhaust.ledger import Known, Ledger, Played, cancelled
 from tests.sim.ghost import moved
 from tests.sim.safety import Broken
 
@@ -56,7 +56,8 @@ class Healer:
     def _judged(self, played: Played, known: Known, hours: float) -> Healed:
         """The row is final and true, or a finding is open that tells of it."""
         memory = self._contents.memory
-        truth = Known((), tuple(played.provider.charges()), (), (), known.sent)
+        provider = played.provider
+        truth = Known((), tuple(provider.charges()), (), (), known.sent, cancelled(provider.intents()))
         paid_once(truth)
         (findings,) = memory.read("SELECT count(*) FROM paycli_findings WHERE closed_at IS NULL")[0]
         rows = memory.read(

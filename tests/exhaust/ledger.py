@@ -6,6 +6,7 @@ Each is made anew by letting a fresh sandbox have the same sends again: it is de
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,6 +48,7 @@ class Known:
     executing: tuple[Request, ...]
     held: tuple[Request, ...]
     sent: frozenset[Sent]  # of every send that left, arrived or not
+    cancelled: frozenset[str] = frozenset()  # the keys of intents that are
 
 
 class Played:
@@ -146,8 +148,14 @@ class Ledger:
         number = self._numbers.setdefault(mark, len(self.states))
         if number == len(self.states):
             executing = tuple(step.request for step, _ in played.executing)
-            self.states.append(Known(steps, tuple(model.ledger.charges), executing, tuple(played.held), sent))
+            held, charges = tuple(played.held), tuple(model.ledger.charges)
+            self.states.append(Known(steps, charges, executing, held, sent, cancelled(model.ledger.intents)))
         return number
+
+
+def cancelled(intents: Iterable[dict[str, Any]]) -> frozenset[str]:
+    """The keys of the intents that are cancelled."""
+    return frozenset(one["metadata"]["paycli_key"] for one in intents if one["status"] == "canceled")
 
 
 def _answer(saved: Saved | None) -> tuple[int, bytes] | None:

@@ -29,6 +29,7 @@ SEND_FAULTS = (
     "lost_reply",
     "error_500",
     "error_500_charged",
+    "error_500_uncharged",
     "in_use_409",
     "rate_limited_429",
     "unavailable_503",

@@ -84,6 +84,13 @@ SCENARIOS = {
             fates=("lost", "executed"),
         ),
         Scenario(
+            "uncharged",
+            "two processes resume a charge that a person gave up 76 hours ago; a 500 had left its intent uncharged",
+            ago_s=78 * HOUR_S,
+            given_up_ago_s=76 * HOUR_S,
+            fates=("uncharged",),
+        ),
+        Scenario(
             "given up",
             "two processes resume a charge that a person gave up 76 hours ago; its send was lost, or executed then",
             ago_s=78 * HOUR_S,
@@ -190,8 +197,11 @@ class World:
         number = self.ledger.empty
         if request is None or fate == "lost":
             return number
+        fault = "error_500_uncharged" if fate == "uncharged" else None
         for what in ("hold",) if fate == "held" else ("arrive", "execute"):
-            number, _ = self.ledger.do(number, Step(what, request, ago_s=self.scenario.ago_s))
+            number, _ = self.ledger.do(
+                number, Step(what, request, fault if what == "arrive" else None, self.scenario.ago_s)
+            )
         return number
 
 

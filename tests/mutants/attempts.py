@@ -90,9 +90,31 @@ MUTANTS = (
     Mutant(
         "to ask for a cancellation is to be cancelled",
         CLEARING,
-        "answer = yield from _cancel_there(setup, binding, charge)\n    return",
-        "answer = yield from _cancel_there(setup, binding, charge)\n"
+        "answer = yield from _cancelled(setup, binding, charge)\n    return",
+        "answer = yield from _cancelled(setup, binding, charge)\n"
         "    answer = replace(answer, outcome=Canceled(because))\n    return",
+    ),
+    Mutant(
+        "what was left uncharged is cancelled while a 500 may charge it",
+        EVIDENCE,
+        "at = charge.quiet_from + known.bounds.quiet_unproven",
+        "at = charge.quiet_from + known.bounds.quiet",
+        kept="A9",
+    ),
+    Mutant(
+        "what is too late is sent all the same",
+        "gateway_client/store/gate.py",
+        "if last is None or max(now, clock) <= last or",
+        "if True or",
+        kept="A6",
+        also=(EVIDENCE, "if last is not None and known.now > last:", "if False:"),
+    ),
+    Mutant(
+        "what was left uncharged waits for ever",
+        CLEARING,
+        "if not isinstance(answer.outcome, Unknown) or not answer.outcome.uncharged:",
+        "if True:",
+        kept="A9",
     ),
     Mutant(
         "a saved 500 is asked for again and again",
@@ -103,7 +125,7 @@ MUTANTS = (
     Mutant(
         "what waited for a day is sent",
         "gateway_client/flow/resuming.py",
-        "if now - charge.created_at >= setup.gateway.profile.unsent_life:",
+        "if now - charge.created_at >= life:",
         "if False:",
     ),
     Mutant(

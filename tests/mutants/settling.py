@@ -17,8 +17,8 @@ MUTANTS = (
     Mutant(
         "a late answer moves a row that has ended",
         SETTLE,
-        "    if record.state.final:\n        second = _second_success",
-        "    if record.state.final and effect.send_no is None:\n        second = _second_success",
+        "    if record.state.final:\n        record = _learn_ids",
+        "    if record.state.final and effect.send_no is None:\n        record = _learn_ids",
         incident="thewca/worldcubeassociation.org #9240: two writers of one payment, until the row was locked",
     ),
     Mutant(

@@ -36,7 +36,7 @@ def do(world: World, one: Happening) -> None:
     world.back_up()
     match one.verb, one.words:
         case (("charge" | "prepare"), (order, method, attempt, credential)):
-            _charge(world, one, host, intent_of(int(order), method), int(attempt), credential)
+            _charge(world, one, host, intent_of(int(order), method, world.now), int(attempt), credential)
         case "cancel", (order, credential):
             name = f"order_{order}"
             world.call(one.name, "cancel", host, credential, lambda by: cancel_flow(by.setup, name, "asked to"))

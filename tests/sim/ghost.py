@@ -29,7 +29,8 @@ Key = tuple[str, int]
 
 ROWS = (
     "SELECT intent_id, attempt, state, idempotency_key, amount, currency, body_sha256, api_version, "
-    "provider_intent_id, provider_charge_id, first_sent_at, closed_at FROM pending_charges ORDER BY intent_id, attempt"
+    "provider_intent_id, provider_charge_id, first_sent_at, closed_at, not_after "
+    "FROM pending_charges ORDER BY intent_id, attempt"
 )
 
 
@@ -48,6 +49,7 @@ class Row(NamedTuple):
     provider_charge_id: str | None
     first_sent_at: str | None
     closed_at: str | None
+    not_after: str | None = None
 
 
 @dataclass(slots=True)
@@ -134,6 +136,7 @@ class Ghost:
         self.born.setdefault(attempt, now)
         if row.state == "sending":
             self.begun.setdefault(attempt, now)
+        self.seen["too late to be sent"] += row.state == "canceled" and row.not_after is not None
         first = self.first(attempt)
         if first is not None and now - first > KEY_RETENTION_S:
             self.seen["ended after its key was pruned"] += 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from gateway_client import Money, PaymentIntent
 from tests.sim import plots
@@ -25,7 +26,9 @@ METHODS = (
     "pm_card_visa_chargeDeclinedInsufficientFunds",
     "pm_usBankAccount_processing",
     "pm_none",
+    *("pm_card_visa@2", "pm_card_visa@3600", "pm_card_chargeDeclined@3600"),
 )
+"""After an `@`, for how many seconds a charge may first be sent."""
 OPEN = ("pm_card_chargeDeclined", "pm_card_authenticationRequired", "pm_usBankAccount_processing")
 """Methods that leave an intent behind, with which somebody may go on."""
 
@@ -161,6 +164,9 @@ def _special(dice: Dice, kind: str, order: int) -> str:  # noqa: PLR0911 - one k
     return kind
 
 
-def intent_of(order: int, method: str) -> PaymentIntent:
-    """The payment intent of an order."""
-    return PaymentIntent(f"order_{order}", Money(AMOUNTS[order], "usd"), method, customer=f"cus_{order}")
+def intent_of(order: int, method: str, now: float) -> PaymentIntent:
+    """The payment intent of an order, as somebody asks for it now."""
+    method, _, seconds = method.partition("@")
+    last = datetime.fromtimestamp(now + float(seconds), UTC) if seconds else None
+    money = Money(AMOUNTS[order], "usd")
+    return PaymentIntent(f"order_{order}", money, method, customer=f"cus_{order}", not_after=last)

@@ -116,6 +116,16 @@ PROMISE: dict[str, dict[str, str]] = {
 """Breaks of the promise as it was before (P1, P8, P13 to P15 are of sockets and databases, and tested there)."""
 
 KEPT: dict[str, dict[str, str]] = PROMISE | {
+    "A6: prepared for an hour, and found two hours later": {
+        "h1": "0.000 east prepare 1 pm_card_visa@3600 1 ours",
+        "h2": f"{2 * HOUR_S}.000 west charge 1 pm_card_visa 1 ours",
+    },
+    "A9: a 500 has left an intent uncharged": {
+        "h1": "0.000 east charge 1 pm_card_visa 1 ours",
+        **_sends("h1", "error_500_uncharged"),
+        "h2": f"{23 * HOUR_S}.000 west resume ours",
+        "h3": f"{28 * HOUR_S}.000 west resume ours",
+    },
     "a 500 is seen, and the other delivery's is rolled forward": {
         "roll_forward_s": "259200",
         "late_s": "3600",

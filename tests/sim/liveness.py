@@ -58,7 +58,7 @@ def l1_in_days(ghost: Ghost, begun_at: float) -> None:
     """
     for key, row in ghost.rows.items():
         ahead = row.closed_at is not None and seconds_of(row.closed_at) > begun_at - QUIET_UNPROVEN_S
-        doubt = row.state in ("sending", "unknown") and row.provider_intent_id is None
+        doubt = row.state in ("sending", "unknown")
         if doubt and not ahead and not ghost.strangers and key[0] not in ghost.handled:
             raise Broken("L1", f"{key} is still {row.state} four days after the faults")
 

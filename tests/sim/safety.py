@@ -11,7 +11,7 @@ from typing import Any
 
 from gateway_client.charge import Charge
 from gateway_client.state import PENDING, REFUSED
-from tests.sim.ghost import Ghost, Key, Reading, Row, Sent, moved
+from tests.sim.ghost import Ghost, Key, Reading, Row, Sent, moved, seconds_of
 
 # The published model, written out once more: a mistake in `bounds.py` must not move what is expected of it.
 HOUR_S = 3600.0
@@ -111,6 +111,17 @@ def s5_never_stale(ghost: Ghost, sent: Sent, verb: str, call_begun_at: float) ->
         raise Broken("S5", f"{sent.attempt} was never sent for a day, and {verb} sends it")
 
 
+def s5_not_after(ghost: Ghost, sent: Sent) -> None:
+    """Nothing is sent after the last moment that its attempt names, by the last check of the time before it."""
+    row = ghost.rows.get(sent.attempt)
+    right = ghost.clocks_right and not ghost.stood_still  # a machine that stood still dates its first send too early
+    if row is None or row.not_after is None or not right:
+        return
+    late = sent.checked_at - seconds_of(row.not_after)
+    if late > TOLERANCE_S + SLACK_S:
+        raise Broken("S5", f"{sent.attempt} is sent {late:.0f} s after it may be")
+
+
 def s6_attempt_advance(ghost: Ghost, sent: Sent, intents: Iterable[dict[str, Any]]) -> None:
     """Attempt n+1 is sent only when n is refused by proof, and nothing of it is left open at the provider."""
     intent_id, attempt = sent.attempt
@@ -180,7 +191,10 @@ def s11_another_key(ghost: Ghost, sent: Sent, reading: Reading | None) -> None:
         raise Broken("S11", f"{sent.attempt} is in doubt under another API key, and is sent under {sent.credential!r}")
 
 
-ON_SEND = (s2_write_ahead, s3_key_stability, s4_key_injectivity, s5_window, s11_isolation, s22_no_third_500)
+ON_SEND = (
+    *(s2_write_ahead, s3_key_stability, s4_key_injectivity, s5_window, s5_not_after),
+    *(s11_isolation, s22_no_third_500),
+)
 
 
 # At each commit ------------------------------------------------------------------------------------------------------
@@ -242,6 +256,16 @@ def s8_absence_stays_true(ghost: Ghost, attempt: Key) -> None:
     row, ours = ghost.rows.get(attempt), attempt[0] not in ghost.handled | ghost.excused
     if row is not None and row.state == "absent" and ours and any(map(_unproven, ghost.of_attempt(attempt))):
         raise Broken("S8", f"{attempt} was called absent, and it is charged in the end")
+
+
+def s8_cancelled_late(ghost: Ghost, provider_intent_id: str, now: float) -> None:
+    """What nobody has given up is cancelled at the provider only when it is closed, and no 500 of it can charge."""
+    for key, row in ghost.rows.items():
+        if row.provider_intent_id != provider_intent_id or key[0] in ghost.handled:
+            continue
+        quiet = max((sent.checked_at + QUIET_UNPROVEN_S for sent in ghost.of_attempt(key)), default=0.0)
+        if row.closed_at is None or now < quiet - SLACK_S:
+            raise Broken("S8", f"{key} is cancelled at the provider, and a 500 of it may be rolled forward")
 
 
 def s16_closed_is_closed(charge: Charge) -> None:

@@ -58,6 +58,8 @@ MOMENTS = frozenset(
         "timeout, and the charge succeeded",
         "500, and the charge succeeded",
         "ended after its key was pruned",
+        "left uncharged, and cancelled",
+        "too late to be sent",
         "attempt 2 succeeded",
         "paused before the first byte",
         "made between two pages",

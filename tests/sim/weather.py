@@ -22,6 +22,7 @@ PROVIDER_FAULTS = (
     "lost_reply",
     "error_500",
     "error_500_charged",
+    "error_500_uncharged",
     "error_500_later",
     "lost_500_later",
     "bare_402",
@@ -51,7 +52,10 @@ AT_A_COMMIT = ("die before", "die after", "cancel", "commit fails", "commit fail
 AT_A_REQUEST = ("die before", "die in flight", "cancel in flight", *PAUSES, *STILL, *STILL_AFTER)
 AT_A_GET = ("cached",)
 # Nothing that a GET could do.
-UNMOVED = ("error_500_later", "lost_500_later", "bare_402", "late", "held", "duplicate", "error_500_charged", *LIES)
+UNMOVED = (
+    *("error_500_later", "lost_500_later", "bare_402", "late", "held", "duplicate"),
+    *("error_500_charged", "error_500_uncharged", *LIES),
+)
 
 Table = tuple[tuple[float, str], ...]  # (cumulated rate, what)
 

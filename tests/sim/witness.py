@@ -19,11 +19,13 @@ from gateway_client.flow.effects import (
     Begun,
     Claim,
     Effect,
+    EndLate,
     GiveUp,
     Held,
     Lease,
     MeetProvider,
     Next,
+    NoteQuiet,
     ProveAbsent,
     Release,
     Send,
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
 
-MOVING = (Claim, BeginSend, Settle, GiveUp, ProveAbsent, Import, Repair, CloseOver)
+MOVING = (Claim, BeginSend, Settle, GiveUp, EndLate, NoteQuiet, ProveAbsent, Import, Repair, CloseOver)
 """Effects that may change a row of `pending_charges`; the others are not worth a look."""
 
 
@@ -74,6 +76,9 @@ class Witness:
                 self.ghost.readings[call.name] = Reading(
                     self._now(), int(fields["created[gte]"]), created_to=int(fields["created[lte]"])
                 )
+        if isinstance(effect, Ask) and request.method == "POST" and call.verb in ("resume", "work", "reconcile"):
+            self.ghost.seen["left uncharged, and cancelled"] += 1
+            self.hold(safety.s8_cancelled_late, self.ghost, path.split("/")[-2], self._now())
         if call.shift is not None and isinstance(effect, Ask):
             probe = path == call.process.gateway.account_request().path
             self.hold(call.shift.asks, self._now(), probe=probe)

@@ -88,6 +88,7 @@ def _charges(op: Operations) -> None:
         _text("provider_intent_id", nullable=True),
         _text("provider_charge_id", nullable=True),
         _time("created_at"),
+        _time("not_after", nullable=True),
         _time("first_sent_at", nullable=True),
         _time("first_sent_db_at", nullable=True),
         _time("settled_at", nullable=True),
