@@ -68,7 +68,10 @@ class AsyncClient(Driver):
         on_record: telemetry.Hook | None = None,
     ) -> None:
         super().__init__(gateway, namespace=namespace, retry=retry, clock=clock, on_record=on_record)
-        self._database = AsyncDatabase(database)
+        try:
+            self._database = AsyncDatabase(database)
+        finally:
+            del database  # a crash reporter sends local variables, and a URL holds a password
         self._new_wire = partial(AsyncWire, gateway, timeout_s, transport)
         self._wire = self._new_wire()
         self._inherited: list[AsyncWire] = []
