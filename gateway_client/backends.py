@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway_client import postgres, sqlite
 from gateway_client.database_url import read
-from gateway_client.errors import ConfigurationError, StoreUnavailable
+from gateway_client.errors import ConfigurationError, StoreUnavailable, without_frames
 
 
 class Backend(Protocol):
@@ -55,7 +55,7 @@ def parsed(url: str) -> URL:
     try:
         return _parsed(url)
     except ConfigurationError as error:
-        raise error.with_traceback(None) from None  # the frames below hold parts of a password
+        raise without_frames(error) from None
     finally:
         del url
 
