@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ DATABASE_URL = "sqlite:///paycli.db"
 class Settings:
     """What the environment says, checked."""
 
-    database_url: str
+    database_url: str = field(repr=False)  # it holds a password
     path: Path | None  # of a SQLite store
     place: str  # of the store, for people
     namespace: str
@@ -60,15 +60,9 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 def database_dialect() -> str:
     """The kind of the database that is set, such as postgresql; it is not opened and need not be there."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
+    from gateway_client.database_url import read
 
-    from gateway_client import ConfigurationError
-
-    try:
-        return make_url(os.environ.get("PAYCLI_DATABASE_URL") or DATABASE_URL).get_backend_name()
-    except (ArgumentError, ValueError):  # the latter from a port that is no number
-        raise ConfigurationError("PAYCLI_DATABASE_URL is not a database URL; for example sqlite:///paycli.db") from None
+    return read(os.environ.get("PAYCLI_DATABASE_URL") or DATABASE_URL).get_backend_name()
 
 
 def open_store(settings: Settings) -> Database:

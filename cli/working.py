@@ -89,7 +89,10 @@ def _log(event: str, fields: dict[str, Any]) -> None:
 
 @contextmanager
 def _ends(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """SIGTERM and the first Ctrl-C ask the worker to end; the second Ctrl-C interrupts it. Yields those that came."""
+    """SIGTERM and the first Ctrl-C ask the worker to end; the second Ctrl-C interrupts it. Yields those that came.
+
+    A Ctrl-C that our parent ignores (a job in the background) stays ignored: it is meant for somebody else.
+    """
     came: list[int] = []
 
     def handle(number: int, frame: object) -> None:
@@ -98,7 +101,10 @@ def _ends(stop: Callable[[], None]) -> Iterator[list[int]]:
         came.append(number)
         stop()
 
-    earlier = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    heard = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        heard.append(signal.SIGINT)
+    earlier = {number: signal.signal(number, handle) for number in heard}
     try:
         yield came
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -25,7 +26,7 @@ from gateway_client.driver import (
     not_recorded,
     transaction_of,
 )
-from gateway_client.errors import ChargeOnceError, ConfigurationError, StoreUnavailable
+from gateway_client.errors import ChargeOnceError, ConfigurationError, StoreUnavailable, UsageError
 from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
 from gateway_client.flow.effects import (
     Ask,
@@ -53,7 +54,10 @@ T = TypeVar("T")
 
 
 class AsyncClient(Driver):
-    """The same words with `await`. `database` is a URL or an AsyncEngine. One client belongs to one event loop."""
+    """The same words with `await`. `database` is a URL or an AsyncEngine.
+
+    One client belongs to one event loop, that of its first call: in another one every method is a UsageError.
+    """
 
     def __init__(
         self,
@@ -68,11 +72,15 @@ class AsyncClient(Driver):
         on_record: telemetry.Hook | None = None,
     ) -> None:
         super().__init__(gateway, namespace=namespace, retry=retry, clock=clock, on_record=on_record)
-        self._database = AsyncDatabase(database)
+        try:
+            self._database = AsyncDatabase(database)
+        finally:
+            del database  # a crash reporter sends local variables, and a URL holds a password
         self._new_wire = partial(AsyncWire, gateway, timeout_s, transport)
         self._wire = self._new_wire()
         self._inherited: list[AsyncWire] = []
         self._lock = asyncio.Lock()
+        self._loops: dict[int, asyncio.AbstractEventLoop] = {}  # of a process: a child has a loop of its own
         self.timeout_s = timeout_s
 
     async def charge(self, intent: PaymentIntent, *, attempt: int | None = None) -> Charge:
@@ -174,7 +182,10 @@ class AsyncClient(Driver):
         return self._performed(effect, result, records)
 
     async def _open(self) -> None:
-        if not self._usable():
+        usable, loop = self._usable(), asyncio.get_running_loop()
+        if self._loops.setdefault(os.getpid(), loop) is not loop:  # one step: another thread may come at this moment
+            raise _another_loop("Nothing was written or sent.")
+        if not usable:
             self._inherited.append(self._wire)
             self._database.after_fork()
             self._wire, self._lock = self._new_wire(), asyncio.Lock()
@@ -186,6 +197,8 @@ class AsyncClient(Driver):
     async def close(self) -> None:
         """Close the connections; the client sends nothing afterwards."""
         self._closed = True
+        if self._loops.get(os.getpid(), asyncio.get_running_loop()) is not asyncio.get_running_loop():
+            raise _another_loop("Its connections were left open.")
         await self._wire.close()
         await self._database.close()
 
@@ -196,3 +209,11 @@ class AsyncClient(Driver):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+def _another_loop(then: str) -> UsageError:
+    """Say that a client is called in another loop than the one that its connections belong to."""
+    return UsageError(
+        "this AsyncClient belongs to another event loop, that of its first call: make one AsyncClient for each loop, "
+        f"in each `asyncio.run`, thread or task of a job queue, and close it there; or use Client. {then}"
+    )

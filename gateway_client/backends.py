@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway_client import postgres, sqlite
-from gateway_client.errors import ConfigurationError, StoreUnavailable
+from gateway_client.database_url import read
+from gateway_client.errors import ConfigurationError, StoreUnavailable, without_frames
 
 
 class Backend(Protocol):
@@ -47,18 +47,22 @@ def backend_of(url: URL) -> Backend:
             return sqlite
         case "postgresql":
             return postgres
-    raise ConfigurationError(
-        f"{url.get_backend_name()} databases are not supported; use SQLite (sqlite:///paycli.db) or PostgreSQL"
-    )
+    raise ConfigurationError(f"{url.get_backend_name()} databases are not supported; use SQLite or PostgreSQL")
 
 
 def parsed(url: str) -> URL:
-    """A URL of a database that is supported, with its driver. Raises ConfigurationError, which repeats no password."""
+    """A URL of a database that is supported, with its driver. Raises ConfigurationError."""
     try:
-        made = make_url(url)
-    except ArgumentError:
-        raise ConfigurationError("PAYCLI_DATABASE_URL is not a database URL; for example sqlite:///paycli.db") from None
-    return backend_of(made).checked(made)
+        return _parsed(url)
+    except ConfigurationError as error:
+        raise without_frames(error) from None
+    finally:
+        del url
+
+
+def _parsed(text: str) -> URL:
+    url = read(text)
+    return backend_of(url).checked(url)
 
 
 @contextmanager

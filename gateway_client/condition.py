@@ -31,7 +31,10 @@ class Reader:
     """A database that is only looked at. Every transaction has a connection of its own: a broken one is no matter."""
 
     def __init__(self, url: str) -> None:
-        self.url = parsed(url)
+        try:
+            self.url = parsed(url)
+        finally:
+            del url  # a crash reporter sends local variables
         self._backend = backend_of(self.url)
         self._engine = _engine(self.url)
 

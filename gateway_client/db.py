@@ -122,14 +122,18 @@ class Database(_Common):
     """A database for the sync client."""
 
     def __init__(self, database: str | Engine) -> None:
+        owned = isinstance(database, str)
         if isinstance(database, str):
-            url = parsed(database)
+            try:
+                url = parsed(database)
+            finally:
+                del database  # a crash reporter sends local variables
             self._engine = create_engine(url, **backend_of(url).OPTIONS, **_QUIET)
         elif isinstance(database, Engine):
             self._engine = database
         else:
             raise ConfigurationError("database must be a URL or an Engine (for AsyncClient: a URL or an AsyncEngine)")
-        super().__init__(self._engine.url, owned=isinstance(database, str))
+        super().__init__(self._engine.url, owned=owned)
 
     def transact(self, work: Callable[[Session], T], *, write: bool = True, repeatable: bool = True) -> T:
         """Run `work` in one durable transaction, again if the database asks for it. Raises StoreUnavailable.
@@ -197,8 +201,12 @@ class AsyncDatabase(_Common):
     def __init__(self, database: str | AsyncEngine) -> None:
         from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+        owned = isinstance(database, str)
         if isinstance(database, str):
-            url = parsed(database)
+            try:
+                url = parsed(database)
+            finally:
+                del database
             backend = backend_of(url)
             url = url.set(drivername=backend.ASYNC_DRIVER)
             self._engine = create_async_engine(url, **backend.OPTIONS, **_QUIET)
@@ -206,7 +214,7 @@ class AsyncDatabase(_Common):
             self._engine = database
         else:
             raise ConfigurationError("database must be a URL or an AsyncEngine")
-        super().__init__(self._engine.url, owned=isinstance(database, str))
+        super().__init__(self._engine.url, owned=owned)
 
     async def transact(self, work: Callable[[Session], T], *, write: bool = True, repeatable: bool = True) -> T:
         """As Database.transact. When the task is cancelled, it ends once the transaction has: no lock is left behind.

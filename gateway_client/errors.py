@@ -26,6 +26,8 @@ What a payment came to is a value (`Charge.state`). Nothing here builds messages
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 
 class ChargeOnceError(Exception):
     """The root: catch it to catch everything this library raises on purpose."""
@@ -117,3 +119,12 @@ class ChargeRefused(NotSucceeded):
 
 class ChargePending(NotSucceeded):
     """The attempt is not final. It has not failed: `resume` or the nightly run finishes it."""
+
+
+E = TypeVar("E", bound=ChargeOnceError)
+
+
+def without_frames(error: E) -> E:
+    """The error without the frames and errors below it: their variables held a key, and crash reporters send those."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

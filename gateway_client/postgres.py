@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from gateway_client import connections, intake, schema, sqlite
+from gateway_client.database_url import check_parameters, hosts_of, wrong
 from gateway_client.errors import ConfigurationError, StoreUnavailable
 from gateway_client.tables import Base
 
@@ -46,25 +47,30 @@ _CAN_TELL = "SELECT count(*) FROM pg_catalog.pg_proc WHERE proname = 'pg_walfile
 def checked(url: URL) -> URL:
     """A URL for psycopg, or ConfigurationError."""
     if url.drivername not in ("postgresql", "postgresql+psycopg"):
-        raise ConfigurationError("PAYCLI_DATABASE_URL: use psycopg, as in postgresql+psycopg://user@host/database")
+        raise wrong("names another driver: use psycopg, as in postgresql+psycopg://user@host/database")
     if not url.database:
-        raise ConfigurationError("PAYCLI_DATABASE_URL names no database: postgresql+psycopg://user@host/database")
+        raise wrong("names no database: postgresql+psycopg://user@host/database")
     try:
-        import psycopg  # noqa: F401 - is it there?
+        from psycopg.pq import Conninfo
     except ImportError:
         raise ConfigurationError("PostgreSQL needs psycopg: pip install 'charge-once[postgres]'") from None
-    return url.set(drivername="postgresql+psycopg")
+    known = [option.keyword.decode() for option in Conninfo.get_defaults()]
+    return check_parameters(url, known).set(drivername="postgresql+psycopg")
 
 
 def place(url: URL) -> str:
-    """Where the store is, for people: no user, no password."""
-    host = url.host or str(url.query.get("host", "localhost"))
-    return f"{url.database} on {host}" + (f":{url.port}" if url.port else "")
+    """Where the store is, for people: no user, no password, nor what may be the end of one."""
+    found = f"{url.database} on {hosts_of(url)}"
+    return "the database" if "@" in found else found
 
 
 def same(ours: URL, theirs: URL) -> bool:
     """Whether two URLs are of one database, as far as URLs tell."""
-    return (place(ours), ours.port or 5432) == (place(theirs), theirs.port or 5432)
+    return _address(ours) == _address(theirs)
+
+
+def _address(url: URL) -> tuple[object, ...]:
+    return url.database, hosts_of(url if url.port or "port" in url.query else url.set(port=5432))
 
 
 def create_place(url: URL) -> None:

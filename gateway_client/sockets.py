@@ -8,17 +8,25 @@ Not here: what is asked and answered (`wire.py`), HTTP itself (httpcore, always 
 
 from __future__ import annotations
 
+import errno
+import itertools
+import os
+import selectors
 import socket
 import ssl
 import time
+from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import httpcore
 import httpx
+from httpcore._backends.sync import SyncStream
 
-ADDRESS_S_MIN = 1.0  # of connecting, for each address of a name: less is too little for a far one
+Address = tuple[int, Any]  # a family, and what `connect` takes
+
+STAGGER_S = 0.25  # an address has so long before the next one is tried beside it: RFC 8305 recommends it
 EXTENSION = "exchange_socket"  # the name under which a request carries its ExchangeSocket to our transports
 
 
@@ -132,31 +140,71 @@ class _Backend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        # One address after the other, each with its share of one time: `socket.create_connection` would give each of
-        # them all of it, and the first one that drops packets would leave nothing for the next.
         end = time.monotonic() + self._used.cap(timeout)
-        failure: Exception = httpcore.ConnectError(f"no address for {host}")
-        addresses = _addresses(host, port)
-        for number, address in enumerate(addresses):
-            left = end - time.monotonic()
-            if left <= 0:
-                break
-            share = min(left, max(ADDRESS_S_MIN, left / (len(addresses) - number)))
-            try:
-                stream = super().connect_tcp(address, port, share, local_address, socket_options)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-            else:
-                return SocketStream(stream, self._used)
-        raise failure
+        won = _first_to_connect(_addresses(host, port), end)
+        for option in ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *(socket_options or ())):
+            won.setsockopt(*option)
+        return SocketStream(SyncStream(won), self._used)
 
 
-def _addresses(host: str, port: int) -> list[str]:
+def _addresses(host: str, port: int) -> list[Address]:
+    """The addresses of a name, in the system's order but for the families, which take turns (RFC 8305, section 4)."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         raise httpcore.ConnectError(str(error)) from error
-    return [str(address[4][0]) for address in found]
+    addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+    first = [address for address in addresses if address[0] == addresses[0][0]]
+    others = [address for address in addresses if address[0] != addresses[0][0]]
+    turns = (pair for pairs in itertools.zip_longest(first, others) for pair in pairs)
+    return [address for address in turns if address is not None]
+
+
+def _first_to_connect(addresses: list[Address], end: float) -> socket.socket:
+    """Connect to whichever address answers first: each is tried soon after the one before it, or once that has failed.
+
+    So one that drops packets takes nothing from the others (RFC 8305, section 5). Raises ConnectError, ConnectTimeout.
+    """
+    failure = "no address"
+    pause = min(STAGGER_S, (end - time.monotonic()) / (len(addresses) + 1))
+    waiting, next_at = deque(addresses), 0.0
+    with selectors.DefaultSelector() as tries:
+        try:
+            while waiting or tries.get_map():
+                now = time.monotonic()
+                if now >= end:
+                    raise httpcore.ConnectTimeout(f"no address answered, {len(addresses)} tried")
+                if waiting and (now >= next_at or not tries.get_map()):
+                    failure, next_at = _begin(waiting.popleft(), tries) or failure, now + pause
+                    continue
+                for key, _ in tries.select((min(next_at, end) if waiting else end) - now):
+                    tried = cast("socket.socket", key.fileobj)
+                    tries.unregister(tried)
+                    code = tried.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if code == 0:
+                        return tried
+                    tried.close()
+                    failure, next_at = os.strerror(code), now
+            raise httpcore.ConnectError(failure)
+        finally:
+            for key in list(tries.get_map().values()):
+                cast("socket.socket", key.fileobj).close()
+
+
+def _begin(address: Address, tries: selectors.BaseSelector) -> str | None:
+    """Begin to connect to an address; why that failed at once, or None."""
+    family, where = address
+    try:
+        begun = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:  # a machine without that family
+        return error.strerror
+    begun.setblocking(False)
+    code = begun.connect_ex(where)
+    if code in (0, errno.EINPROGRESS):
+        tries.register(begun, selectors.EVENT_WRITE)
+        return None
+    begun.close()
+    return os.strerror(code)
 
 
 class _AsyncBackend(httpcore.AnyIOBackend):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -15,7 +16,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from gateway_client import intake
 from gateway_client.connections import in_transaction
-from gateway_client.errors import ConfigurationError, StoreUnavailable
+from gateway_client.database_url import wrong
+from gateway_client.errors import StoreUnavailable
 
 LOCK_TIMEOUT_S = 5  # how long a transaction waits for another one before it gives up
 SWITCH_TRIES_MAX, SWITCH_PAUSE_S = 100, 0.02  # only while a store is new
@@ -30,13 +32,32 @@ DEADLINE_S: float | None = None  # nobody is waited for but the disk
 
 def checked(url: URL) -> URL:
     """A URL of a file on disk, or ConfigurationError. Relative paths are of the current folder."""
+    if url.drivername not in ("sqlite", "sqlite+pysqlite", ASYNC_DRIVER):
+        raise wrong("names another driver: use Python's own, as in sqlite:///paycli.db")
     if not url.database or url.database == ":memory:" or url.query.get("mode") == "memory":
-        raise ConfigurationError("a database in memory forgets what was sent: use a file, sqlite:///paycli.db")
+        raise wrong("is of a database in memory, which forgets what was sent: use a file, sqlite:///paycli.db")
     if url.database.startswith("file:"):
-        raise ConfigurationError(
-            "PAYCLI_DATABASE_URL: name the database's file by its path, such as sqlite:////var/lib/paycli.db"
-        )
+        raise wrong("must name the database's file by its path, such as sqlite:////var/lib/paycli.db")
+    if url.query:
+        raise wrong(f"has a parameter that a file cannot have: {min(url.query)}")
+    if "\0" in url.database:
+        raise wrong("has a NUL character (%00) in its path")
+    _check_path(url.database)
     return url.set(drivername="sqlite")
+
+
+def _check_path(path: str) -> None:
+    """Refuse what is there and no file. A missing one is for whoever opens it to say."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if path.endswith("/"):
+            raise wrong("names a folder: name a file in it, sqlite:///folder/paycli.db") from None
+        return
+    except OSError as error:
+        raise wrong(f"names {Path(path).absolute()}, which cannot be looked at: {error.strerror}") from None
+    if not stat.S_ISREG(mode):
+        raise wrong(f"names {Path(path).absolute()}, which is a folder or a device: name a file, sqlite:///paycli.db")
 
 
 def place(url: URL) -> str:

@@ -45,9 +45,17 @@ def check_url(url: str) -> str:
 
     Raises ConfigurationError, which never repeats the address: its path or query may hold a secret.
     """
+    problem = _problem_of(url)
+    if problem is not None:
+        del url  # a crash reporter sends local variables
+        raise ConfigurationError(f"{problem} Nothing was sent.")
+    return url
+
+
+def _problem_of(url: str) -> str | None:
     wrong = (
         "the webhook's address must be like https://host/path, or http://127.0.0.1:8080/path on this machine: "
-        "no user and password, no #fragment, no spaces, ASCII only. Nothing was sent."
+        "no user and password, no #fragment, no spaces, ASCII only."
     )
     try:
         parts = urlsplit(url)
@@ -55,22 +63,22 @@ def check_url(url: str) -> str:
         host.encode("idna")
         sent_to = httpx.URL(url).raw_host.decode("ascii").lower()
     except (ValueError, httpx.InvalidURL):  # UnicodeError is a ValueError
-        raise ConfigurationError(wrong) from None
+        return wrong
     plain = url.isascii() and url.isprintable() and not set(" #") & set(url) and "@" not in parts.netloc
     # Two readers of one address must see one host: else the one that is checked is not the one that is called.
     if not (plain and host == sent_to and _HOST.fullmatch(host) and port != 0 and parts.scheme in ("https", "http")):
-        raise ConfigurationError(wrong)
+        return wrong
     if parts.scheme == "http" and not is_loopback(host):
-        raise ConfigurationError(
-            "the webhook's address uses plain http to another machine: the alerts would travel in the clear; "
-            "use https. Nothing was sent."
+        return (
+            "the webhook's address uses plain http to another machine: the alerts would travel in the clear; use https."
         )
-    return url
+    return None
 
 
 def check_secret(secret: str) -> bytes:
     """The key of the signature, as the receiver has it. Raises ConfigurationError, which never repeats the secret."""
     if len(secret) < SECRET_CHARACTERS_MIN or not secret.isprintable() or secret != secret.strip():
+        del secret
         raise ConfigurationError(
             f"PAYCLI_WEBHOOK_SECRET must be at least {SECRET_CHARACTERS_MIN} printable characters, with no space at "
             "either end. Nothing was sent."
@@ -97,8 +105,10 @@ def deliver(
     `Paycli-Delivery`, so that a receiver can drop repeats, and a signature of its own time. `transport` stands in for
     the network and is left open. Raises DeliveryFailed, and ConfigurationError for an unusable address or secret.
     """
-    letter = _Letter(check_url(url), check_secret(secret), _body(lines, clock))
-    del url, secret  # a crash reporter sends local variables; the letter shows neither
+    try:
+        letter = _Letter(check_url(url), check_secret(secret), _body(lines, clock))
+    finally:
+        del url, secret  # a crash reporter sends local variables; the letter shows neither
     door = own_transport() if transport is None else transport
     tries = 0
     while True:

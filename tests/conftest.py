@@ -7,6 +7,7 @@ import functools
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import ssl
 import tempfile
@@ -31,6 +32,11 @@ SHORT = 3  # cases of a table that are all run
 if "TMPDIR" not in os.environ and SHARED_MEMORY.is_dir() and os.access(SHARED_MEMORY, os.W_OK):  # noqa: SIM102
     if shutil.disk_usage(SHARED_MEMORY).free > ROOM:
         os.environ["TMPDIR"] = tempfile.tempdir = str(SHARED_MEMORY)  # for us, and for the processes that we start
+
+# Of a parent that ignores Ctrl-C (`make test &`, some CI) every child of ours would ignore it, too, but for this: a
+# signal that is handled here is at its default in whatever is executed.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest.register_assert_rewrite("tests.nightly_cases")  # its asserts tell what differs, as those of the tests do
 

@@ -28,6 +28,7 @@ SHELL_ORDER = (
     "gateway_client.schema",
     "gateway_client.connections",
     "gateway_client.intake",
+    "gateway_client.database_url",
     "gateway_client.sqlite",
     "gateway_client.postgres",
     "gateway_client.backends",

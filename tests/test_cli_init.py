@@ -137,7 +137,7 @@ def test_incomplete_tables(shell: World) -> None:
 
 
 def test_init_where_nothing_can_be_written(shell: World) -> None:
-    """A file that is read-only, and a folder in the file's place, are exit 3 with the reason; a missing folder is 2."""
+    """A file that is read-only is exit 3 with the reason; a folder in the file's place, and a missing folder, are 2."""
     first_line(shell)
     sql(shell.path, "DROP TABLE paycli_version")
     content = bytearray(shell.path.read_bytes())
@@ -146,7 +146,7 @@ def test_init_where_nothing_can_be_written(shell: World) -> None:
     read_only = shell.paycli("init")
     assert (read_only.code, "it is read-only" in read_only.err) == (3, True)
     folder = shell.paycli("init", PAYCLI_DATABASE_URL=f"sqlite:///{shell.folder}")
-    assert (folder.code, "its file cannot be opened" in folder.err) == (3, True)
+    assert (folder.code, "which is a folder" in folder.err) == (2, True)
     missing = shell.paycli("init", PAYCLI_DATABASE_URL=f"sqlite:///{shell.folder / 'none' / 'paycli.db'}")
     assert (missing.code, f"there is no folder {shell.folder / 'none'}" in missing.err) == (2, True)
 
@@ -181,9 +181,9 @@ def test_the_sql_for_postgresql(shell: World, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("mysql://app:hunter2@db.invalid/app", "PAYCLI_DATABASE_URL: mysql databases are not supported"),
+        ("mysql://app:hunter2@db.invalid/app", "PAYCLI_DATABASE_URL is of mysql, which is not supported"),
         ("paycli.db", "PAYCLI_DATABASE_URL is not a database URL"),
-        ("postgresql://app:hunter2@db.invalid:none/app", "PAYCLI_DATABASE_URL is not a database URL"),
+        ("postgresql://app:hunter2@db.invalid:none/app", "PAYCLI_DATABASE_URL cannot be read"),
     ],
 )
 def test_the_sql_for_another_database(shell: World, url: str, says: str) -> None:

@@ -113,6 +113,23 @@ def test_ended_when_idle(shell: World, number: int) -> None:
     assert json.loads(out.splitlines()[-1])["text"] == "ended: worked on 2, finished 2"
 
 
+def test_in_the_background(shell: World) -> None:
+    """D9: a worker whose parent ignores Ctrl-C ignores it as well, works on, and ends by SIGTERM, exit 0."""
+    prepare(shell, 1)
+    earlier = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with process(shell, "--json") as worker:
+            until("it works", 1, lambda: sum(shell.sandbox.succeeded().values()))
+            worker.send_signal(signal.SIGINT)
+            prepare(shell, 2)
+            until("it works on", 2, lambda: sum(shell.sandbox.succeeded().values()))
+            worker.terminate()
+            _, err = worker.communicate(timeout=WAIT_S_MAX)
+    finally:
+        signal.signal(signal.SIGINT, earlier)
+    assert (worker.returncode, err) == (0, "")
+
+
 def test_ended_in_the_middle_of_a_send(shell: World) -> None:
     """SIGTERM during a send: its answer is awaited, settled, no other is begun, and its leases are released (F10)."""
     prepare(shell, 20)

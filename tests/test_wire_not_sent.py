@@ -131,19 +131,65 @@ def test_a_handshake_that_outlasts_the_exchange(exchange: Exchange, monkeypatch:
 # Addresses -----------------------------------------------------------------------------------------------------------
 
 
-def test_an_address_that_says_nothing_leaves_time_for_the_next(
-    exchange: Exchange, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A name with two addresses, of which the first drops packets: the second one is reached in the same exchange."""
-    monkeypatch.setattr(sockets, "ADDRESS_S_MIN", 0.05)
+def named(monkeypatch: pytest.MonkeyPatch, port: int, *hosts: str) -> str:
+    """A URL whose host has these addresses, in this order."""
     real = socket.getaddrinfo
-    with Peer(serve(answer())) as peer, full_house("127.0.0.2", peer.port):
-        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, peer.port)) for host in ("127.0.0.2", "127.0.0.1")]
-        monkeypatch.setattr(
-            socket,
-            "getaddrinfo",
-            lambda host, *rest, **more: found if host == "localhost" else real(host, *rest, **more),
-        )
-        (reply,) = exchange(f"http://localhost:{peer.port}", timeout_s=1.0)
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *rest, **more: found if host == "localhost" else real(host, *rest, **more)
+    )
+    return f"http://localhost:{port}"
+
+
+@pytest.mark.parametrize("timeout_s", [1.5, 30.0], ids=["short", "as usual"])
+def test_an_address_that_says_nothing_leaves_time_for_the_next(
+    timeout_s: float, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D2: of three addresses the first two drop packets: the third one is reached, and it alone is sent the request."""
+    with (
+        Peer(serve(answer())) as peer,
+        full_house("127.0.0.2", peer.port),
+        full_house("127.0.0.3", peer.port),
+    ):
+        url = named(monkeypatch, peer.port, "127.0.0.2", "127.0.0.3", "127.0.0.1")
+        (reply,) = exchange(url, timeout_s=timeout_s)
     assert isinstance(reply, Reply)
     assert len(peer.requests) == 1
+    assert reply.elapsed_ms < 9000  # a third of what connecting may take is not waited for any of them
+
+
+def test_addresses_that_refuse_cost_no_waiting(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D2: an address that refuses makes way at once, also beside one that drops packets; one request is sent."""
+    monkeypatch.setattr(sockets, "STAGGER_S", 60.0)
+    with Peer(serve(answer())) as peer:
+        hosts = [f"127.0.0.{number}" for number in range(4, 64)]
+        (reply,) = exchange(named(monkeypatch, peer.port, *hosts, "127.0.0.1"), timeout_s=30.0)
+    assert isinstance(reply, Reply)
+    assert len(peer.requests) == 1
+
+
+def test_no_address_answers(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D2: when all of them drop packets, that is "not sent", and told within the time of the exchange."""
+    with full_house("127.0.0.2") as (_, port), full_house("127.0.0.3", port):
+        (reply,) = exchange(named(monkeypatch, port, "127.0.0.2", "127.0.0.3"), timeout_s=1.0)
+    assert isinstance(reply, NoReply)
+    assert not_sent(reply)
+
+
+def test_every_address_refuses(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D2: when all of them refuse, that is "not sent", and no time is waited for."""
+    url = dead_url()
+    (reply,) = exchange(named(monkeypatch, int(url.rpartition(":")[2]), "127.0.0.2", "127.0.0.1"), timeout_s=30.0)
+    assert not_sent(reply)
+    assert reply.elapsed_ms < 20_000
+
+
+def test_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """D2: addresses are tried in the system's order, each once, but the families take turns."""
+    hosts = ("::1", "::2", "::2", "::3", "127.0.0.1", "127.0.0.2")
+    found = [
+        (socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 443)) for host in hosts
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *given, **more: found)
+    tried = [address[0] for _, address in sockets._addresses("api.example.invalid", 443)]
+    assert tried == ["::1", "127.0.0.1", "::2", "127.0.0.2", "::3"]

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from gateway_client.errors import ConfigurationError
+from gateway_client.errors import ConfigurationError, without_frames
 from gateway_client.gateways.base import Request
 from gateway_client.gateways.stripe_api import StripeApi
 
@@ -32,6 +32,14 @@ class Stripe(StripeApi):
     """
 
     def __init__(self, api_key: str, *, api_base: str | None = None, account: str | None = None) -> None:
+        try:
+            self._take(api_key, api_base, account)
+        except ConfigurationError as error:
+            raise without_frames(error) from None
+        finally:
+            del api_key, api_base, account  # a crash reporter sends local variables
+
+    def _take(self, api_key: str, api_base: str | None, account: str | None) -> None:
         match = _KEY.fullmatch(str(api_key))
         if match is None:
             # The value is never repeated: it may be a real key with a typing error in it.
@@ -39,11 +47,11 @@ class Stripe(StripeApi):
                 "STRIPE_API_KEY is not a Stripe secret or restricted key (sk_test_…, rk_test_…, sk_live_…, rk_live_…). "
                 "Nothing was sent."
             )
-        if account is not None and not _ACCOUNT.fullmatch(account):
+        if account is not None and not _ACCOUNT.fullmatch(str(account)):
             raise ConfigurationError("PAYCLI_STRIPE_ACCOUNT must look like acct_…")
         self.mode = match[1]
         super().__init__(livemode=self.mode == "live")
-        self.base_url = STRIPE_URL if api_base is None else _checked_base(api_base)
+        self.base_url = STRIPE_URL if api_base is None else _checked_base(str(api_base))
         if self.mode == "live" and api_base is not None:
             raise ConfigurationError(
                 "a live key is only ever sent to Stripe's own address: unset PAYCLI_STRIPE_API_BASE or use a test key"
@@ -55,7 +63,15 @@ class Stripe(StripeApi):
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Stripe:
         """From STRIPE_API_KEY or STRIPE_API_KEY_FILE, PAYCLI_STRIPE_API_BASE and PAYCLI_STRIPE_ACCOUNT."""
-        env = os.environ if environ is None else environ
+        try:
+            return cls._of_environment(os.environ if environ is None else environ)
+        except ConfigurationError as error:
+            raise without_frames(error) from None
+        finally:
+            del environ
+
+    @classmethod
+    def _of_environment(cls, env: Mapping[str, str]) -> Stripe:
         key, file = env.get("STRIPE_API_KEY", "").strip(), env.get("STRIPE_API_KEY_FILE", "").strip()
         if key and file:
             raise ConfigurationError("STRIPE_API_KEY and STRIPE_API_KEY_FILE are both set: keep one of them")
@@ -88,7 +104,8 @@ class Stripe(StripeApi):
         return headers
 
     def __repr__(self) -> str:
-        return f"Stripe(mode={self.mode!r}, base_url={self.base_url!r})"
+        known = vars(self)  # a half-made one, of an error in its making, lacks some
+        return f"Stripe(mode={known.get('mode')!r}, base_url={known.get('base_url')!r})"
 
     def __reduce__(self) -> str:
         raise TypeError("a gateway holds a credential and is never pickled: make it again with Stripe.from_env()")
