@@ -215,8 +215,8 @@ class Run(Base, table=True):
     window_start: datetime = Field(sa_type=UtcDateTime)
     window_end: datetime = Field(sa_type=UtcDateTime)
     started_at: datetime = Field(sa_type=UtcDateTime)
-    holder: str
-    held_until: datetime = Field(sa_type=UtcDateTime)
+    leased_by: str  # whose call works on it, or worked last
+    leased_until: datetime = Field(sa_type=UtcDateTime)
     lists_read: int = 0  # how many of the provider's lists were read to their end
     cursor: str | None = None  # in the list after those: the last object that is on disk
     local_charges: int = 0

@@ -15,7 +15,7 @@ from gateway_client.absence import Scan, Stranger
 from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
 from gateway_client.flow.asking import Setup, meet, question
-from gateway_client.flow.effects import Effect, Flow, Now, ProveAbsent, Settle
+from gateway_client.flow.effects import Flow, Now, ProveAbsent, Settle
 from gateway_client.gateways.base import Binding, Item, Page
 from gateway_client.outcome import Answer, CouldNotAsk, Outcome, Succeeded
 
@@ -49,12 +49,11 @@ def read_lists(
     binding: Binding,
     charges: Sequence[Charge],
     pages_max: int | None,
-    after_page: Effect[None] | None = None,
 ) -> Flow[Scan]:
     """What the provider's lists hold of all `charges`, back to before the first of them; it changes no charge.
 
     Its time is asked for first: whatever is concluded from the lists counts from then. `pages_max` bounds each list;
-    None reads it to its end, however long that takes. `after_page` is done after each.
+    None reads it to its end, however long that takes.
     """
     bounds = setup.gateway.profile.bounds
     unasked = yield from meet(setup, binding, anew=True)
@@ -67,7 +66,7 @@ def read_lists(
         return replace(reading.scan(begun_at=now), time_asked=False)
     for path in setup.gateway.lists:
         if not reading.all_found:
-            yield from _read_list(setup, path, reading, pages_max, after_page)
+            yield from _read_list(setup, path, reading, pages_max)
     return reading.scan(begun_at=now)
 
 
@@ -178,9 +177,7 @@ class Cycle:
         return False
 
 
-def _read_list(
-    setup: Setup, path: str, reading: _Reading, pages_max: int | None, after_page: Effect[None] | None
-) -> Flow[None]:
+def _read_list(setup: Setup, path: str, reading: _Reading, pages_max: int | None) -> Flow[None]:
     """Page through one list, newest first."""
     gateway = setup.gateway
     after: str | None = None
@@ -194,8 +191,6 @@ def _read_list(
         if not page.answers(reading.created_from, reading.created_to):
             return reading.stopped(f"{path}: {NOT_ASKED_FOR}", read_back_to, could_not_ask=True)
         reading.add(page)
-        if after_page is not None:
-            yield from after_page
         if not page.has_more or reading.all_found:
             return None
         if page.last_id in (None, after) or cycle.closed_by(page.last_id):
