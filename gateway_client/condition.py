@@ -34,6 +34,7 @@ class Reader:
         self.url = parsed(url)
         self._backend = backend_of(self.url)
         self._engine = _engine(self.url)
+        self._backend.watch(self._engine)
 
     @property
     def place(self) -> str:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from gateway_client import intake
@@ -65,6 +65,10 @@ def create_place(url: URL) -> None:
         return
     except OSError as error:
         raise StoreUnavailable(f"cannot create {Path(path).absolute()}: {error.strerror}") from None
+
+
+def watch(engine: Engine) -> None:
+    """Ask nothing of a new connection: what it may not be is checked in each transaction."""
 
 
 def copy(connection: Connection, path: Path) -> None:
