@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway_client import postgres, sqlite
-from gateway_client.errors import ConfigurationError, StoreUnavailable
+from gateway_client.errors import ConfigurationError, NeedsPerson, StoreUnavailable
 
 
 class Backend(Protocol):
@@ -62,6 +62,19 @@ def parsed(url: str) -> URL:
     return backend_of(made).checked(made)
 
 
+def _contradiction(where: str, error: IntegrityError) -> NeedsPerson:
+    """A row that the tables do not allow: trying again would not help, so it is not called unavailable."""
+    rule = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or getattr(
+        error.orig, "sqlite_errorname", None
+    )
+    return NeedsPerson(
+        f"the database {where} refused a row by a rule of its tables ({rule or 'unnamed'}): it holds what was not "
+        "found there a moment before, or a trigger or a rule was added by hand. An index that no longer fits looks so "
+        "(PostgreSQL: a collation that changed, see `paycli doctor`, then REINDEX; SQLite: PRAGMA integrity_check, "
+        "then REINDEX). The transaction was undone, and nothing more was sent: mend it, then run this again."
+    )
+
+
 @contextmanager
 def explained(url: URL) -> Iterator[None]:
     """Turn a database's refusal into StoreUnavailable, in words for the person who must act."""
@@ -73,8 +86,10 @@ def explained(url: URL) -> Iterator[None]:
         if backend.lacks_tables(error):
             raise ConfigurationError(f"{where} has no tables of ours: run `paycli init`. Nothing was sent.") from error
         why = backend.explained(error)
+        if isinstance(error, IntegrityError):
+            raise _contradiction(where, error) from error
         if why is None:
-            raise  # a broken constraint or a wrong statement is a bug of ours: never hidden behind "unavailable"
+            raise  # a wrong statement is a bug of ours: never hidden behind "unavailable"
         raise StoreUnavailable(f"the database {where} cannot be used: {why}") from error
     except PoolTimeout as error:
         raise StoreUnavailable("every database connection of this process is in use") from error

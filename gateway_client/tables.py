@@ -7,7 +7,7 @@ They live in other people's databases, so nothing here touches SQLModel's global
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -17,12 +17,13 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     MetaData,
+    String,
     Table,
     text,
 )
 from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator
-from sqlmodel import Field, SQLModel
+from sqlmodel import AutoString, Field, SQLModel
 
 from gateway_client.state import PENDING, REFUSED, State
 
@@ -263,6 +264,14 @@ class RunFinding(Base, table=True):
     finding_id: str = Field(primary_key=True, foreign_key="paycli_findings.id")
     action: str
     news: bool  # first found, found open again, or repaired by this run
+
+
+# Text is compared byte by byte on PostgreSQL, too: a collation that changes with the C library would leave the indexes
+# in an order in which nothing is found any more. All of it, for columns of two collations cannot be joined.
+for _column in [column for made in Base.metadata.tables.values() for column in made.columns]:
+    if isinstance(_column.type, AutoString):
+        _length = cast(String, _column.type.impl).length
+        _column.type = String(_length).with_variant(String(_length, "C"), "postgresql")
 
 
 def table(model: type[Base]) -> Table:
