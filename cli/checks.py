@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway_client.condition import Mount, Rights, Setting, SqliteSettings
+    from gateway_client.condition import Collations, Mount, Rights, Setting, SqliteSettings
     from gateway_client.gateways.base import Account, Binding, Gateway
     from reconcile.alerts import Facts
 
@@ -183,6 +183,25 @@ def timeline(here: str | None, stored: str | None) -> Check:
         "committed before may be missing",
         "stop charging, and reconcile every day since then",
     )
+
+
+def collation(found: Collations) -> Check:
+    """Whether text is still sorted as it was when its indexes were made."""
+    if found.ours:
+        return problem(
+            "collation",
+            f"{found.ours[0]} and {len(found.ours) - 1} more columns of ours hang on a collation: when it changes with "
+            "the system, charges are not found any more",
+            'ALTER TABLE … ALTER COLUMN … TYPE varchar COLLATE "C", as `paycli init --sql` shows each',
+        )
+    if found.recorded != found.actual:
+        return warning(
+            "collation",
+            f"the database was made with version {found.recorded} of its collation, the system has {found.actual} now: "
+            "indexes of other tables may hide rows. Ours are compared byte by byte, and sound",
+            "REINDEX DATABASE …, then ALTER DATABASE … REFRESH COLLATION VERSION",
+        )
+    return ok("collation", "our text is compared byte by byte; the database's collation is as it was made")
 
 
 def permissions(rights: Rights) -> Check:

@@ -147,6 +147,7 @@ class Checkup:
         else:
             yield "durability", lambda: _one(checks.postgres_durability(self._read(condition.postgres_settings)))
             yield "primary", lambda: _one(checks.primary(replica=self._read(condition.is_replica)))
+            yield "collation", lambda: _one(checks.collation(self._read(condition.collations)))
             yield "permissions", lambda: _one(checks.permissions(self._read(condition.rights)))
             yield "database clock", self._look_at_database_clock
         yield "schema", self._look_at_schema

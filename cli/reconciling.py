@@ -86,6 +86,7 @@ def resolve(
     from gateway_client.intent import check_text
     from gateway_client.store.findings import close_finding
 
+    check_text("ID", finding_id)
     check_text("--because", because)
     now = datetime.now(UTC)
     with closing(open_store(read_settings())) as database:

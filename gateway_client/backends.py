@@ -7,13 +7,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import URL, Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL, Connection, Engine
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway_client import postgres, sqlite
 from gateway_client.database_url import read
-from gateway_client.errors import ConfigurationError, StoreUnavailable, without_frames
+from gateway_client.errors import ConfigurationError, NeedsPerson, StoreUnavailable, without_frames
 
 
 class Backend(Protocol):
@@ -31,6 +31,7 @@ class Backend(Protocol):
     def copy(self, connection: Connection, path: Path) -> None: ...
     def begin(self, connection: Connection, *, write: bool) -> dict[str, Any]: ...
     def identity(self, connection: Connection) -> object: ...
+    def watch(self, engine: Engine) -> None: ...
     def join(self, connection: Connection) -> dict[str, Any]: ...
     def patient(self, connection: Connection) -> AbstractContextManager[None]: ...
     def before_commit(self, info: dict[Any, Any]) -> None: ...
@@ -65,6 +66,19 @@ def _parsed(text: str) -> URL:
     return backend_of(url).checked(url)
 
 
+def _contradiction(where: str, error: IntegrityError) -> NeedsPerson:
+    """A row that the tables do not allow: trying again would not help, so it is not called unavailable."""
+    rule = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or getattr(
+        error.orig, "sqlite_errorname", None
+    )
+    return NeedsPerson(
+        f"the database {where} refused a row by a rule of its tables ({rule or 'unnamed'}): it holds what was not "
+        "found there a moment before, or a trigger or a rule was added by hand. An index that no longer fits looks so "
+        "(PostgreSQL: a collation that changed, see `paycli doctor`, then REINDEX; SQLite: PRAGMA integrity_check, "
+        "then REINDEX). The transaction was undone, and nothing more was sent: mend it, then run this again."
+    )
+
+
 @contextmanager
 def explained(url: URL) -> Iterator[None]:
     """Turn a database's refusal into StoreUnavailable, in words for the person who must act."""
@@ -76,8 +90,10 @@ def explained(url: URL) -> Iterator[None]:
         if backend.lacks_tables(error):
             raise ConfigurationError(f"{where} has no tables of ours: run `paycli init`. Nothing was sent.") from error
         why = backend.explained(error)
+        if isinstance(error, IntegrityError):
+            raise _contradiction(where, error) from error
         if why is None:
-            raise  # a broken constraint or a wrong statement is a bug of ours: never hidden behind "unavailable"
+            raise  # a wrong statement is a bug of ours: never hidden behind "unavailable"
         raise StoreUnavailable(f"the database {where} cannot be used: {why}") from error
     except PoolTimeout as error:
         raise StoreUnavailable("every database connection of this process is in use") from error

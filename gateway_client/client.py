@@ -33,7 +33,7 @@ from gateway_client.driver import (
     not_recorded,
     transaction_of,
 )
-from gateway_client.errors import ChargeOnceError, ConfigurationError, StoreUnavailable
+from gateway_client.errors import ChargeOnceError, ConfigurationError, NeedsPerson, StoreUnavailable
 from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
 from gateway_client.flow.effects import (
     Ask,
@@ -178,7 +178,7 @@ class Client(Driver):
         records: list[telemetry.Record] = []
         try:
             result = self._database.transact(self._work(effect, records), **transaction_of(effect))
-        except (StoreUnavailable, ConfigurationError, SQLAlchemyError) as error:
+        except (StoreUnavailable, ConfigurationError, NeedsPerson, SQLAlchemyError) as error:
             told = not_recorded(effect, error)
             if told is error:
                 raise

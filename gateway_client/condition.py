@@ -37,6 +37,7 @@ class Reader:
             del url  # a crash reporter sends local variables
         self._backend = backend_of(self.url)
         self._engine = _engine(self.url)
+        self._backend.watch(self._engine)
 
     @property
     def place(self) -> str:
@@ -122,6 +123,16 @@ _RIGHTS = text(
     "SELECT t.name, r.word FROM unnest(CAST(:names AS text[])) AS t(name), unnest(CAST(:words AS text[])) AS r(word) "
     "WHERE to_regclass(t.name) IS NOT NULL AND NOT has_table_privilege(to_regclass(t.name)::oid, r.word) ORDER BY 1, 2"
 )
+_VERSIONS_SINCE = 150000
+_VERSIONS = (
+    "SELECT datcollversion, pg_database_collation_actual_version(oid) FROM pg_database "
+    "WHERE datname = current_database()"
+)
+_COLLATED = text(
+    "SELECT t.name || '.' || a.attname FROM unnest(CAST(:names AS text[])) AS t(name) "
+    "JOIN pg_attribute AS a ON a.attrelid = to_regclass(t.name) JOIN pg_collation AS c ON c.oid = a.attcollation "
+    "WHERE c.collname <> 'C' AND NOT a.attisdropped ORDER BY 1"
+)
 _MAY_CREATE = text("SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE')")
 DURABILITY = ("fsync", "synchronous_commit", "full_page_writes", "wal_level")
 RIGHTS = ("SELECT", "INSERT", "UPDATE")
@@ -156,6 +167,24 @@ def postgres_settings(session: Session) -> Mapping[str, Setting]:
     """The settings that durability hangs on; an engine that lacks one does not name it."""
     rows = session.connection().execute(_SETTINGS, {"names": list(DURABILITY)})
     return {name: Setting(value, source) for name, value, source in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Collations:
+    """What the database sorts text by: the version that its indexes were made with, and that of the library now."""
+
+    recorded: str | None
+    actual: str | None
+    ours: tuple[str, ...]  # columns of our tables that are not compared byte by byte
+
+
+def collations(session: Session) -> Collations:
+    """Which collation the database has by default, then and now, and which of our columns hang on one."""
+    connection = session.connection()
+    known = int(connection.exec_driver_sql("SELECT current_setting('server_version_num', true)").scalar() or 0)
+    recorded, actual = connection.exec_driver_sql(_VERSIONS).one() if known >= _VERSIONS_SINCE else (None, None)
+    ours = connection.execute(_COLLATED, {"names": list(Base.metadata.tables)}).scalars().all()
+    return Collations(recorded, actual, tuple(ours))
 
 
 def is_replica(session: Session) -> bool:

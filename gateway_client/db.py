@@ -61,6 +61,7 @@ class _Common:
         connections.watch(engine)
         if self._backend.DEADLINE_S is not None:
             guard(engine)
+        self._backend.watch(engine)
 
     @property
     def place(self) -> str:

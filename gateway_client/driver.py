@@ -22,6 +22,7 @@ from gateway_client.errors import (
     AttemptRefused,
     ConfigurationError,
     InvalidInput,
+    NeedsPerson,
     OutcomeNotRecorded,
     StoreUnavailable,
     UsageError,
@@ -178,6 +179,8 @@ def not_recorded(effect: DatabaseEffect[Any], error: Exception) -> Exception:
             why = error.why
         case ConfigurationError():
             why = str(error).removesuffix(" Nothing more was sent.").removesuffix(".")
+        case NeedsPerson():
+            why = str(error).removesuffix(".")
         case _:
             why = f"the database refused: {type(error).__name__}"
     return OutcomeNotRecorded(

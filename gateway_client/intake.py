@@ -80,7 +80,7 @@ def other_database(theirs: str, ours: str) -> ConfigurationError:
     return ConfigurationError(
         f"this connection is of another database ({theirs}) than the client's ({ours}), or it finds other tables by "
         "our names there: by another search_path, by TEMP tables. If the store was made anew or put back, restart what "
-        "uses it. Nothing more was sent."
+        "uses it, and reconcile every day since then. Nothing more was sent."
     )
 
 

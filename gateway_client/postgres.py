@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
-from sqlalchemy import URL, Connection, create_engine, text
+from sqlalchemy import URL, Connection, Engine, Pool, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from gateway_client import connections, intake, schema, sqlite
@@ -23,9 +25,11 @@ from gateway_client.tables import Base
 LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, CONNECT_TIMEOUT_S = 5, 30, 10
 DEADLINE_S: float | None = 60  # of one transaction, when whoever is there does not even answer
 
+UTF8 = "UTF8"  # what a database must keep, and a connection speak: what people write has any character
+
 OPTIONS: Mapping[str, Any] = {
     # Prepared statements belong to a session, which behind a pooler is another one each time.
-    "connect_args": {"prepare_threshold": None, "connect_timeout": CONNECT_TIMEOUT_S},
+    "connect_args": {"prepare_threshold": None, "connect_timeout": CONNECT_TIMEOUT_S, "client_encoding": UTF8},
 }
 ASYNC_DRIVER = "postgresql+psycopg"
 ISOLATION: str | None = "SERIALIZABLE"
@@ -75,6 +79,34 @@ def _address(url: URL) -> tuple[object, ...]:
 
 def create_place(url: URL) -> None:
     """A database is made by whoever runs the server."""
+
+
+_watched: WeakSet[Pool] = WeakSet()
+
+
+def watch(engine: Engine) -> None:
+    """Refuse each new connection by which not every character can be kept, before SQLAlchemy asks it anything."""
+    if engine.pool not in _watched:
+        _watched.add(engine.pool)
+        event.listen(engine, "connect", partial(_check_encoding, engine.url), insert=True)
+
+
+def _check_encoding(url: URL, connection: Any, record: Any) -> None:
+    told = record.driver_connection.info.parameter_status
+    kept, spoken = told("server_encoding") or UTF8, told("client_encoding") or UTF8  # some poolers do not tell
+    if (kept, spoken) == (UTF8, UTF8):
+        return
+    connection.close()
+    if kept != UTF8:
+        raise ConfigurationError(
+            f"the database {place(url)} keeps text as {kept}, and needed is UTF8: not every reason and description "
+            "could be kept. Make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0 and name it in "
+            "PAYCLI_DATABASE_URL. Nothing was written or sent."
+        )
+    raise ConfigurationError(
+        f"this connection to the database {place(url)} speaks {spoken}, and needed is UTF8: take client_encoding out "
+        "of the engine's options. Nothing was written or sent."
+    )
 
 
 def copy(connection: Connection, path: Path) -> None:

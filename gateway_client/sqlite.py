@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from gateway_client import intake
@@ -23,6 +23,8 @@ LOCK_TIMEOUT_S = 5  # how long a transaction waits for another one before it giv
 SWITCH_TRIES_MAX, SWITCH_PAUSE_S = 100, 0.02  # only while a store is new
 OFF, FULL = 0, 2  # PRAGMA synchronous: nothing, or every commit, is synced
 _DURABLE = ("wal", FULL)
+
+Files = tuple[tuple[int, int] | None, ...]
 
 OPTIONS: Mapping[str, Any] = {"connect_args": {"timeout": LOCK_TIMEOUT_S}}
 ASYNC_DRIVER = "sqlite+aiosqlite"
@@ -88,6 +90,10 @@ def create_place(url: URL) -> None:
         raise StoreUnavailable(f"cannot create {Path(path).absolute()}: {error.strerror}") from None
 
 
+def watch(engine: Engine) -> None:
+    """Ask nothing of a new connection: what it may not be is checked in each transaction."""
+
+
 def copy(connection: Connection, path: Path) -> None:
     """Copy every committed row into a new file, while others go on writing."""
     ours = cast("sqlite3.Connection", connection.connection.driver_connection)
@@ -100,7 +106,7 @@ def copy(connection: Connection, path: Path) -> None:
 
 def begin(connection: Connection, *, write: bool) -> dict[str, Any]:
     """Start a transaction on a connection whose file and durability have been checked."""
-    info = {intake.IDENTITY: intake.sqlite_identity(connection)}
+    info: dict[str, Any] = {intake.IDENTITY: intake.sqlite_identity(connection)}
     if not write:  # changes nothing, not even the journal of a file that is not ours; all that is read is of one moment
         if not _in_transaction(connection):
             connection.exec_driver_sql("BEGIN")
@@ -110,7 +116,56 @@ def begin(connection: Connection, *, write: bool) -> dict[str, Any]:
         check_durable(connection)
         # IMMEDIATE: a transaction that begins by reading could not be sure to become a writer later.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if write:
+        info[FILES] = _check_files(connection)
     return info
+
+
+FILES = "charge_once_files"  # in the info of a connection and of a session: its file, and what it has open
+
+
+def _check_files(connection: Connection) -> tuple[str, Files]:
+    """Compare the file and its log with those that this connection has open, in a transaction; what it has open."""
+    path, seen = connection.info.get(FILES) or (_path(connection), None)
+    if seen is None:
+        connection.exec_driver_sql(
+            "SELECT count(*) FROM sqlite_master"
+        )  # a transaction of the caller's may be idle yet
+    found = _files(path)
+    if seen is None:  # its first transaction has opened the log by now
+        connection.info[FILES] = path, found
+    elif found != seen:
+        raise _other_files(path, "Nothing more was sent.")
+    return path, found
+
+
+def _path(connection: Connection) -> str:
+    """The file's path, as SQLite has resolved it."""
+    files = {name: str(file) for _, name, file in connection.exec_driver_sql("PRAGMA database_list")}
+    return files["main"]
+
+
+def _files(path: str) -> Files:
+    """Device and inode of the file and of its log; None: it is gone."""
+    found: list[tuple[int, int] | None] = []
+    for name in (path, f"{path}-wal"):
+        try:
+            stat = os.stat(name)
+        except OSError:
+            found.append(None)
+        else:
+            found.append((stat.st_dev, stat.st_ino))
+    return tuple(found)
+
+
+def _other_files(path: str, then: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{path} or its log {path}-wal is another one than this process has open: a backup was put back, the log was "
+        "removed, or this process copied or opened the file by itself, which drops SQLite's locks. What was committed "
+        "since then may be lost",
+        f"{then} Stop and restart what uses it, then reconcile every day since then. Copy a store with VACUUM INTO, "
+        "from another process.",
+    )
 
 
 def _in_transaction(connection: Connection) -> bool:
@@ -127,6 +182,7 @@ def join(connection: Connection) -> dict[str, Any]:
     require_durable(connection)  # inside a transaction the settings can be read, not changed
     if not _in_transaction(connection):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+    _check_files(connection)
     return {}
 
 
@@ -140,7 +196,10 @@ def before_commit(info: dict[Any, Any]) -> None:
 
 
 def after_commit(info: dict[Any, Any]) -> None:
-    """A file either commits or says why not."""
+    """Make sure that the commit is in the file and log that the next process will open."""
+    path, seen = info[FILES]
+    if _files(path) != seen:
+        raise _other_files(path, "The commit is perhaps in none of them, and nothing more was sent.")
 
 
 def check_durable(connection: Connection) -> None:

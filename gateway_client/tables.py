@@ -7,7 +7,7 @@ They live in other people's databases, so nothing here touches SQLModel's global
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -17,12 +17,13 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     MetaData,
+    String,
     Table,
     text,
 )
 from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator
-from sqlmodel import Field, SQLModel
+from sqlmodel import AutoString, Field, SQLModel
 
 from gateway_client.state import PENDING, REFUSED, State
 
@@ -216,8 +217,8 @@ class Run(Base, table=True):
     window_start: datetime = Field(sa_type=UtcDateTime)
     window_end: datetime = Field(sa_type=UtcDateTime)
     started_at: datetime = Field(sa_type=UtcDateTime)
-    holder: str
-    held_until: datetime = Field(sa_type=UtcDateTime)
+    leased_by: str  # whose call works on it, or worked last
+    leased_until: datetime = Field(sa_type=UtcDateTime)
     lists_read: int = 0  # how many of the provider's lists were read to their end
     cursor: str | None = None  # in the list after those: the last object that is on disk
     local_charges: int = 0
@@ -264,6 +265,14 @@ class RunFinding(Base, table=True):
     finding_id: str = Field(primary_key=True, foreign_key="paycli_findings.id")
     action: str
     news: bool  # first found, found open again, or repaired by this run
+
+
+# Text is compared byte by byte on PostgreSQL, too: a collation that changes with the C library would leave the indexes
+# in an order in which nothing is found any more. All of it, for columns of two collations cannot be joined.
+for _column in [column for made in Base.metadata.tables.values() for column in made.columns]:
+    if isinstance(_column.type, AutoString):
+        _length = cast(String, _column.type.impl).length
+        _column.type = String(_length).with_variant(String(_length, "C"), "postgresql")
 
 
 def table(model: type[Base]) -> Table:

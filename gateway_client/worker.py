@@ -17,6 +17,11 @@ from gateway_client.flow.working import News, Plan, work_flow
 from gateway_client.pace import SENDS_PER_S, checked_rate
 
 
+def name_of_process() -> str:
+    """A name for a lease that no other call has, ever: host and number are for people, chance makes it unique."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(8)}"
+
+
 class _Stoppable:
     """What both kinds of worker have in common: how they work, and when they end."""
 
@@ -33,7 +38,7 @@ class _Stoppable:
 
     def _flow(self, client: Driver, timeout_s: float, *, until_idle: bool) -> Flow[None]:
         plan = Plan(
-            worker=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            worker=name_of_process(),
             sends_per_s=self._rate,
             timeout_s=timeout_s,
             until_idle=until_idle,

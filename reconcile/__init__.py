@@ -4,7 +4,7 @@
 
 Pure: `flow.py` is the story, of `effects.py`; `window.py` says which seconds, `match.py` what an attempt of ours proves
 beside what the provider has of it, `words.py` how that is told, `report.py` what a run came to. Not pure: `store/` has
-the SQL, `holder.py` knows which processes live, `job.py` performs a run. `alerts.py` and `webhook.py` wake somebody.
+the SQL, `job.py` performs a run. `alerts.py` and `webhook.py` wake somebody.
 
 Where each code comes from:
 

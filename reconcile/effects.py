@@ -1,12 +1,10 @@
 """What the nightly story may ask of the store, beyond what charging asks: plain data, each one transaction.
 
-`store/` performs them, and with every effect of a run makes sure that this process still holds it. `Progress` alone is
-the caller's.
+`store/` performs them, and with every effect of a run renews the lease of the run. `Progress` alone is the caller's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,19 +20,19 @@ AttemptKey = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """Who works on a run, and how to tell that another one is dead: sure of it, not merely silent."""
+class RunLease:
+    """What a call works on a run with: a name that no other call has, and how long each renewal lasts."""
 
-    name: str
-    is_dead: Callable[[str], bool]
+    leased_by: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedRun:
-    """A run that this process holds: its frozen window, and how far the provider's lists have been read."""
+    """A run that this call has leased: its frozen window, and how far the provider's lists have been read."""
 
     run_id: str
-    holder: str
+    lease: RunLease
     binding: Binding
     window: Window
     started_at: datetime
@@ -51,7 +49,7 @@ class OpenRun(RunEffect[OpenedRun]):
     """Begin a run of the window, or go on with the one that was left unfinished. Raises RunHeld."""
 
     window: Window
-    holder: Holder
+    lease: RunLease
     binding: Binding
 
 
@@ -73,7 +71,7 @@ class SavePage(OfRun[None]):
 
 @dataclass(frozen=True)
 class Renew(OfRun[None]):
-    """Keep holding the run while something else takes long."""
+    """Renew the lease, and nothing else: before a request or a wait that no transaction of the run came before."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,6 @@ from reconcile.effects import (
     Flag,
     FlagDuplicates,
     FlagStale,
-    Holder,
     Import,
     KeepItem,
     OpenedRun,
@@ -37,10 +36,11 @@ from reconcile.effects import (
     ReadPairs,
     ReadUnfinished,
     ReadUnseen,
-    Renew,
     Repair,
+    RunLease,
     SavePage,
 )
+from reconcile.lease import renewing
 from reconcile.match import Pair
 from reconcile.window import window_of
 
@@ -53,14 +53,19 @@ UNANSWERED_IN_A_ROW_MAX = 3  # objects that nobody tells of: then it is the prov
 LOOKED_UP_AT_ONCE_MAX = 2000  # charges in memory that share one reading of the provider's lists
 
 
-def reconcile_flow(setup: Setup, day: date, tz: str, holder: Holder) -> Flow[OpenedRun]:
+def reconcile_flow(setup: Setup, day: date, tz: str, lease: RunLease) -> Flow[OpenedRun]:
     """One run of one window, or the rest of it. Raises RunHeld, ProviderUnavailable, ConfigurationError."""
     binding = yield from bind_flow(setup)
     unasked = yield from meet(setup, binding)
     if unasked is not None:
         raise ProviderUnavailable(f"the provider could not be asked: {unasked}. Nothing was changed; run it again.")
     now = yield from Now()
-    run = yield from OpenRun(window_of(day, tz, now), holder, binding)
+    run = yield from OpenRun(window_of(day, tz, now), lease, binding)
+    yield from renewing(run, _reconcile(setup, run))
+    return run
+
+
+def _reconcile(setup: Setup, run: OpenedRun) -> Flow[None]:
     why = yield from _read_provider(setup, run)
     yield from _match(setup, run)
     # What follows concludes from what was not listed, so everything must have been; and it asks on, which is of no use
@@ -71,7 +76,6 @@ def reconcile_flow(setup: Setup, day: date, tz: str, holder: Holder) -> Flow[Ope
         why = why or unseen
     yield from _flag_sets(run)
     yield from EndRun(run, why)
-    return run
 
 
 # The provider's lists -----------------------------------------------------------------------------------------------
@@ -210,7 +214,7 @@ def _ask_for_intent(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | 
 
 def _look_up(setup: Setup, run: OpenedRun, waiting: list[Charge]) -> Flow[str | None]:
     """One reading of the provider's lists, however long, for all that wait for proof."""
-    scan = yield from read_lists(setup, run.binding, waiting, after_page=Renew(run))
+    scan = yield from read_lists(setup, run.binding, waiting)
     for charge in waiting:
         answer = scan.found.get(charge.idempotency_key)
         if answer is not None:

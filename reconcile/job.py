@@ -19,10 +19,11 @@ from gateway_client.db import Database
 from gateway_client.errors import ChargeOnceError, StoreUnavailable
 from gateway_client.flow.effects import Ask, DatabaseEffect, Effect, Now, T
 from gateway_client.gateways.base import NoReply
+from gateway_client.worker import name_of_process
 from reconcile import store as run_store
-from reconcile.effects import OpenedRun, OpenRun, Progress, RunEffect
+from reconcile.effects import OpenedRun, OpenRun, Progress, RunEffect, RunLease
 from reconcile.flow import reconcile_flow
-from reconcile.holder import holding
+from reconcile.lease import LEASE_SLACK_S
 from reconcile.report import RunResult
 from reconcile.window import window_of
 
@@ -76,12 +77,12 @@ class _Job:
         self._opened: OpenedRun | None = None
 
     def run(self, day: date, tz: str) -> RunResult:
-        with holding() as holder:
-            try:
-                opened = self._client.run(reconcile_flow(self._client.setup, day, tz, holder), self._perform)
-            except (Exception, KeyboardInterrupt):
-                self._let_go()
-                raise
+        lease = RunLease(name_of_process(), LEASE_SLACK_S + self._client.timeout_s)
+        try:
+            opened = self._client.run(reconcile_flow(self._client.setup, day, tz, lease), self._perform)
+        except (Exception, KeyboardInterrupt):
+            self._let_go()
+            raise
         return self._transact(
             lambda session, _: run_store.read_result(session, opened.run_id, dry_run=self._copy is not None)
         )
@@ -108,7 +109,7 @@ class _Job:
         return self._copy.transact(lambda session: work(session, now))
 
     def _let_go(self) -> None:
-        """The next call need not wait; if even that fails, our hold ends by itself."""
+        """Give the lease back, so that the next call need not wait; if even that fails, it ends by itself."""
         opened = self._opened
         if opened is not None:
             with suppress(ChargeOnceError):

@@ -18,7 +18,7 @@ PASSWORD = "CanaryInTheURL42"
 EVERYWHERE = ["settings", "key", "account", "provider clock", "database", "durability"]
 OF_THE_STORE = ["store", "store clock", "pending", "findings", "reconciliation"]
 SQLITE = [*EVERYWHERE, "file", "disk", "schema", *OF_THE_STORE]
-POSTGRESQL = [*EVERYWHERE, "primary", "permissions", "database clock", "schema", "timeline", *OF_THE_STORE]
+POSTGRESQL = [*EVERYWHERE, "primary", "collation", "permissions", "database clock", "schema", "timeline", *OF_THE_STORE]
 
 
 @contextmanager

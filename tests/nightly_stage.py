@@ -36,7 +36,7 @@ SECONDS_MAX = 20.0
 LISTS = ("/v1/payment_intents", "/v1/charges")
 Tables = dict[str, list[dict[str, Any]]]
 NO_MATTER = frozenset(
-    "run_id started_at ended_at holder held_until at found_at closed_at quiet_from settled_at request_id "
+    "run_id started_at ended_at leased_by leased_until at found_at closed_at quiet_from settled_at request_id "
     "first_sent_db_at".split()
 )
 """Fields in which two runs that do the same may differ."""
@@ -110,6 +110,10 @@ class Stage(Night):
                 changed = {name: value for name, value in self._objects[played["id"]].items() if name != "id"}
                 self.sandbox.change(played["id"], **{name: changed[name] for name in changed if name != "object"})
         self.asked_before = len(self.sandbox.requests)
+
+    def outlive_the_lease(self) -> None:
+        """A server judges leases by its own clock, which cannot be moved: they ended long ago, as it were."""
+        self.sql("UPDATE paycli_runs SET leased_until = ?", ["2000-01-01 00:00:00.000000"])
 
     def on_page(self, do: Callable[[httpx.Request], Any], *, page: int = 1) -> None:
         """Do something in the midst of the so manieth request for a page of a list, once."""

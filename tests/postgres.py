@@ -246,10 +246,10 @@ def _template() -> str:
     return name
 
 
-def fresh_database(*, empty: bool = False) -> URL:
-    """A database of its own: with our tables, or `empty`. It goes with the server, or at the end of the run."""
+def fresh_database(*, empty: bool = False, how: str | None = None) -> URL:
+    """A database of its own: with our tables, or `empty`, or made as `how` says. It goes at the end of the run."""
     name = f"charge_once_{os.getpid()}_{next(_numbers)}"
-    return server_url().set(database=_new(name, "" if empty else f"TEMPLATE {_template()}"))
+    return server_url().set(database=_new(name, how or ("" if empty else f"TEMPLATE {_template()}")))
 
 
 def _new(name: str, how: str) -> str:

@@ -1,4 +1,4 @@
-"""The processes of `test_reconcile_kills.py` and `test_reconcile_holders.py`: a warm parent and its forks.
+"""The processes of `test_reconcile_kills.py` and `test_reconcile_leases.py`: a warm parent and its forks.
 
 Run as `python -m tests.reconcile_child URL DATABASE`; it reads one JSON object a line (a `Job`), says at once which
 process works on it, and what became of that process when it has ended. The parent has used its client before, so that

@@ -86,8 +86,8 @@ class Yard:
         tell(self.forks.start({"day": str(self.day), "dies_in_commit": commit}))
         return self.forks.end()
 
-    def paycli(self, *, request: int | None = None) -> tuple[int, str, str]:
-        """A fresh `paycli reconcile`: its exit status, negative for a signal, and what it said."""
+    def paycli(self, *before: str, request: int | None = None) -> tuple[int, str, str]:
+        """A fresh `paycli reconcile`, by the command `before`: its exit status (negative: a signal), what it said."""
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PAYCLI_", "STRIPE_"))},
             "STRIPE_API_KEY": Sandbox.api_key,
@@ -96,7 +96,7 @@ class Yard:
             "PYTHONPATH": str(ROOT),
         }
         tell = self._ending(request)
-        command = [sys.executable, "-m", "cli.main", "reconcile", "--date", str(self.day), "--json"]
+        command = [*before, sys.executable, "-m", "cli.main", "reconcile", "--date", str(self.day), "--json"]
         with subprocess.Popen(
             command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
@@ -109,6 +109,8 @@ class Yard:
 
     def _ending(self, request: int | None) -> Callable[[int], None]:
         """Arm the door; the number of the process is known a moment after its first request may have come."""
+        if request is None:
+            return lambda pid: None
         pids: queue.Queue[int] = queue.Queue()
         left = [request]
 
@@ -120,6 +122,10 @@ class Yard:
 
         self.door.asked = asked
         return pids.put
+
+    def outlive_the_lease(self) -> None:
+        """The database's clock cannot be moved: every lease ends earlier, as it were."""
+        self.sql("UPDATE paycli_runs SET leased_until = started_at")
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
         """A hand on the store."""
@@ -162,15 +168,15 @@ def copy(prepared: Path, server: Engine) -> None:
                 target.execute(table.insert(), rows)
 
 
-def who_holds(said: str) -> tuple[str, str, int, str, str, str]:
-    """What one is told who finds a run held: day, zone, process, host, since when, and until when at most."""
+def who_works(said: str) -> tuple[str, str, str, int, str, str]:
+    """What one is told who finds a run leased: day, zone, host, process, since when, and until when at most."""
     match = re.fullmatch(
-        r"(\S+) \((\S+)\) is being reconciled by process (\d+) on (\S+), since (\S+Z)\. Nothing was done here\. "
-        r"Wait for it; if it is dead, it is taken over from (\S+Z)\.",
+        r"(\S+) \((\S+)\) is being reconciled by (\S+):(\d+):[0-9a-f]{16}, since (\S+Z); its lease is until (\S+Z)\. "
+        r"Nothing was done here\. Wait for it; if it has died, this is taken over in \d+ s: run it again then\.",
         said,
     )
     assert match is not None, said
-    return match[1], match[2], int(match[3]), match[4], match[5], match[6]
+    return match[1], match[2], match[3], int(match[4]), match[5], match[6]
 
 
 @contextmanager

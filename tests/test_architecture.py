@@ -57,7 +57,6 @@ SHELL_ORDER = (
     "reconcile.store.findings",
     "reconcile.store.alerts",
     "reconcile.store",
-    "reconcile.holder",  # asks the machine which processes live
     "reconcile.webhook",  # sockets
     "reconcile.job",
     "reconcile",  # the public names

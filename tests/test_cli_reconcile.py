@@ -195,7 +195,7 @@ def test_a_key_that_is_revoked_in_the_middle(shell: NightShell, monkeypatch: pyt
     monkeypatch.setattr(shell.sandbox, "begin", revoked)
     run = shell.reconcile("--json")
     assert (run.code, run.out, "check STRIPE_API_KEY" in run.err, shell.state("order_1")) == (2, "", True, "unknown")
-    shell.sql("UPDATE paycli_runs SET holder = 'elsewhere:4242:7:1'")
+    shell.sql("UPDATE paycli_runs SET leased_by = 'elsewhere:4242:7'")
     assert shell.reconcile(STRIPE_API_KEY="sk_test_another").code == 0
     assert shell.sql("SELECT complete FROM paycli_runs") == [(1,)]
 
@@ -235,10 +235,12 @@ def test_another_process_is_at_it(shell: NightShell) -> None:
     shell.doubt("order_1")
     shell.sandbox.fault("unavailable_503", times=6, on="GET /v1/payment_intents")
     shell.reconcile()
-    holds = "UPDATE paycli_runs SET holder = 'elsewhere:4242:7:1', held_until = ?"  # a server judges by its own clock
+    holds = (
+        "UPDATE paycli_runs SET leased_by = 'elsewhere:4242:7', leased_until = ?"  # a server judges by its own clock
+    )
     shell.sql(holds, ("2126-11-20 12:05:00.000000",))
     before, run = shell.dump(), shell.reconcile()
-    assert (run.code, run.out, shell.dump(), "by process 4242 on elsewhere" in run.err) == (3, "", before, True)
+    assert (run.code, run.out, shell.dump(), "by elsewhere:4242:7, since" in run.err) == (3, "", before, True)
     assert shell.reconcile("--dry-run").code == 0
     shell.sql(holds, ("2026-11-20 11:59:59.000000",))
     assert (shell.reconcile().code, shell.state("order_1")) == (0, "succeeded")

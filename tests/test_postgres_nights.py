@@ -1,15 +1,16 @@
-"""The nightly run on PostgreSQL: a commit that nobody confirmed, two machines, a holder that died.
+"""The nightly run on PostgreSQL: a commit that nobody confirmed, two machines, a machine that died.
 
 What runs find: `test_reconcile_*.py`, on SQLite; the statements are the same.
 """
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -20,12 +21,12 @@ import reconcile
 from gateway_client import Client, State
 from gateway_client.charge import iso
 from gateway_client.errors import RunHeld
-from reconcile.store.runs import HOLD
 from tests.kit import ONE_SEND, ORDER, START, Killed
 from tests.pg_proxy import How, Proxy
 from tests.pg_shop import FIRST, Shop
 
 SECONDS_MAX = 20.0
+LEASE_S = 60.0
 VARIES = ("run_id", "closed_by", "elapsed_ms", "first_sent_db_at")
 TABLES = ("pending_charges", "paycli_sends", "paycli_events", "paycli_findings", "paycli_run_items")
 
@@ -107,9 +108,9 @@ class Machine:
         return self
 
 
-def outlive_the_hold(shop: Shop) -> None:
-    """Let the database's clock pass the end of every hold, as it were: it is the database that moves back."""
-    shop.sql(f"UPDATE paycli_runs SET held_until = held_until - interval '{HOLD.total_seconds() + 1} s'")
+def outlive_the_lease(shop: Shop) -> None:
+    """Let the database's clock pass the end of every lease, as it were: it is the database that moves back."""
+    shop.sql(f"UPDATE paycli_runs SET leased_until = leased_until - interval '{LEASE_S + 1} s'")
 
 
 class Pause:
@@ -136,7 +137,7 @@ def test_one_of_two_machines_works(shop: Shop, machines: None) -> None:
     before = dump(shop)
     second = Machine("two.example", shop).ended()
     assert isinstance(second.problem, RunHeld)
-    assert "on one.example, since 2026-11-20T12:20:00.000Z" in str(second.problem)
+    assert re.search(r"by one\.example:\d+:[0-9a-f]{16}, since 2026-11-20T12:20:00\.000Z", str(second.problem))
     assert dump(shop) == before
     pause.go_on.set()
     result = first.ended().result
@@ -164,40 +165,40 @@ def test_machines_that_begin_at_one_moment(shop: Shop, machines: None) -> None:
 
 
 def test_a_dead_machine_is_taken_over(shop: Shop, machines: None) -> None:
-    """F09, F114: a run whose machine died is refused to others while it is held, then taken over and ended."""
+    """F09, F114: a run whose machine died is refused to others while it is leased, then taken over and ended."""
     pause = Pause(shop)
     pause.dies = True
     dead = Machine("one.example", shop)
     assert pause.inside.wait(SECONDS_MAX)
     pause.go_on.set()
     assert isinstance(dead.ended().problem, Killed)
-    ((run_id, held_until),) = shop.sql("SELECT run_id, held_until FROM paycli_runs")
+    ((run_id, leased_until),) = shop.sql("SELECT run_id, leased_until FROM paycli_runs")
     early = Machine("two.example", shop).ended()
-    assert f"taken over from {iso(held_until)}" in str(early.problem)
-    outlive_the_hold(shop)
+    assert f"its lease is until {iso(leased_until)}" in str(early.problem)
+    outlive_the_lease(shop)
     result = Machine("two.example", shop).ended().result
     assert result is not None
     assert (result.run_id, result.complete, result.repaired, result.flagged) == (run_id, True, 1, 1)
 
 
-def test_a_hold_is_judged_by_the_clock_of_the_database(shop: Shop, machines: None) -> None:
-    """F95: a machine for which a hold is over long ago takes nothing over while the database says that it is not."""
+def test_a_lease_is_judged_by_the_clock_of_the_database(shop: Shop, machines: None) -> None:
+    """F95: a machine for which a lease is over long ago takes nothing over while the database says that it is not."""
     pause = Pause(shop)
     first = Machine("one.example", shop)
     assert pause.inside.wait(SECONDS_MAX)
-    ahead = datetime.now(UTC) - shop.clock.now + 2 * HOLD
-    shop.clock.advance(seconds=max(ahead, 2 * HOLD).total_seconds())
+    ahead = datetime.now(UTC) - shop.clock.now + timedelta(seconds=2 * LEASE_S)
+    shop.clock.advance(seconds=max(ahead, timedelta(seconds=2 * LEASE_S)).total_seconds())
     assert isinstance(Machine("two.example", shop).ended().problem, RunHeld)
     pause.go_on.set()
     assert first.ended().result is not None
 
 
 def test_a_machine_that_was_taken_over_does_nothing_more(shop: Shop, machines: None) -> None:
-    """F11, F112: who stood still past its hold finds its run taken over, and writes nothing into it."""
+    """F11, F112: who stood still past its lease finds its run taken over, and writes nothing into it."""
     pause = Pause(shop)
     stale = Machine("one.example", shop)
     assert pause.inside.wait(SECONDS_MAX)
-    outlive_the_hold(shop)
+    outlive_the_lease(shop)
     result = Machine("two.example", shop).ended().result
     assert result is not None
     assert result.complete

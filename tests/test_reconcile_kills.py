@@ -135,6 +135,8 @@ class Mortal(Stage):
             return self.run()
         except Killed:
             return None
+        finally:
+            self._dies_at = None
 
     def watched(self, effect: Effect[Any], really: Callable[[Effect[Any]], Any]) -> Any:
         if self._dies_at == len(self.performed) and not isinstance(effect, RunEffect):
@@ -197,6 +199,7 @@ def test_every_effect(stage: Mortal) -> None:
         opened = any(isinstance(effect, OpenRun) for effect in stage.performed)
         asked = len(stage.pages())
         stage.clock.advance(minutes=1)
+        stage.outlive_the_lease()
         result = stage.life()
         assert result is not None
         tables = stage.tables()

@@ -1,6 +1,6 @@
 """Nightly runs in real processes, on a real database and a real port: ended by SIGKILL, held off, stopped, forked.
 
-Who is forked, and how, is in `reconcile_child.py`; in one process: `test_reconcile_kills.py` and `_holders.py`.
+Who is forked, and how, is in `reconcile_child.py`; in one process: `test_reconcile_kills.py` and `_leases.py`.
 """
 
 from __future__ import annotations
@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import chain, count, repeat
 
@@ -19,13 +22,26 @@ import pytest
 from gateway_client.sandbox.wire import Request
 from tests.kill_yard import DATABASES
 from tests.reconcile_child import Report
-from tests.reconcile_yard import PAGES, Yard, who_holds, yard
+from tests.reconcile_yard import PAGES, Yard, who_works, yard
 
 PROCESSES_MAX = 40
 SECONDS_MAX = 20.0
+HOST = socket.gethostname()
 
 
 ON_A_FILE = pytest.mark.parametrize("busy", ["sqlite"], indirect=True)  # a dozen processes each; commits are on both
+
+
+def _apart() -> tuple[str, ...] | None:
+    """What runs a command with process numbers of its own, as a container has; None where that is not allowed."""
+    for command in (("unshare", "--pid", "--fork"), ("unshare", "--user", "--map-root-user", "--pid", "--fork")):
+        with suppress(OSError):
+            if subprocess.run([*command, "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0:
+                return (*command, "--kill-child")
+    return None
+
+
+APART = _apart()
 
 
 @pytest.fixture(scope="module", params=DATABASES)
@@ -38,11 +54,12 @@ def busy(request: pytest.FixtureRequest) -> Iterator[Yard]:
 
 
 def ended(busy: Yard, points: Iterator[dict[str, int]]) -> list[Report]:
-    """One process after the other goes on at once, each ended at its own point, until the run has come to its end."""
+    """One process after the other goes on, each ended at its own point, until the run has come to its end."""
     busy.put_up()
     reports: list[Report] = []
     while not reports or busy.sql("SELECT ended_at FROM paycli_runs") in ([], [(None,)]):
         assert len(reports) < PROCESSES_MAX, "no process comes to its end"
+        busy.outlive_the_lease()
         reports.append(busy.process(**next(points)))
     assert {report["signal"] for report in reports[:-1]} == {signal.SIGKILL}
     return reports
@@ -69,6 +86,7 @@ def test_paycli_is_ended(busy: Yard) -> None:
     """A `paycli reconcile` that is killed after a page is finished by the next one, which says all of it (F08)."""
     busy.put_up()
     assert busy.paycli(request=2)[0] == -signal.SIGKILL
+    busy.outlive_the_lease()
     code, out, err = busy.paycli()
     assert (code, err) == (1, "")
     assert busy.told(json.loads(out)) == busy.undisturbed
@@ -112,20 +130,19 @@ def test_second_process(busy: Yard) -> None:
         before = busy.rows()
         code, out, err = busy.paycli()
         assert (code, out, busy.rows()) == (3, "", before)
-        assert who_holds(err.removeprefix("error: ").strip())[:3] == (str(busy.day), "UTC", pid)
+        assert who_works(err.removeprefix("error: ").strip())[:4] == (str(busy.day), "UTC", HOST, pid)
         report = rest()
     assert report["said"] is not None
     assert busy.told(report["said"]) == busy.undisturbed
     assert busy.left() == busy.expected
 
 
-@ON_A_FILE
 def test_stopped_process(busy: Yard) -> None:
     """A process that is stopped, taken over and continued says so, and has changed nothing since (F11, F114)."""
     with process_inside_a_page(busy) as (pid, rest):
         os.kill(pid, signal.SIGSTOP)  # it waits for us, so it lives
         try:
-            busy.sql("UPDATE paycli_runs SET held_until = started_at")
+            busy.outlive_the_lease()
             code, out, _ = busy.paycli()
             assert (code, busy.told(json.loads(out))) == (1, busy.undisturbed)
             after = busy.rows()
@@ -134,6 +151,35 @@ def test_stopped_process(busy: Yard) -> None:
         report = rest()
     assert report["said"] is not None
     assert (report["said"]["error"], busy.rows()) == ("RunHeld", after)
+    assert busy.left() == busy.expected
+
+
+@pytest.mark.skipif(APART is None, reason="this kernel lets nobody make a namespace")
+def test_two_containers_of_one_host_name(busy: Yard) -> None:
+    """D5: two containers with the same host name, each with process numbers of its own: the live run is kept."""
+    assert APART is not None
+    busy.put_up()
+    inside, go_on = threading.Event(), threading.Event()
+
+    def asked(request: Request) -> None:
+        if not inside.is_set():
+            inside.set()
+            go_on.wait(SECONDS_MAX)
+
+    busy.door.asked = asked
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(busy.paycli, *APART)
+        try:
+            assert inside.wait(SECONDS_MAX)
+            before = busy.rows()
+            code, out, err = busy.paycli(*APART)
+            assert (code, out, busy.rows()) == (3, "", before)
+            assert who_works(err.removeprefix("error: ").strip())[:3] == (str(busy.day), "UTC", HOST)
+        finally:
+            go_on.set()
+        code, out, err = first.result(2 * SECONDS_MAX)
+    assert (code, err) == (1, "")
+    assert busy.told(json.loads(out)) == busy.undisturbed
     assert busy.left() == busy.expected
 
 
@@ -151,7 +197,7 @@ def test_run_in_a_forked_child(busy: Yard) -> None:
             assert report["child"]["complete"]
         else:
             assert report["child"]["error"] == "RunHeld"
-            assert who_holds(report["child"]["message"])[:3] == (str(busy.day), "UTC", pid)
+            assert who_works(report["child"]["message"])[:4] == (str(busy.day), "UTC", HOST, pid)
             assert busy.left() == busy.expected
             assert busy.told(report["said"]) == busy.undisturbed
         assert report["said"]["complete"]

@@ -21,8 +21,9 @@ from gateway_client import Client, PaymentIntent, State, UnknownIntent
 from gateway_client.errors import ChargeOnceError
 from gateway_client.flow import charge_flow, resume_flow
 from gateway_client.flow.effects import Effect, Flow
+from gateway_client.worker import name_of_process
+from reconcile.effects import RunLease
 from reconcile.flow import reconcile_flow
-from reconcile.holder import holding
 from reconcile.job import _Job, ignore
 from tests.kit import USD_20
 from tests.nightly import BOUNDS, DATABASES, Night
@@ -208,9 +209,8 @@ def steps(client: Client, flow: Flow[Any], perform: Callable[[Effect[Any]], Any]
 
 
 def night_steps(client: Client, tz: str) -> Iterator[None]:
-    with holding() as holder:
-        job = _Job(client, None, ignore)
-        yield from steps(client, reconcile_flow(client.setup, TODAY, tz, holder), job._perform)
+    job, lease = _Job(client, None, ignore), RunLease(name_of_process(), 60.0)
+    yield from steps(client, reconcile_flow(client.setup, TODAY, tz, lease), job._perform)
 
 
 def charging_steps(client: Client) -> Iterator[None]:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, select, text
-from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy.exc import StatementError
 from sqlmodel import SQLModel
 
-from gateway_client import State
+from gateway_client import NeedsPerson, State
 from gateway_client.db import Database
 from gateway_client.gateways.base import Binding
 from gateway_client.tables import Base, PendingCharge, Store, table
@@ -128,7 +128,7 @@ def test_the_database_refuses_a_senseless_row(change: dict[str, object], databas
     """F80: whatever else goes wrong, no fractional, zero or negative amount and no unknown state is ever stored."""
     row = {**ROW, "created_at": "2026-11-20 00:00:00", **change}
     statement = f"INSERT INTO pending_charges ({', '.join(row)}) VALUES ({', '.join(':' + name for name in row)})"
-    with pytest.raises(IntegrityError):
+    with pytest.raises(NeedsPerson, match="refused a row by a rule of its tables"):
         database.transact(lambda session: session.execute(text(statement), row))
 
 
@@ -140,7 +140,7 @@ def test_two_live_attempts_of_an_intent_cannot_be_stored(state: State, database:
     live = {**ROW, "attempt": 2, "state": state, "idempotency_key": "pc1_2"}
     again = {**ROW, "attempt": 3, "state": "prepared", "idempotency_key": "pc1_3"}
     database.transact(lambda session: session.execute(insert(charges), [refused, live]))
-    with pytest.raises(IntegrityError):
+    with pytest.raises(NeedsPerson, match="refused a row by a rule of its tables"):
         database.transact(lambda session: session.execute(insert(charges), [again]))
     database.transact(lambda session: session.execute(insert(charges), [{**again, "state": "canceled"}]))
 
@@ -148,7 +148,7 @@ def test_two_live_attempts_of_an_intent_cannot_be_stored(state: State, database:
 def test_one_key_belongs_to_one_attempt(database: Database) -> None:
     """S4: two rows never share an idempotency key."""
     charges = table(PendingCharge)
-    with pytest.raises(IntegrityError):
+    with pytest.raises(NeedsPerson, match="refused a row by a rule of its tables"):
         database.transact(lambda session: session.execute(insert(charges), [ROW, {**ROW, "intent_id": "order_43"}]))
 
 
@@ -159,7 +159,7 @@ def test_a_store_belongs_to_one_account(database: Database) -> None:
     row = {**asdict(bound), "created_at": now, "latest_seen_at": now}
     one, two = (insert(table(Store)).values(id=number, **row) for number in (1, 2))
     database.transact(lambda session: session.execute(one))
-    with pytest.raises(IntegrityError):
+    with pytest.raises(NeedsPerson, match="refused a row by a rule of its tables"):
         database.transact(lambda session: session.execute(two))
 
 

@@ -14,7 +14,7 @@ from gateway_client.absence import Scan, Stranger
 from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
 from gateway_client.flow.asking import Setup, meet, question
-from gateway_client.flow.effects import Effect, Flow, NoteQuiet, Now, ProveAbsent, Settle
+from gateway_client.flow.effects import Flow, NoteQuiet, Now, ProveAbsent, Settle
 from gateway_client.gateways.base import Binding, Item, Page
 from gateway_client.outcome import Answer, CouldNotAsk, Outcome, Succeeded
 
@@ -45,13 +45,11 @@ def look_up(setup: Setup, binding: Binding, charges: list[Charge]) -> Flow[tuple
     return results, scan
 
 
-def read_lists(
-    setup: Setup, binding: Binding, charges: Sequence[Charge], after_page: Effect[None] | None = None
-) -> Flow[Scan]:
+def read_lists(setup: Setup, binding: Binding, charges: Sequence[Charge]) -> Flow[Scan]:
     """What the provider's lists hold of all `charges`, back to before the first of them; it changes no charge.
 
     Its time is asked for first: whatever is concluded from the lists counts from then. Each list is read to its end,
-    however busy the account is. `after_page` is done after each page.
+    however busy the account is.
     """
     bounds = setup.gateway.profile.bounds
     unasked = yield from meet(setup, binding, anew=True)
@@ -64,7 +62,7 @@ def read_lists(
         return replace(reading.scan(begun_at=now), time_asked=False)
     for path in setup.gateway.lists:
         if not reading.all_found:
-            yield from _read_list(setup, path, reading, after_page)
+            yield from _read_list(setup, path, reading)
     return reading.scan(begun_at=now)
 
 
@@ -191,7 +189,7 @@ class Cycle:
         return False
 
 
-def _read_list(setup: Setup, path: str, reading: _Reading, after_page: Effect[None] | None) -> Flow[None]:
+def _read_list(setup: Setup, path: str, reading: _Reading) -> Flow[None]:
     """Page through one list, newest first."""
     gateway = setup.gateway
     after: str | None = None
@@ -205,8 +203,6 @@ def _read_list(setup: Setup, path: str, reading: _Reading, after_page: Effect[No
         if not page.answers(reading.created_from, reading.created_to):
             return reading.stopped(f"{path}: {NOT_ASKED_FOR}", read_back_to)
         reading.add(page)
-        if after_page is not None:
-            yield from after_page
         if not page.has_more or reading.all_found:
             return None
         if page.last_id in (None, after) or cycle.closed_by(page):

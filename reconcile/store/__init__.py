@@ -1,6 +1,6 @@
 """Every SQL statement of the nightly run. One function is one transaction's work on a Session; no network, no clock.
 
-`perform` first makes sure that this process still holds the run, then does what the effect stands for.
+`perform` first renews the lease of the run, which fails once another call has it, then does what the effect stands for.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from reconcile.store.runs import (
     end_run,
     ended,
     forget_unfinished,
-    hold,
     last_complete_at,
     open_run,
     read_result,
     release,
+    renew,
 )
 
 __all__ = ["forget_unfinished", "last_complete_at", "perform", "read_result", "release"]
@@ -54,14 +54,14 @@ def perform(session: Session, effect: RunEffect[T], now: datetime) -> T:
     if isinstance(effect, EndRun) and ended(session, effect.run):
         return cast("T", None)  # by a commit that nobody confirmed
     if isinstance(effect, OfRun):
-        hold(session, effect.run, now)
+        renew(session, effect.run, now)
     return cast("T", _WORK[type(effect)](session, effect, now))
 
 
 _WORK: dict[type[RunEffect[Any]], Callable[[Session, Any, datetime], object]] = {
     OpenRun: open_run,
     SavePage: save_page,
-    Renew: lambda session, effect, now: None,  # to hold it is all
+    Renew: lambda session, effect, now: None,  # the lease is all
     Adopt: adopt,
     ReadPairs: read_pairs,
     Repair: repair,

@@ -1,12 +1,13 @@
 """Runs: who works on a window, how far the provider's lists are read, and how a run ends.
 
-A run is held by one process at a time. A hold that has expired, or whose holder is dead for sure, is taken over with
-the window as it was frozen.
+A run is leased by one call at a time, by the database's clock where it has one. Each transaction of the run renews the
+lease, and fails once another call has it. A lease that is over is taken over, with the window as it was frozen.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -40,10 +41,6 @@ from reconcile.window import Window
 
 runs, items = table(Run), table(RunItem)
 
-# Longer than a few questions with all their tries, at the default timeout. Every transaction of the run renews it; one
-# that ends early costs the work of a run, never its safety.
-HOLD = timedelta(minutes=10)
-
 UPDATE_RUN = update(runs).where(runs.c.run_id == bindparam("of_run"))
 _INSERT_RUN = insert(runs)
 _RUN = select(runs).where(runs.c.run_id == bindparam("of_run"))
@@ -52,10 +49,10 @@ _UNFINISHED = (
     .where(runs.c.day == bindparam("of_day"), runs.c.tz == bindparam("of_tz"), runs.c.ended_at.is_(None))
     .with_for_update()
 )
-_UPDATE_HELD = update(runs).where(
-    runs.c.run_id == bindparam("of_run"), runs.c.holder == bindparam("of_holder"), runs.c.ended_at.is_(None)
+_UPDATE_LEASED = update(runs).where(
+    runs.c.run_id == bindparam("of_run"), runs.c.leased_by == bindparam("of_lease"), runs.c.ended_at.is_(None)
 )
-_END_UNFINISHED = update(runs).where(runs.c.ended_at.is_(None)).values(ended_at=runs.c.held_until)
+_END_UNFINISHED = update(runs).where(runs.c.ended_at.is_(None)).values(ended_at=runs.c.leased_until)
 _LAST_COMPLETE_AT = select(runs.c.ended_at).where(runs.c.complete).order_by(runs.c.ended_at.desc()).limit(1)
 
 
@@ -63,28 +60,27 @@ def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
     """Begin a run of the window, or take up the one that was left unfinished, with its bounds."""
     window = effect.window
     clock = clock_of(session, now)
+    leased = {"leased_by": effect.lease.leased_by, "leased_until": clock + timedelta(seconds=effect.lease.seconds)}
     day = {"of_day": window.day.isoformat(), "of_tz": window.tz}
     for row in run(session, _UNFINISHED, day).mappings().all():
-        ours = row["holder"] == effect.holder.name  # opened already, by a commit that nobody confirmed
-        if row["held_until"] > clock and not ours and not effect.holder.is_dead(row["holder"]):
-            raise _held(row)
+        ours = row["leased_by"] == effect.lease.leased_by  # opened already, by a commit that was not confirmed
+        if row["leased_until"] > clock and not ours:
+            raise _leased(row, clock)
         if _same(row, window):
-            held = {"holder": effect.holder.name, "held_until": clock + HOLD}
-            run(session, UPDATE_RUN, {"of_run": row["run_id"], **held})
-            return _opened({**row, **held}, effect)
+            run(session, UPDATE_RUN, {"of_run": row["run_id"], **leased})
+            return _opened({**row, **leased}, effect)
         # It was of a part of the day, and now the whole is asked for.
         ended = {"ended_at": now, "why_incomplete": "given up for a run of the whole day"}
         run(session, UPDATE_RUN, {"of_run": row["run_id"], **ended})
     new: dict[str, object] = dict.fromkeys(runs.c.keys())
     new |= {
-        "run_id": _run_id(window, effect.holder.name, now),
+        "run_id": _run_id(window, effect.lease.leased_by, now),
         "day": window.day.isoformat(),
         "tz": window.tz,
         "window_start": window.start,
         "window_end": window.end,
         "started_at": now,
-        "holder": effect.holder.name,
-        "held_until": clock + HOLD,
+        **leased,
         "lists_read": 0,
         "local_charges": _number(session, _LOCAL_CHARGES, bounds(window)),
         "provider_charges": 0,
@@ -101,16 +97,17 @@ def _same(row: Row, window: Window) -> bool:
     return bool(row["window_start"] == window.start and (row["window_end"] == window.end or not window.whole))
 
 
-def _run_id(window: Window, holder: str, now: datetime) -> str:
-    mark = hashlib.sha256(f"{window.day} {window.tz} {holder} {now.isoformat()}".encode()).hexdigest()[:8]
+def _run_id(window: Window, leased_by: str, now: datetime) -> str:
+    mark = hashlib.sha256(f"{window.day} {window.tz} {leased_by} {now.isoformat()}".encode()).hexdigest()[:8]
     return f"{OF_A_RUN}{window.day:%Y%m%d}_{mark}"
 
 
-def _held(row: Row) -> RunHeld:
-    host, pid, *_ = row["holder"].rsplit(":", 3)
+def _leased(row: Row, clock: datetime) -> RunHeld:
+    left_s = math.ceil((row["leased_until"] - clock).total_seconds())
     return RunHeld(
-        f"{row['day']} ({row['tz']}) is being reconciled by process {pid} on {host}, since {iso(row['started_at'])}. "
-        f"Nothing was done here. Wait for it; if it is dead, it is taken over from {iso(row['held_until'])}."
+        f"{row['day']} ({row['tz']}) is being reconciled by {row['leased_by']}, since {iso(row['started_at'])}; its "
+        f"lease is until {iso(row['leased_until'])}. Nothing was done here. Wait for it; if it has died, this is "
+        f"taken over in {left_s} s: run it again then."
     )
 
 
@@ -118,7 +115,7 @@ def _opened(row: Row, effect: OpenRun) -> OpenedRun:
     window = effect.window
     return OpenedRun(
         run_id=row["run_id"],
-        holder=row["holder"],
+        lease=effect.lease,
         binding=effect.binding,
         window=Window(window.day, window.tz, row["window_start"], row["window_end"], window.whole),
         started_at=row["started_at"],
@@ -127,27 +124,29 @@ def _opened(row: Row, effect: OpenRun) -> OpenedRun:
     )
 
 
-def hold(session: Session, opened: OpenedRun, now: datetime) -> None:
-    """Renew our hold, in the transaction of what we are about to do; a stale holder does nothing any more."""
-    if not run(session, _UPDATE_HELD, {**_held_by(opened), "held_until": clock_of(session, now) + HOLD}).rowcount:
+def renew(session: Session, opened: OpenedRun, now: datetime) -> None:
+    """Renew our lease, in the transaction of what we are about to do. Raises RunHeld once another call has the run."""
+    until = clock_of(session, now) + timedelta(seconds=opened.lease.seconds)
+    if not run(session, _UPDATE_LEASED, {**_ours(opened), "leased_until": until}).rowcount:
         raise RunHeld(
-            f"{opened.run_id}: another process has taken this run over. What this one did is on disk; nothing is lost."
+            f"{opened.run_id}: its lease was over, and another process has taken this run over. This one wrote nothing "
+            "since; what it did before is on disk, and nothing is lost. Let the other one finish."
         )
 
 
 def ended(session: Session, opened: OpenedRun) -> bool:
     """Have we ended this run already?"""
     row = run(session, _RUN, {"of_run": opened.run_id}).mappings().one()
-    return row["ended_at"] is not None and row["holder"] == opened.holder
+    return row["ended_at"] is not None and row["leased_by"] == opened.lease.leased_by
 
 
 def release(session: Session, opened: OpenedRun, now: datetime) -> None:
     """Let go of a run that we could not finish, so that the next call need not wait."""
-    run(session, _UPDATE_HELD, {**_held_by(opened), "held_until": clock_of(session, now)})
+    run(session, _UPDATE_LEASED, {**_ours(opened), "leased_until": clock_of(session, now)})
 
 
-def _held_by(opened: OpenedRun) -> Values:
-    return {"of_run": opened.run_id, "of_holder": opened.holder}
+def _ours(opened: OpenedRun) -> Values:
+    return {"of_run": opened.run_id, "of_lease": opened.lease.leased_by}
 
 
 def forget_unfinished(session: Session) -> None:
@@ -189,7 +188,7 @@ def end_run(session: Session, effect: EndRun, now: datetime) -> None:
         "complete": complete,
         "why_incomplete": effect.why_incomplete,
         "ended_at": now if complete else None,
-        "held_until": clock_of(session, now),
+        "leased_until": clock_of(session, now),
     }
     run(session, UPDATE_RUN, of | values)
 

@@ -13,7 +13,7 @@ from typing import Any
 from gateway_client import Client, Stripe
 from gateway_client.driver import Driver
 from gateway_client.flow.effects import Effect
-from reconcile.effects import Holder
+from reconcile.effects import RunLease
 from reconcile.flow import reconcile_flow
 from reconcile.job import _Job, ignore
 from tests.answers.network import Network
@@ -78,9 +78,9 @@ class Machine(Client):
     def reconcile(self, day: date, number: int) -> None:
         """The nightly run of a day; a run that died is taken over."""
         job = _Job(self, None, ignore)
-        holder = Holder(f"machine:1:0:{number}", lambda other: True)
+        lease = RunLease(f"machine {number}", 0.0)  # over at once
         try:
-            self.run(reconcile_flow(self.setup, day, "UTC", holder), job._perform)
+            self.run(reconcile_flow(self.setup, day, "UTC", lease), job._perform)
         except Exception:
             job._let_go()
             raise

@@ -26,7 +26,7 @@ class Store:
         earlier = "{0} = {0} - :by * interval '1 second'"
         columns = ", ".join(map(earlier.format, ("leased_until", "resume_at", "first_sent_db_at")))
         self.read(f"UPDATE pending_charges SET {columns}", by=seconds)
-        self.read(f"UPDATE paycli_runs SET {earlier.format('held_until')}", by=seconds)
+        self.read(f"UPDATE paycli_runs SET {earlier.format('leased_until')}", by=seconds)
 
     def rows(self) -> list[Row]:
         columns = "intent_id, attempt, state, provider_charge_id, idempotency_key, amount, currency, reason"

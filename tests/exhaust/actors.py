@@ -24,11 +24,11 @@ from reconcile.effects import (
     CloseStale,
     EndRun,
     FlagStale,
-    Holder,
     KeepItem,
     OpenRun,
     Progress,
     Renew,
+    RunLease,
     SavePage,
 )
 from reconcile.flow import reconcile_flow
@@ -74,10 +74,10 @@ def charge(payment_method: str, attempt: int | None = None) -> Program:
 RESUME = Program("resume", lambda setup: resume_flow(setup, None, lambda charge: None))
 
 
-def reconcile(holder: str = "night:1:0:1", *, others_are_dead: bool = False) -> Program:
+def reconcile(leased_by: str = "night") -> Program:
     """`reconcile` of the day on which all of it happens."""
-    held = Holder(holder, lambda other: others_are_dead)
-    return Program("reconcile", lambda setup: reconcile_flow(setup, START.date(), "UTC", held), run=True)
+    lease = RunLease(leased_by, 0.0)  # over at once: whoever heals takes the run over
+    return Program("reconcile", lambda setup: reconcile_flow(setup, START.date(), "UTC", lease), run=True)
 
 
 def process_at(time: Callable[[], float], database: Any = None) -> Process:

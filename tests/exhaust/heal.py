@@ -20,7 +20,7 @@ from tests.sim.ghost import moved
 from tests.sim.safety import Broken
 
 VISITS_H = (1 / 60, 25.0, 30.0, 101.0)
-NIGHT = reconcile("healer:1:0:1", others_are_dead=True)
+NIGHT = reconcile("healer")
 
 
 class Healed(NamedTuple):

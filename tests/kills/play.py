@@ -46,6 +46,7 @@ class Play:
         self.hours = 0
         self.days: set[date] = set()
         self.intents: set[str] = set()
+        self.left_leased = False  # a run, by a reconciler that was killed
 
     def run(self) -> Result:
         """From the first process to the last; it stops where something does not hold."""
@@ -78,6 +79,9 @@ class Play:
     def play_round(self, of: Round) -> list[Report]:
         """The processes of a round, and what holds after it."""
         before = self.known.rows
+        if self.left_leased:
+            self.store.outlive_the_leases()
+            self.left_leased = False
         self.sandbox._model.plan._scripts.clear()  # those of the round before that nobody met
         if of.asking_fault is not None:
             name, times = of.asking_fault
@@ -103,6 +107,7 @@ class Play:
         if report["signal"] == signal.SIGKILL and actor.death is not None:
             self.ended.append((actor.kind, actor.death.at, actor.death.nth, actor.fresh))
             self.figures["killed in a race"] += of.is_race
+            self.left_leased |= actor.kind == "reconciler" and bool(self.store.rows())
         elif actor.death is not None:
             self.figures["ended before they were killed"] += 1
         self.wrong += judge.of_report(actor, of, report["said"])

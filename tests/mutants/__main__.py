@@ -1,4 +1,7 @@
-"""`python -m tests.mutants [NAME …]`: how many seeds kill each mutant, by which check (1: its kept schedule). `--rates`: FAULTS §3 anew."""
+"""`python -m tests.mutants [NAME …]`: how many seeds kill each mutant, by which check; 1: the schedule kept for it.
+
+`--rates`: FAULTS §3 anew.
+"""
 
 from __future__ import annotations
 

@@ -98,6 +98,7 @@ class OfTheNight:
                 lost.append(f"{told}, told: {items} items, complete {complete}")
         sound = unsound(path)
         if complete != [1]:
+            read(path, "UPDATE paycli_runs SET leased_until = '2000-01-01 00:00:00.000000'")  # its lease is over
             with client_of(self._engine, self._sandbox) as client:
                 reconcile.run(client, yesterday())
         actual = left(path)
@@ -143,7 +144,7 @@ def put(image: Image, folder: Path) -> Path:
 
 def read(path: Path, query: str) -> Sequence[sqlite3.Row]:
     """Rows, or none when there is no such table (yet, or any more)."""
-    with closing(sqlite3.connect(path)) as connection:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.row_factory = sqlite3.Row
         try:
             return connection.execute(query).fetchall()

@@ -135,4 +135,3 @@ class Host:
         self.clock = HostClock(true_time)
         self.processes: dict[str, Process] = {}
         self.started = 0
-        self.dead: set[str] = set()  # names of holders of runs whose process has died here

@@ -18,9 +18,10 @@ from gateway_client.errors import ChargeOnceError
 from gateway_client.flow.effects import Effect
 from gateway_client.gateways.base import Binding
 from gateway_client.store.claim import bind
-from reconcile.effects import Holder
+from reconcile.effects import RunLease
 from reconcile.flow import reconcile_flow
 from reconcile.job import _Job, ignore
+from reconcile.lease import LEASE_SLACK_S
 from tests.sim import doing, happenings, healing
 from tests.sim.call import Call
 from tests.sim.decisions import Decisions, Dice
@@ -30,7 +31,7 @@ from tests.sim.memory import Saved
 from tests.sim.network import STRANGE, Network, draw_how
 from tests.sim.on_disk import Store
 from tests.sim.plots import AT_THE_END, NEAR_MIDNIGHT
-from tests.sim.provider import ACCOUNT, Provider
+from tests.sim.provider import ACCOUNT, TIMEOUT_S, Provider
 from tests.sim.shift import Shift
 from tests.sim.weather import Weather, draw, pick
 from tests.sim.witness import Witness
@@ -265,19 +266,15 @@ class World:
         """Start a nightly run."""
         process = self.process(host, credential)
         job = _Job(process, None, ignore)
-        holder = f"{process.name}:0:{name}"
-
-        def is_dead(other: str) -> bool:
-            return not self.leases or other in host.dead
+        lease = RunLease(f"{process.name}:{name}", LEASE_SLACK_S + TIMEOUT_S if self.leases else 0.0)
 
         def end(result: object) -> None:
-            host.dead.add(holder)
             if isinstance(result, ChargeOnceError):
                 job._let_go()
                 self.witness.observe(None, None, None)
             on_end(result)
 
-        flow = reconcile_flow(process.setup, day, "UTC", Holder(holder, is_dead))
+        flow = reconcile_flow(process.setup, day, "UTC", lease)
         self.call(name, "reconcile", host, credential, lambda _: flow, perform=job._perform, on_end=end)
 
     def kill(self, call: Call, where: str) -> None:
@@ -286,7 +283,6 @@ class World:
         process = call.process
         process.alive = False
         for other in [one for one in self.running.values() if one.process is process]:
-            call.host.dead.add(f"{process.name}:0:{other.name}")
             other.stop()
 
     def kill_host(self, host: Host) -> None:

@@ -166,7 +166,7 @@ class Yard:
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
         """A hand on the store."""
-        with closing(sqlite3.connect(self.path, timeout=5)) as connection:
+        with closing(sqlite3.connect(self.path, timeout=5, isolation_level=None)) as connection:
             return connection.execute(statement).fetchall()
 
     def _say(self, line: str) -> None:

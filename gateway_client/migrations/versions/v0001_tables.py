@@ -34,7 +34,12 @@ def upgrade(op: Operations) -> None:
 
 
 def _text(name: str, **more: Any) -> sa.Column[Any]:
-    return sa.Column(name, sa.String(), **{"nullable": False, **more})
+    return sa.Column(name, _string(), **{"nullable": False, **more})
+
+
+def _string(length: int | None = None) -> sa.String:
+    """Compared byte by byte on PostgreSQL, too, whatever the database's collation is or becomes."""
+    return sa.String(length).with_variant(sa.String(length, "C"), "postgresql")
 
 
 def _number(name: str, **more: Any) -> sa.Column[Any]:
@@ -73,7 +78,7 @@ def _store(op: Operations) -> None:
 def _charges(op: Operations) -> None:
     op.create_table(
         "pending_charges",
-        sa.Column("intent_id", sa.String(128), nullable=False),
+        sa.Column("intent_id", _string(128), nullable=False),
         _number("attempt"),
         _text("state"),
         _text("reason", nullable=True),
@@ -196,8 +201,8 @@ def _runs(op: Operations) -> None:
         _time("window_start"),
         _time("window_end"),
         _time("started_at"),
-        _text("holder"),
-        _time("held_until"),
+        _text("leased_by"),
+        _time("leased_until"),
         _number("lists_read"),
         _text("cursor", nullable=True),
         _number("local_charges"),

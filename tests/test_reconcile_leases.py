@@ -1,4 +1,5 @@
-"""Two nightly runs of one day: one works, the other one says so; a dead one is taken over, a stale one does nothing.
+"""Two nightly runs of one day: one works, the other one says so; a dead one is taken over when its lease is
+over, a stale one does nothing.
 
 All in one process. Real ones: `test_reconcile_processes.py`; who dies where: `test_reconcile_kills.py`.
 """
@@ -8,13 +9,10 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import date, timedelta
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import httpx
 import pytest
@@ -24,15 +22,15 @@ import reconcile
 from gateway_client import Client, ConfigurationError, Sandbox, StoreUnavailable
 from gateway_client.charge import iso
 from gateway_client.errors import RunHeld
-from reconcile.store.runs import HOLD
 from tests.kit import Killed
 from tests.nightly import Night, codes
 from tests.nightly_stage import LISTS, Interrupted, Stage, folder
-from tests.reconcile_yard import who_holds
+from tests.reconcile_yard import who_works
 
 SECONDS_MAX = 20.0
 TODAY, BEFORE = date(2026, 11, 21), date(2026, 11, 20)
 HOST = socket.gethostname()
+LEASE_S = 60.0  # 30 s, and 30 s of the client's `timeout_s`
 FOUND = {("outcome_recovered", "charged"), ("missing_locally", "imported"), ("missing_at_provider", "gone")}
 FOUND |= {("outcome_recovered", "debit"), ("status_mismatch", "status")}
 
@@ -65,7 +63,14 @@ def stage(prepared: Stage) -> Stage:
 def held(error: RunHeld, stage: Stage) -> None:
     """The message names the day, this process, since when it is at it, and until when it holds on at most."""
     began = stage.clock.now
-    assert who_holds(str(error)) == (str(TODAY), "UTC", os.getpid(), HOST, iso(began), iso(began + HOLD))
+    assert who_works(str(error)) == (
+        str(TODAY),
+        "UTC",
+        HOST,
+        os.getpid(),
+        iso(began),
+        iso(began + timedelta(seconds=LEASE_S)),
+    )
 
 
 def test_second_run(stage: Stage) -> None:
@@ -105,99 +110,41 @@ def die_in_a_page(stage: Stage, page: int = 2) -> None:
     stage.hooks.clear()
 
 
-def began(pid: int) -> str:
-    """When a process began, as its kernel tells."""
-    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-
-
-@contextmanager
-def process(state: str) -> Iterator[str]:
-    """The holder that another process is: `alive`, `gone`, or dead and not yet waited for by its parent (`zombie`)."""
-    if not Path("/proc/self/stat").exists():
-        pytest.skip("this kernel does not tell when a process began")
-    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as other:
-        name = f"{HOST}:{other.pid}:{began(other.pid)}:1"
-        try:
-            if state != "alive":
-                other.kill()
-                os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
-            if state == "gone":
-                other.wait(SECONDS_MAX)
-            yield name
-        finally:
-            other.kill()
-
-
-def test_this_process_is_at_it_no_more(stage: Stage) -> None:
-    """A run that ended without a word in a process that lives on is taken over at once, with its window (F114)."""
+def test_dead_process_is_waited_for_no_longer_than_its_lease(stage: Stage) -> None:
+    """D5: the run of a killed process is refused, with the end of its lease, until that; then it is taken over."""
     die_in_a_page(stage)
-    stage.clock.advance(minutes=1)
+    stage.clock.advance(seconds=LEASE_S - 0.25)
+    before = stage.dump()
+    with pytest.raises(RunHeld) as caught:
+        stage.run(TODAY)
+    assert who_works(str(caught.value))[2:4] == (HOST, os.getpid())
+    assert "taken over in 1 s: run it again then" in str(caught.value)
+    assert stage.dump() == before
+    stage.clock.advance(seconds=0.25)
     result = stage.run(TODAY)
     assert (result.complete, codes(result)) == (True, FOUND)
+    assert stage.sql("SELECT count(*) FROM paycli_runs") == [(1,)]
     assert result.window_end == result.started_at.replace(microsecond=0) + timedelta(seconds=1)
 
 
-@pytest.mark.parametrize("state", ["gone", "zombie"])
-def test_dead_process(stage: Stage, state: str) -> None:
-    """The run of a dead process of this host is taken over at once (F114)."""
+@pytest.mark.parametrize("name", [f"{HOST}:1:0:1", f"{HOST}:{2**22 - 1}:1:1", "elsewhere:1:1:1", "no name at all"])
+def test_no_guess_about_processes(stage: Stage, name: str) -> None:
+    """D5: whatever a live lease is named, also as a process that is not to be found on this host, it is kept."""
     die_in_a_page(stage)
-    with process(state) as name:
-        stage.sql("UPDATE paycli_runs SET holder = ?", [name])
-        assert codes(stage.run(TODAY)) == FOUND
+    stage.sql("UPDATE paycli_runs SET leased_by = ?", [name])
+    before = stage.dump()
+    with pytest.raises(RunHeld) as caught:
+        stage.run(TODAY)
+    assert f"is being reconciled by {name}, since" in str(caught.value)
+    assert stage.dump() == before
 
 
-def test_number_of_another_process(stage: Stage) -> None:
-    """A process that has the number of the dead one, but began at another time, is not taken for it (F114)."""
-    die_in_a_page(stage)
-    with process("alive") as name:
-        pid = name.split(":")[1]
-        stage.sql("UPDATE paycli_runs SET holder = ?", [f"{HOST}:{pid}:1:1"])
-        assert codes(stage.run(TODAY)) == FOUND
-
-
-@pytest.mark.parametrize("name", ["elsewhere:1:1:1", "fe80::1:1:1:1", "{alive}"])
-def test_nobody_knows(stage: Stage, name: str) -> None:
-    """A holder of another host, or one that lives, is waited for until its hold expires, and no longer (F114)."""
-    die_in_a_page(stage)
-    with process("alive") as alive:
-        name = name.format(alive=alive)
-        stage.sql("UPDATE paycli_runs SET holder = ?", [name])
-        stage.clock.advance(seconds=HOLD.total_seconds() - 1)
-        before = stage.dump()
-        with pytest.raises(RunHeld) as caught:
-            stage.run(TODAY)
-        host, number, *_ = name.rsplit(":", 3)
-        assert who_holds(str(caught.value))[2:4] == (int(number), host)
-        assert stage.dump() == before
-        stage.clock.advance(seconds=1)
-        result = stage.run(TODAY)
-    assert (result.complete, codes(result)) == (True, FOUND)
-    assert stage.sql("SELECT count(*) FROM paycli_runs") == [(1,)]
-
-
-def test_kernel_that_does_not_tell(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that lives, but whose beginning may not be read, is not dead for sure: it is waited for (F114)."""
-    die_in_a_page(stage)
-    with process("alive") as name:
-        stage.sql("UPDATE paycli_runs SET holder = ?", [name])
-        hidden, really = f"/proc/{name.split(':')[1]}/stat", Path.read_text
-
-        def read_text(path: Path, *arguments: Any, **options: Any) -> str:
-            if str(path) == hidden:  # another user's, where each sees only their own
-                raise FileNotFoundError(path)
-            return really(path, *arguments, **options)
-
-        monkeypatch.setattr(Path, "read_text", read_text)
-        with pytest.raises(RunHeld):
-            stage.run(TODAY)
-
-
-def test_hold_is_renewed(stage: Stage) -> None:
-    """A long run holds on: each of its transactions renews the hold, for those on other hosts, too (F114)."""
+def test_lease_is_renewed(stage: Stage) -> None:
+    """D5: each transaction of a run renews its lease, for others on this host and elsewhere."""
     refused = []
 
     def look(request: httpx.Request) -> None:
-        stage.clock.advance(seconds=HOLD.total_seconds() - 1)
+        stage.clock.advance(seconds=LEASE_S - 1)
         with pytest.raises(RunHeld) as caught:
             reconcile.run(cast("Client", stage.open_client()), TODAY)
         refused.append(caught.value)
@@ -208,11 +155,35 @@ def test_hold_is_renewed(stage: Stage) -> None:
     assert len(refused) == 2
 
 
+def test_lease_outlasts_a_question_that_is_asked_again_and_again(stage: Stage) -> None:
+    """D5: six tries of a page, each 29 s long, are longer than the lease; it is renewed between them."""
+    refused: list[str] = []
+
+    def slow(request: httpx.Request) -> httpx.Response | None:
+        if request.url.path not in LISTS:
+            return None
+        if len(refused) == 5:
+            stage.hooks.remove(slow)
+            return None
+        stage.clock.advance(seconds=29)
+        with pytest.raises(RunHeld):
+            reconcile.run(cast("Client", stage.open_client()), TODAY)
+        refused.append(request.url.path)
+        return httpx.Response(503, headers={"Retry-After": "30"})
+
+    def begin(request: httpx.Request) -> None:
+        stage.hooks.append(slow)
+
+    stage.on_page(begin, page=2)
+    assert codes(stage.run(TODAY)) == FOUND
+    assert len(refused) == 5
+
+
 # Stopped, and taken over --------------------------------------------------------------------------------------------
 
 
 def test_stopped_and_taken_over(stage: Stage) -> None:
-    """One that was stopped past its hold, and taken over, writes nothing more, wherever it was stopped (F11, F114)."""
+    """One that was stopped past its lease, and taken over, writes nothing more, wherever it was stopped (F11, F114)."""
     ends: list[str] = []
     point, points = 0, 1
     while point < points:
@@ -220,7 +191,7 @@ def test_stopped_and_taken_over(stage: Stage) -> None:
         left: list[object] = []
 
         def meanwhile(left: list[object] = left) -> None:
-            stage.clock.advance(seconds=HOLD.total_seconds() + 1)
+            stage.clock.advance(seconds=LEASE_S + 1)
             assert stage.run(TODAY).complete
             left.append(stage.dump())
 
@@ -242,7 +213,7 @@ def test_stopped_and_taken_over(stage: Stage) -> None:
 
 
 def test_stopped_and_not_taken_over(stage: Stage) -> None:
-    """One that was stopped past its hold, while nobody came, goes on as if nothing had happened."""
+    """One that was stopped past its lease, while nobody came, goes on as if nothing had happened."""
     stage.on_page(lambda request: stage.clock.advance(hours=1), page=2)
     assert codes(stage.run(TODAY)) == FOUND
 
@@ -270,7 +241,7 @@ def unreadable(stage: Stage) -> None:
     [(revoked, ConfigurationError), (locked, StoreUnavailable), (unreadable, ValueError)],
 )
 def test_exception_lets_go(stage: Stage, problem: Callable[[Stage], None], expected: type[Exception]) -> None:
-    """A run that ends in an exception lets go of its hold: anybody, anywhere, goes on at once (F114)."""
+    """A run that ends in an exception gives its lease back: anybody, anywhere, goes on at once (F114)."""
     seen: list[int] = []
 
     def listener(items: int) -> None:
@@ -281,7 +252,7 @@ def test_exception_lets_go(stage: Stage, problem: Callable[[Stage], None], expec
     with pytest.raises(expected):
         reconcile.run(cast("Client", stage.open_client()), TODAY, on_progress=listener)
     assert stage.sql("SELECT lists_read, ended_at FROM paycli_runs") == [(1, None)]
-    stage.sql("UPDATE paycli_runs SET holder = 'elsewhere:1:1:1'")
+    stage.sql("UPDATE paycli_runs SET leased_by = 'elsewhere:1:1'")
     stage.sandbox._model.revoked.clear()
     asked = len(stage.asked)
     assert codes(stage.run(TODAY)) == FOUND
@@ -290,11 +261,12 @@ def test_exception_lets_go(stage: Stage, problem: Callable[[Stage], None], expec
 
 
 def test_locked_for_longer(stage: Stage) -> None:
-    """When even letting go fails, this host knows that nobody is at it any more (F114)."""
+    """When even giving the lease back fails, it ends by itself (F114)."""
     with closing(sqlite3.connect(stage.path, isolation_level=None)) as other:
         stage.on_page(lambda request: other.execute("BEGIN IMMEDIATE"), page=2)
         with pytest.raises(StoreUnavailable):
             stage.run(TODAY)
+    stage.clock.advance(seconds=LEASE_S)
     assert codes(stage.run(TODAY)) == FOUND
 
 
@@ -308,7 +280,7 @@ def test_provider_down(stage: Stage) -> None:
     result = stage.run(TODAY)
     assert (result.complete, codes(result) - FOUND) == (False, set())
     stage.hooks.clear()
-    stage.sql("UPDATE paycli_runs SET holder = 'elsewhere:1:1:1'")
+    stage.sql("UPDATE paycli_runs SET leased_by = 'elsewhere:1:1'")
     again = stage.run(TODAY)
     assert (again.complete, again.run_id, codes(again)) == (True, result.run_id, FOUND)
 
