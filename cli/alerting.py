@@ -27,6 +27,9 @@ def alerts(
     reconcile_older_than: Annotated[
         str, typer.Option(metavar="TIME", help="How long ago the last complete reconciliation may be.")
     ] = "26h",
+    findings_older_than: Annotated[
+        str, typer.Option(metavar="TIME", help="How long a finding may be open; a critical one may not at all.")
+    ] = "24h",
     webhook: Annotated[
         str | None, typer.Option(metavar="URL", help=f"POST them there, signed with {SECRET}; https.")
     ] = None,
@@ -42,7 +45,11 @@ def alerts(
     from gateway_client import InvalidInput
     from reconcile.alerts import Alert, Limits
 
-    limits = Limits(duration("--older-than", older_than), duration("--reconcile-older-than", reconcile_older_than))
+    limits = Limits(
+        pending=duration("--older-than", older_than),
+        findings=duration("--findings-older-than", findings_older_than),
+        reconciled=duration("--reconcile-older-than", reconcile_older_than),
+    )
     if webhook is not None:
         _check(webhook)
     if self_test:

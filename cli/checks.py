@@ -291,7 +291,7 @@ def findings(facts: Facts, count: int) -> Check:
     """What a person must settle."""
     if not count:
         return ok("findings", "none is open")
-    critical = sum(group.count for group in facts.critical)
+    critical = sum(group.critical for group in facts.findings)
     found = f"{count} open" + (f", {critical} of them critical: money is wrong on one side" if critical else "")
     advice = "`paycli findings` shows them; nothing is sent for an intent with an open one"
     return problem("findings", found, advice) if critical else warning("findings", found, advice)

@@ -117,9 +117,7 @@ def table_of(found: list[Finding], write: Callable[[str], None] = output.data) -
 
 
 def _code(one: Finding) -> str:
-    from gateway_client.finding import CRITICAL
-
-    return f"{one.code}{', critical' if one.code in CRITICAL else ''}"
+    return f"{one.code}{', critical' if one.critical else ''}"
 
 
 def findings_of(database: Database, *, closed: bool) -> Iterator[Finding]:

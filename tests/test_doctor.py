@@ -262,7 +262,7 @@ def test_pending(hours: float, keys_over: int, expected: tuple[str, int]) -> Non
 
 def test_findings() -> None:
     """An open finding is a warning, a critical one a problem."""
-    critical = facts(critical=(Group("duplicate_charge", 1, START, "order_1"),))
+    critical = facts(findings=(Group("duplicate_charge", 1, START, "order_1", 1),))
     assert judged(checks.findings(NOTHING, 0)) == ("ok", 0)
     assert judged(checks.findings(NOTHING, 2)) == ("warning", 1)
     assert judged(checks.findings(critical, 2)) == ("problem", 1)
