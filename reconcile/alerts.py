@@ -6,12 +6,14 @@ The facts are counted by `store/alerts.py`; an alert that is not heard is `webho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from gateway_client.charge import age, iso
 from gateway_client.finding import CRITICAL_IF_CHARGED, Code
+from gateway_client.state import State
+from reconcile.ages import AGES, Ages
 
 KEY_ENDS_SOON = timedelta(hours=2)  # time enough to run `resume`, and to find out why nobody has
 
@@ -20,7 +22,7 @@ KEY_ENDS_SOON = timedelta(hours=2)  # time enough to run `resume`, and to find o
 class Limits:
     """How old things may be."""
 
-    pending: timedelta = timedelta(hours=24)
+    pending: Ages = field(default_factory=lambda: AGES)
     findings: timedelta = timedelta(hours=24)  # open ones; what is critical is told at once
     reconciled: timedelta = timedelta(hours=26)  # a nightly job, and two hours to finish
     fresh: timedelta = timedelta(hours=24)  # how long ago a rejection is still told
@@ -91,9 +93,8 @@ def _pending_too_long(facts: Facts, limits: Limits) -> Iterator[Alert]:
     for group in facts.pending_too_long:
         for_ = age(facts.now - group.since)
         message = (
-            f"{_charges(group)} {group.what} for more than {age(limits.pending)}, the oldest {group.intent_id} for "
-            f"{for_}: "
-            "see `paycli pending`"
+            f"{_charges(group)} {group.what} for more than {age(limits.pending[State(group.what)])}, the oldest "
+            f"{group.intent_id} for {for_}: see `paycli pending`"
         )
         yield Alert(f"pending_{group.what}", group.count, group.since, group.intent_id, message)
 

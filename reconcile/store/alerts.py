@@ -13,6 +13,7 @@ from gateway_client.outcome import Cause
 from gateway_client.state import PENDING, SENDABLE, State
 from gateway_client.store.rows import Values, charges, constant, findings, run, sends, store
 from reconcile.alerts import KEY_ENDS_SOON, Facts, Group, Limits
+from reconcile.store.ages import TOO_OLD, too_old
 from reconcile.store.runs import last_complete_at, runs
 
 _LATEST_SEEN_AT = select(store.c.latest_seen_at)
@@ -61,7 +62,7 @@ _PENDING = _grouped(
     charges.c.state,
     charges.c.created_at,
     charges.c.intent_id,
-    charges.c.state.in_(constant(PENDING)) & (charges.c.created_at < bindparam("before")),
+    TOO_OLD,
 )
 _CRITICAL = or_(
     findings.c.code.in_(constant(CRITICAL)),
@@ -103,7 +104,7 @@ def read_facts(session: Session, now: datetime, limits: Limits, key_life: timede
     now = max(now, run(session, _LATEST_SEEN_AT).scalar() or now)
     return Facts(
         now=now,
-        pending_too_long=_groups(session, _PENDING, {"before": now - min(limits.pending, now - EVER)}),
+        pending_too_long=_groups(session, _PENDING, too_old(limits.pending, now)),
         keys_ending=_keys_ending(session, now, key_life),
         reconciled_at=last_complete_at(session),
         unfinished=_unfinished(session, now - min(limits.reconciled, now - EVER)),
