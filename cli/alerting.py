@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import output
+from cli.ages import OlderThan, read_limits
 from cli.charging import Json
-from cli.looking import duration
 from cli.settings import open_store, read_settings
 
 if TYPE_CHECKING:
@@ -23,10 +23,13 @@ SECRET = "PAYCLI_WEBHOOK_SECRET"  # noqa: S105 - the name of the variable
 
 
 def alerts(
-    older_than: Annotated[str, typer.Option(metavar="TIME", help="How long a charge may be pending.")] = "24h",
+    older_than: OlderThan = None,
     reconcile_older_than: Annotated[
-        str, typer.Option(metavar="TIME", help="How long ago the last complete reconciliation may be.")
-    ] = "26h",
+        str | None, typer.Option(metavar="TIME", help="How long ago the last complete reconciliation may be: 26h.")
+    ] = None,
+    findings_older_than: Annotated[
+        str | None, typer.Option(metavar="TIME", help="How long a finding may be open, unless it is critical: 24h.")
+    ] = None,
     webhook: Annotated[
         str | None, typer.Option(metavar="URL", help=f"POST them there, signed with {SECRET}; https.")
     ] = None,
@@ -40,9 +43,9 @@ def alerts(
     Exit code: 0 nothing; 1 there are alerts; 3 they could not be delivered, or the database could not be read.
     """
     from gateway_client import InvalidInput
-    from reconcile.alerts import Alert, Limits
+    from reconcile.alerts import Alert
 
-    limits = Limits(duration("--older-than", older_than), duration("--reconcile-older-than", reconcile_older_than))
+    limits = read_limits(older_than, findings_older_than, reconcile_older_than)
     if webhook is not None:
         _check(webhook)
     if self_test:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway_client.condition import Collations, Mount, Rights, Setting, SqliteSettings
     from gateway_client.gateways.base import Account, Binding, Gateway
+    from reconcile.ages import Ages
     from reconcile.alerts import Facts
 
 FINE, PERSON, SETTINGS, NOT_NOW = 0, 1, 2, 3  # exit codes, as everywhere in `paycli`
@@ -289,8 +290,10 @@ def store_clock(now: datetime, latest: datetime | None) -> Check:
 # What is left to do ---------------------------------------------------------------------------------------------------
 
 
-def pending(facts: Facts, limit: timedelta, keys_over: int) -> Check:
+def pending(facts: Facts, ages: Ages, keys_over: int) -> Check:
     """What waits, and for how long."""
+    from gateway_client.state import State
+
     groups = facts.pending_too_long
     if not groups:
         return ok("pending", "nothing is pending")
@@ -301,7 +304,7 @@ def pending(facts: Facts, limit: timedelta, keys_over: int) -> Check:
         found += (
             f"; {keys_over} past the life of {'its key' if keys_over == 1 else 'their keys'}: looked up, not sent again"
         )
-    if keys_over or facts.now - oldest.since > limit:
+    if keys_over or any(facts.now - group.since > ages[State(group.what)] for group in groups):
         return warning("pending", found, "`paycli resume`, then `paycli pending` shows what is left")
     return ok("pending", found)
 
@@ -310,7 +313,7 @@ def findings(facts: Facts, count: int) -> Check:
     """What a person must settle."""
     if not count:
         return ok("findings", "none is open")
-    critical = sum(group.count for group in facts.critical)
+    critical = sum(group.critical for group in facts.findings)
     found = f"{count} open" + (f", {critical} of them critical: money is wrong on one side" if critical else "")
     advice = "`paycli findings` shows them; nothing is sent for an intent with an open one"
     return problem("findings", found, advice) if critical else warning("findings", found, advice)

@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,7 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from cli import checks
+from cli.ages import VARIABLES, read_limits
 from cli.checks import Check, not_checked, ok, problem
 from cli.settings import read_settings
 from gateway_client import ConfigurationError, StoreUnavailable, Stripe, condition, schema
@@ -24,14 +26,15 @@ from gateway_client.gateways.base import Account, Reply
 from gateway_client.store.claim import read_binding
 from gateway_client.store.reading import read_latest_seen_at, read_timeline
 from gateway_client.wire import Wire, unaged
-from reconcile.alerts import Facts, Limits
+from reconcile.ages import every
+from reconcile.alerts import Facts
 from reconcile.store.alerts import keys_over, open_findings, read_facts
 
 T = TypeVar("T")
 Look = Callable[[], Iterator[Check]]
 
 MOUNTS = Path("/proc/mounts")
-READ_HERE = ("PAYCLI_DATABASE_URL", "PAYCLI_NAMESPACE", "PAYCLI_TIMEOUT_S", "PAYCLI_SENDS_MAX")
+READ_HERE = ("PAYCLI_DATABASE_URL", "PAYCLI_NAMESPACE", "PAYCLI_TIMEOUT_S", "PAYCLI_SENDS_MAX", *VARIABLES)
 SECRET = ("STRIPE_API_KEY", "PAYCLI_WEBHOOK_SECRET")
 OF_THE_KEY = ("STRIPE_API_KEY_FILE", "PAYCLI_STRIPE_API_BASE", "PAYCLI_STRIPE_ACCOUNT")
 _IN_THE_FUTURE = timedelta(minutes=-1)  # rows that another machine has written by a clock a little ahead of ours
@@ -47,7 +50,7 @@ class Checkup:
     def __init__(self, environ: Mapping[str, str], clock: Clock) -> None:
         self._environ, self._clock = environ, clock
         self._time = ProviderTime(clock)
-        self._settings = read_settings({})
+        self._settings, self._limits = read_settings({}), read_limits(environ={})
         self._wrong: set[str] = set()  # variables that cannot be used
         self._gateway: Stripe | None = None
         self._account: str | None = None
@@ -72,15 +75,18 @@ class Checkup:
         for name, value in env.items():
             try:
                 read_settings({name: value})
+                read_limits(environ={name: value})
             except ConfigurationError as error:
                 self._wrong.add(name)
                 yield problem("settings", _words(error), f"set {name} right, or unset it", checks.SETTINGS)
-        self._settings = read_settings({name: value for name, value in env.items() if name not in self._wrong})
+        right = {name: value for name, value in env.items() if name not in self._wrong}
+        self._settings, self._limits = read_settings(right), read_limits(environ=right)
         shown = {
             "PAYCLI_DATABASE_URL": self._settings.place,
             "PAYCLI_NAMESPACE": self._settings.namespace,
             "PAYCLI_TIMEOUT_S": f"{self._settings.timeout_s:g}",
             "PAYCLI_SENDS_MAX": str(self._settings.retry.sends_max),
+            **{name: self._environ.get(name, "") for name in VARIABLES},
         }
         told = [f"{name} {shown[name]}" for name in env if name not in self._wrong]
         for name in (*OF_THE_KEY, *SECRET):
@@ -157,7 +163,7 @@ class Checkup:
         yield "store clock", lambda: _one(checks.store_clock(self._time.now(), self._read_store(read_latest_seen_at)))
         yield "pending", self._look_at_pending
         yield "findings", self._look_at_findings
-        yield "reconciliation", lambda: _one(checks.reconciliation(self._facts(), Limits().reconciled))
+        yield "reconciliation", lambda: _one(checks.reconciliation(self._facts(), self._limits.reconciled))
 
     def _open(self) -> Iterator[Check]:
         if "PAYCLI_DATABASE_URL" in self._wrong:
@@ -216,14 +222,14 @@ class Checkup:
     def _look_at_pending(self) -> Iterator[Check]:
         now, facts = self._time.now(), self._facts()
         over = self._read_store(lambda session: keys_over(session, now, Stripe.profile.bounds.key_life))
-        yield checks.pending(facts, Limits().pending, over)
+        yield checks.pending(facts, self._limits.pending, over)
 
     def _look_at_findings(self) -> Iterator[Check]:
         yield checks.findings(self._facts(), self._read_store(open_findings))
 
     def _facts(self) -> Facts:
         """The facts behind `paycli alerts`, with every pending charge however young."""
-        now, limits = self._time.now(), Limits(pending=_IN_THE_FUTURE)
+        now, limits = self._time.now(), replace(self._limits, pending=every(_IN_THE_FUTURE))
         return self._read_store(lambda session: read_facts(session, now, limits, Stripe.profile.bounds.key_life))
 
 

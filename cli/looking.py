@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from cli import output, words
+from cli.ages import OlderThan, read_limits
 from cli.charging import IntentId, Json
 from cli.settings import open_store, read_settings
 
@@ -19,8 +17,6 @@ if TYPE_CHECKING:
     from gateway_client import Charge
     from gateway_client.db import Database
 
-_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SEND = "send_no ended_at outcome reason status request_id original_request replayed elapsed_ms".split()
 _EVENT = "event_no event state_before state_after reason request_id".split()
 _PAGE_ROWS_MAX = 500
@@ -50,21 +46,18 @@ def show(intent_id: IntentId, as_json: Json = False) -> int:
     return 0
 
 
-def pending(
-    older_than: Annotated[str, typer.Option(metavar="TIME", help="As 90s, 15m, 24h or 7d.")] = "24h",
-    as_json: Json = False,
-) -> int:
-    """List every pending charge, oldest first. Exit code: 1 when one is older than --older-than."""
+def pending(older_than: OlderThan = None, as_json: Json = False) -> int:
+    """List every pending charge, oldest first. Exit code: 1 when one is older than its state may be."""
     from gateway_client.charge import age, iso
 
-    threshold = duration("--older-than", older_than)
+    ages = read_limits(older_than).pending
     now = datetime.now(UTC)
     rows: list[tuple[str, ...]] = []
     count = over = 0
     with closing(open_store(read_settings())) as database:
         for one in _pending(database):
             count += 1
-            over += now - one.created_at > threshold
+            over += now - one.created_at > ages[one.state]
             if as_json:
                 output.json_line(one.as_json())
             else:
@@ -73,7 +66,7 @@ def pending(
                 rows.append((passed, one.state, one.intent_id, str(one.attempt), words.money(one), why))
     if rows:
         output.table(("age", "state", "intent", "attempt", "amount", "reason"), rows, right=(0, 3, 4))
-    output.say(f"{count} pending, {over} older than {older_than}" if count else "nothing is pending")
+    output.say(f"{count} pending, {over} for too long" if count else "nothing is pending")
     return 1 if over else 0
 
 
@@ -100,16 +93,6 @@ def _pending(database: Database) -> Iterator[Charge]:
         if len(page) < _PAGE_ROWS_MAX:
             return
         after = (page[-1].created_at, page[-1].intent_id, page[-1].attempt)
-
-
-def duration(option: str, text: str) -> timedelta:
-    """A time span that somebody typed for an option, such as 24h."""
-    from gateway_client import InvalidInput
-
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise InvalidInput(option, "must be a number with s, m, h or d, such as 90s, 15m, 24h or 7d")
-    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
 
 
 def _history(sends: Any, events: Any) -> list[dict[str, Any]]:

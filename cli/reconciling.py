@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli import output
+from cli.ages import OlderThan, read_limits
 from cli.charging import Json
 from cli.settings import open_client, open_store, read_settings
 
@@ -29,6 +30,7 @@ def reconcile(
     date: Annotated[str, typer.Option(metavar="DAY", help="As 2026-11-20; or today, or yesterday.")],
     tz: Annotated[str, typer.Option(metavar="ZONE", help="Whose day it is, as Europe/Berlin.")] = "UTC",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    older_than: OlderThan = None,
     as_json: Json = False,
 ) -> int:
     """Compare a day with the provider: repair what its evidence repairs, flag the rest. It never moves money.
@@ -39,12 +41,13 @@ def reconcile(
     from reconcile import run
     from reconcile.window import parse_day
 
+    ages = read_limits(older_than).pending
     day = parse_day(date, tz, datetime.now(UTC))
     with (
         closing(open_client(read_settings())) as client,
         output.progress(f"objects of the provider's {day}", None) as advance,
     ):
-        result = run(client, day, tz, dry_run, on_progress=advance)
+        result = run(client, day, tz, dry_run, ages=ages, on_progress=advance)
     if as_json:
         output.json_line(result.as_json())
     else:
@@ -118,9 +121,7 @@ def table_of(found: list[Finding], write: Callable[[str], None] = output.data) -
 
 
 def _code(one: Finding) -> str:
-    from gateway_client.finding import CRITICAL
-
-    return f"{one.code}{', critical' if one.code in CRITICAL else ''}"
+    return f"{one.code}{', critical' if one.critical else ''}"
 
 
 def findings_of(database: Database, *, closed: bool) -> Iterator[Finding]:

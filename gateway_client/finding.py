@@ -29,7 +29,10 @@ class Code(StrEnum):
 
 
 CRITICAL: frozenset[Code] = frozenset({Code.MISSING_AT_PROVIDER, Code.DUPLICATE_CHARGE})
-"""Money is wrong on one side: alerted until a person closes it."""
+"""Money is wrong on one side: alerted at once. The others are alerted when they have been open for long."""
+
+CRITICAL_IF_CHARGED: frozenset[Code] = frozenset({Code.STATUS_MISMATCH})
+"""Likewise, where the provider has taken money by what was found."""
 
 HARMLESS: frozenset[Code] = frozenset({Code.STALE_PENDING})
 """Nothing contradicts us: it does not stop the next send, which may be what ends it."""
@@ -96,6 +99,7 @@ class Finding:
     here: str
     there: str
     detail: str
+    charged: bool
     found_at: datetime
     closed_at: datetime | None
     closed_by: str | None
@@ -105,6 +109,11 @@ class Finding:
     def open(self) -> bool:
         """True while a person must look."""
         return self.closed_at is None
+
+    @property
+    def critical(self) -> bool:
+        """True when money is wrong on one side: a person must look at once."""
+        return self.code in CRITICAL or (self.code in CRITICAL_IF_CHARGED and self.charged)
 
     def as_json(self) -> dict[str, str | int | None]:
         """The fields that programs may rely on, in their order."""

@@ -6,20 +6,24 @@ The facts are counted by `store/alerts.py`; an alert that is not heard is `webho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from gateway_client.charge import age, iso
-from gateway_client.finding import Code
+from gateway_client.finding import CRITICAL_IF_CHARGED, Code
+from gateway_client.state import State
+from reconcile.ages import AGES, Ages
 
 KEY_ENDS_SOON = timedelta(hours=2)  # time enough to run `resume`, and to find out why nobody has
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How old things may be."""
 
-    pending: timedelta = timedelta(hours=24)
+    pending: Ages = field(default_factory=lambda: AGES)
+    findings: timedelta = timedelta(hours=24)  # open ones; what is critical is told at once
     reconciled: timedelta = timedelta(hours=26)  # a nightly job, and two hours to finish
     fresh: timedelta = timedelta(hours=24)  # how long ago a rejection is still told
     rejections: int = 5  # in that time, from which on it is hardly about each single charge
@@ -33,6 +37,7 @@ class Group:
     count: int
     since: datetime
     intent_id: str
+    critical: int = 0  # how many of them are findings by which money is wrong on one side
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +49,16 @@ class Facts:
     keys_ending: Group | None  # `since` is when the first key's life ends
     reconciled_at: datetime | None  # when the last complete run ended
     unfinished: Group | None  # runs begun and never completed; `what` names the oldest day, `since` when it ended
-    critical: tuple[Group, ...]  # open findings, by code
+    findings: tuple[Group, ...]  # open ones that are critical or open for too long, by code
     refused: tuple[Group, ...] = ()  # pending charges whose latest send was refused for the account, or its key
     rejected: tuple[Group, ...] = ()  # charges that were rejected lately, by the reason
+
+
+class Severity(StrEnum):
+    """How soon a person must look."""
+
+    CRITICAL = "critical"  # at once: money is wrong on one side
+    WARNING = "warning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +70,13 @@ class Alert:
     since: datetime | None
     intent_id: str | None
     message: str
+    severity: Severity = Severity.WARNING
 
     def as_json(self) -> dict[str, str | int | None]:
         """The fields that programs may rely on, in their order."""
         return {
             "cause": self.cause,
+            "severity": self.severity.value,
             "count": self.count,
             "since": iso(self.since),
             "intent_id": self.intent_id,
@@ -79,9 +93,8 @@ def _pending_too_long(facts: Facts, limits: Limits) -> Iterator[Alert]:
     for group in facts.pending_too_long:
         for_ = age(facts.now - group.since)
         message = (
-            f"{_charges(group)} {group.what} for more than {age(limits.pending)}, the oldest {group.intent_id} for "
-            f"{for_}: "
-            "see `paycli pending`"
+            f"{_charges(group)} {group.what} for more than {age(limits.pending[State(group.what)])}, the oldest "
+            f"{group.intent_id} for {for_}: see `paycli pending`"
         )
         yield Alert(f"pending_{group.what}", group.count, group.since, group.intent_id, message)
 
@@ -119,15 +132,16 @@ def _left_unfinished(facts: Facts, limits: Limits) -> Iterator[Alert]:
         yield Alert("reconciliation_unfinished", group.count, group.since, None, message)
 
 
-def _critical_findings(facts: Facts, limits: Limits) -> Iterator[Alert]:
-    """Money is wrong on one side, and nobody has settled it."""
-    for group in facts.critical:
-        what = _CRITICAL.get(group.what, group.what)
+def _open_findings(facts: Facts, limits: Limits) -> Iterator[Alert]:
+    """Both sides disagree, and nobody has settled it: at once where money is wrong on one side, else after a while."""
+    for group in facts.findings:
+        taken = f" ({group.critical} took money)" if group.what in CRITICAL_IF_CHARGED and group.critical else ""
         message = (
-            f"{group.count} {what}, the oldest {group.intent_id}, found {age(facts.now - group.since)} ago: see "
-            "`paycli findings`"
+            f"{group.count} {_FOUND.get(group.what, group.what)}{taken}, the oldest {group.intent_id}, found "
+            f"{age(facts.now - group.since)} ago: see `paycli findings`"
         )
-        yield Alert(group.what, group.count, group.since, group.intent_id, message)
+        severity = Severity.CRITICAL if group.critical else Severity.WARNING
+        yield Alert(group.what, group.count, group.since, group.intent_id, message, severity)
 
 
 def _account_refused(facts: Facts, limits: Limits) -> Iterator[Alert]:
@@ -156,9 +170,15 @@ def _rejected_often(facts: Facts, limits: Limits) -> Iterator[Alert]:
 
 _REFUSED = {"account": "a reason that is about the account, not about them", "credential": "their API key"}
 
-_CRITICAL: dict[str, str] = {
+_FOUND: dict[str, str] = {
+    Code.OUTCOME_RECOVERED.value: "settled by a run, and left open",
+    Code.MISSING_LOCALLY.value: "at the provider with our metadata, and without a row here",
     Code.MISSING_AT_PROVIDER.value: "succeeded here, and the provider has no such charge",
     Code.DUPLICATE_CHARGE.value: "charged more than once",
+    Code.AMOUNT_MISMATCH.value: "of another amount at the provider",
+    Code.CURRENCY_MISMATCH.value: "of another currency at the provider",
+    Code.STATUS_MISMATCH.value: "final here, and the provider says otherwise",
+    Code.STALE_PENDING.value: "found to be pending for too long",
 }
 
 
@@ -167,7 +187,7 @@ RULES: tuple[Callable[[Facts, Limits], Iterator[Alert]], ...] = (
     _key_ends_soon,
     _not_reconciled,
     _left_unfinished,
-    _critical_findings,
+    _open_findings,
     _account_refused,
     _rejected_often,
 )

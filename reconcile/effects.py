@@ -12,6 +12,7 @@ from gateway_client.charge import Charge
 from gateway_client.finding import Found
 from gateway_client.flow.effects import Effect, ProveAbsent, Settle, T
 from gateway_client.gateways.base import Binding, Item, Profile
+from reconcile.ages import Ages
 from reconcile.match import Importable, Pair
 from reconcile.window import Window
 
@@ -149,15 +150,17 @@ class FlagDuplicates(OfRun[str | None]):
 
 @dataclass(frozen=True)
 class FlagStale(OfRun[AttemptKey | None]):
-    """Flag what is pending since before `created_before`; the last row looked at, None at the end."""
+    """Flag what is pending for longer than its state may be; the last row looked at, None at the end."""
 
-    created_before: datetime
+    ages: Ages
     after: AttemptKey | None
 
 
 @dataclass(frozen=True)
 class CloseStale(OfRun[None]):
-    """Close the findings about pending charges that are pending no more."""
+    """Close the findings about pending charges that are no longer pending for too long."""
+
+    ages: Ages
 
 
 @dataclass(frozen=True)

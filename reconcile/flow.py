@@ -19,6 +19,7 @@ from gateway_client.flow.lookup import NOT_ASKED_FOR, Cycle, absence, read_lists
 from gateway_client.gateways.base import Item, Missing
 from gateway_client.outcome import NAMES, Answer, CouldNotAsk, Processing, RequiresAction, Succeeded, Unknown
 from reconcile import match, words
+from reconcile.ages import AGES, Ages
 from reconcile.effects import (
     Adopt,
     AttemptKey,
@@ -46,26 +47,28 @@ from reconcile.window import window_of
 
 _UNDER_WAY = (Processing, RequiresAction, Unknown)
 
-STALE_AFTER = timedelta(hours=24)
 IN_FLIGHT = timedelta(minutes=15)  # a send this young may still be answered: its own process records it
 ASKS_MAX = 6  # tries of one question: the night is long
 UNANSWERED_IN_A_ROW_MAX = 3  # objects that nobody tells of: then it is the provider, not one object
 LOOKED_UP_AT_ONCE_MAX = 2000  # charges in memory that share one reading of the provider's lists
 
 
-def reconcile_flow(setup: Setup, day: date, tz: str, lease: RunLease) -> Flow[OpenedRun]:
-    """One run of one window, or the rest of it. Raises RunHeld, ProviderUnavailable, ConfigurationError."""
+def reconcile_flow(setup: Setup, day: date, tz: str, lease: RunLease, ages: Ages = AGES) -> Flow[OpenedRun]:
+    """One run of one window, or the rest of it; `ages`: how long charges may be pending.
+
+    Raises RunHeld, ProviderUnavailable, ConfigurationError.
+    """
     binding = yield from bind_flow(setup)
     unasked = yield from meet(setup, binding)
     if unasked is not None:
         raise ProviderUnavailable(f"the provider could not be asked: {unasked}. Nothing was changed; run it again.")
     now = yield from Now()
     run = yield from OpenRun(window_of(day, tz, now), lease, binding)
-    yield from renewing(run, _reconcile(setup, run))
+    yield from renewing(run, _reconcile(setup, run, ages))
     return run
 
 
-def _reconcile(setup: Setup, run: OpenedRun) -> Flow[None]:
+def _reconcile(setup: Setup, run: OpenedRun, ages: Ages) -> Flow[None]:
     why = yield from _read_provider(setup, run)
     yield from _match(setup, run)
     # What follows concludes from what was not listed, so everything must have been; and it asks on, which is of no use
@@ -74,7 +77,7 @@ def _reconcile(setup: Setup, run: OpenedRun) -> Flow[None]:
         why = yield from _finish_pending(setup, run)
         unseen = yield from _ask_for_unseen(setup, run)
         why = why or unseen
-    yield from _flag_sets(run)
+    yield from _flag_sets(run, ages)
     yield from EndRun(run, why)
 
 
@@ -283,13 +286,12 @@ def _ask_for_success(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str |
 # What is seen only in sets ------------------------------------------------------------------------------------------
 
 
-def _flag_sets(run: OpenedRun) -> Flow[None]:
+def _flag_sets(run: OpenedRun, ages: Ages) -> Flow[None]:
     """More than one success for an intent; pending for too long, and pending no more."""
     intent: str | None = None
     while (intent := (yield from FlagDuplicates(run, intent))) is not None:
         pass
-    now = yield from Now()
     row: AttemptKey | None = None
-    while (row := (yield from FlagStale(run, now - STALE_AFTER, row))) is not None:
+    while (row := (yield from FlagStale(run, ages, row))) is not None:
         pass
-    yield from CloseStale(run)
+    yield from CloseStale(run, ages)

@@ -21,6 +21,7 @@ from gateway_client.flow.effects import Ask, DatabaseEffect, Effect, Now, T
 from gateway_client.gateways.base import NoReply
 from gateway_client.worker import name_of_process
 from reconcile import store as run_store
+from reconcile.ages import AGES, Ages
 from reconcile.effects import OpenedRun, OpenRun, Progress, RunEffect, RunLease
 from reconcile.flow import reconcile_flow
 from reconcile.lease import LEASE_SLACK_S
@@ -37,25 +38,31 @@ def ignore(items: int) -> None:
 
 
 def run(
-    client: Client, day: date, tz: str = "UTC", dry_run: bool = False, *, on_progress: Listener = ignore
+    client: Client,
+    day: date,
+    tz: str = "UTC",
+    dry_run: bool = False,
+    *,
+    ages: Ages = AGES,
+    on_progress: Listener = ignore,
 ) -> RunResult:
     """Reconcile the window of a day; go on with it if an earlier call was killed or could not read everything.
 
-    `on_progress` is told how many objects of the provider each page held. An incomplete run is a result
-    (`.complete` is False, `.why_incomplete` says why), never an exception. Raises InvalidInput for an unusable day or
-    zone, RunHeld while another process is at it, ProviderUnavailable when the provider could not be asked at all,
-    ConfigurationError, ClockRefused, StoreUnavailable.
+    `ages`: how long a charge may be pending in each state before it is flagged. `on_progress` is told how many objects
+    of the provider each page held. An incomplete run is a result (`.complete` is False, `.why_incomplete` says why),
+    never an exception. Raises InvalidInput for an unusable day or zone, RunHeld while another process is at it,
+    ProviderUnavailable when the provider could not be asked at all, ConfigurationError, ClockRefused, StoreUnavailable.
     """
     if not isinstance(client, Client):
         raise InvalidInput("client", "must be a gateway_client.Client: the nightly run is a job of its own, not a task")
     window_of(day, tz, client.perform(Now()) + CLOCKS_APART_MAX)  # before anything is asked
     if not dry_run:
-        return _Job(client, None, on_progress).run(day, tz)
+        return _Job(client, None, on_progress).run(day, tz, ages)
     with _folder() as folder:
         copy = client.copy_store(Path(folder) / "store.db")
         try:
             copy.transact(run_store.forget_unfinished)
-            return _Job(client, copy, on_progress).run(day, tz)
+            return _Job(client, copy, on_progress).run(day, tz, ages)
         finally:
             copy.close()
 
@@ -76,10 +83,11 @@ class _Job:
         self._on_progress = on_progress
         self._opened: OpenedRun | None = None
 
-    def run(self, day: date, tz: str) -> RunResult:
+    def run(self, day: date, tz: str, ages: Ages) -> RunResult:
         lease = RunLease(name_of_process(), LEASE_SLACK_S + self._client.timeout_s)
         try:
-            opened = self._client.run(reconcile_flow(self._client.setup, day, tz, lease), self._perform)
+            flow = reconcile_flow(self._client.setup, day, tz, lease, ages)
+            opened = self._client.run(flow, self._perform)
         except (Exception, KeyboardInterrupt):
             self._let_go()
             raise

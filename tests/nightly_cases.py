@@ -254,7 +254,6 @@ _DISAGREE: list[tuple[str, Sequence[Make], Sequence[Make], Sequence[str], int, i
     # pending for too long
     ("prepared yesterday", [prepared], [], [STALE], 0, 0, "prepared"),
     ("never arrived, closed tonight", [doubted("lost_request")], [], [STALE], 0, 0, "unknown"),
-    ("debit of yesterday, on its way", [paid(DEBIT)], [], [STALE], 0, 0, "processing"),
 ]
 DISAGREE = {name: Case(tuple(y), tuple(t), tuple(f), *rest) for name, y, t, f, *rest in _DISAGREE}  # type: ignore[arg-type]
 

@@ -15,7 +15,7 @@ from reconcile.store.alerts import read_facts
 from tests.nightly import Night
 
 HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
-LIMITS = Limits(24 * HOUR, 26 * HOUR)
+LIMITS = Limits(findings=24 * HOUR, reconciled=26 * HOUR)
 KEY_LIFE = Stripe.profile.bounds.key_life
 _NEVER = "no reconciliation was ever completed: run `paycli reconcile --date yesterday`, and every night"
 NEVER = Alert("not_reconciled", 1, None, None, _NEVER)
@@ -60,9 +60,9 @@ def plant(world: Night, intent_id: str, state: State, created_at: datetime, **mo
     world.sql(f"INSERT INTO pending_charges ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", values)
 
 
-def plant_finding(world: Night, code: Code, intent_id: str, found_at: datetime) -> None:
-    """An open finding."""
-    world.open_finding(intent_id)
+def plant_finding(world: Night, code: Code, intent_id: str, found_at: datetime, *, charged: bool = False) -> None:
+    """An open finding; `charged`: the provider has taken money by it."""
+    world.open_finding(intent_id, charged=charged)
     world.sql(
         "UPDATE paycli_findings SET code = ?, id = ?, found_at = ? WHERE intent_id = ? AND code = 'status_mismatch'",
         (code, f"{code}-{intent_id}", stored(found_at), intent_id),

@@ -18,7 +18,8 @@ from gateway_client.finding import CRITICAL, Code
 from gateway_client.state import PENDING
 from gateway_client.store import rows
 from gateway_client.tables import PendingCharge, table
-from reconcile.alerts import Alert, Facts, Group, Limits, alerts
+from reconcile.ages import AGES, every
+from reconcile.alerts import Alert, Facts, Group, Limits, Severity, alerts
 from tests.kit import START, Killed
 from tests.nightly import DATABASES, Night, night
 from tests.nightly_facts import (
@@ -59,24 +60,27 @@ def test_a_rule_that_never_fires_changes_nothing(world: Night, monkeypatch: pyte
 
 
 def test_json_fields_in_their_order() -> None:
-    """An alert is one object with five fields, in this order; a time is ISO 8601 in UTC, or null."""
+    """An alert is one object with six fields, in this order; a time is ISO 8601 in UTC, or null."""
     alert = Alert("pending_unknown", 2, START, "order_1", "in words")
     assert list(alert.as_json().items()) == [
         ("cause", "pending_unknown"),
+        ("severity", "warning"),
         ("count", 2),
         ("since", "2026-11-20T12:00:00.000Z"),
         ("intent_id", "order_1"),
         ("message", "in words"),
     ]
-    assert list(NEVER.as_json().values())[:4] == ["not_reconciled", 1, None, None]
+    assert list(NEVER.as_json().values())[:4] == ["not_reconciled", "warning", 1, None]
 
 
 @pytest.mark.parametrize("state", PENDING)
-@pytest.mark.parametrize(("passed", "fires"), [(24 * HOUR, False), (24 * HOUR + SECOND, True)])
-def test_pending_too_long(world: Night, state: State, passed: timedelta, fires: bool) -> None:
-    """Every pending state fires once its row is older than the limit, and not before, to the second (L3, F57)."""
+@pytest.mark.parametrize(("over", "fires"), [(timedelta(0), False), (SECOND, True)])
+def test_pending_too_long(world: Night, state: State, over: timedelta, fires: bool) -> None:
+    """C3: every pending state fires once its row is older than that state may be, to the second (L3, F57)."""
+    age = 7 * 24 * HOUR if state is State.PROCESSING else 24 * HOUR
     plant(world, "order_1", state, START)
-    assert causes(world, START + passed) == ({f"pending_{state}"} if fires else set())
+    assert causes(world, START + age + over) == ({f"pending_{state}"} if fires else set())
+    assert set(AGES) == set(PENDING)
 
 
 @pytest.mark.parametrize("state", FINAL)
@@ -124,7 +128,7 @@ def test_it_clears_by_itself(world: Night) -> None:
 def test_key_ends_soon(world: Night, after_first_send: timedelta, left: str | None) -> None:
     """In the last two hours of its key's life a charge in doubt is named, with the time left; not before, not after."""
     world.doubt("order_1", "lost_request")
-    found = fired(world, START + after_first_send, Limits(99 * HOUR, 99 * HOUR))
+    found = fired(world, START + after_first_send, Limits(pending=every(99 * HOUR), reconciled=99 * HOUR))
     message = (
         f"1 charge in doubt whose key's life ends soon, the first order_1 in {left}: run `paycli resume` before then"
     )
@@ -196,7 +200,7 @@ def test_a_day_that_was_never_finished(world: Night) -> None:
     ended = START + SECOND  # the day was not over: its window ends where the run began
     world.clock.advance(hours=24)
     assert world.run(START.date() + timedelta(days=1)).complete
-    limits = Limits(99 * HOUR, 26 * HOUR)
+    limits = Limits(pending=every(99 * HOUR), reconciled=26 * HOUR)
     message = "1 begun and never completed, the oldest first: run `paycli reconcile --date 2026-11-20 --tz UTC`"
     expected = {"reconciliation_unfinished": Alert("reconciliation_unfinished", 1, ended, None, message)}
     assert fired(world, ended + 26 * HOUR, limits) == {}
@@ -205,20 +209,51 @@ def test_a_day_that_was_never_finished(world: Night) -> None:
     assert fired(world, ended + 26 * HOUR + SECOND, limits) == {}
 
 
+FOUND = {
+    Code.OUTCOME_RECOVERED: "settled by a run, and left open",
+    Code.MISSING_LOCALLY: "at the provider with our metadata, and without a row here",
+    Code.MISSING_AT_PROVIDER: "succeeded here, and the provider has no such charge",
+    Code.DUPLICATE_CHARGE: "charged more than once",
+    Code.AMOUNT_MISMATCH: "of another amount at the provider",
+    Code.CURRENCY_MISMATCH: "of another currency at the provider",
+    Code.STATUS_MISMATCH: "final here, and the provider says otherwise",
+    Code.STALE_PENDING: "found to be pending for too long",
+}
+
+
+@pytest.mark.parametrize("charged", [False, True])
 @pytest.mark.parametrize("code", Code)
-def test_critical_findings(world: Night, code: Code) -> None:
-    """Money that is wrong on one side fires at once and for ever; other findings wait for somebody to look (F65)."""
-    plant_finding(world, code, "order_1", START)
-    plant_finding(world, code, "order_2", START + SECOND)
-    what = {
-        Code.MISSING_AT_PROVIDER: "succeeded here, and the provider has no such charge",
-        Code.DUPLICATE_CHARGE: "charged more than once",
-    }
-    assert set(what) == CRITICAL
-    for now, ago in ((START + SECOND, "1s"), (START + 9999 * HOUR, "416d 15h")):
-        message = f"2 {what.get(code)}, the oldest order_1, found {ago} ago: see `paycli findings`"
-        expected = {code.value: Alert(code, 2, START, "order_1", message)} if code in CRITICAL else {}
+def test_open_findings(world: Night, code: Code, *, charged: bool) -> None:
+    """C1: money that is wrong on one side fires at once, every other open finding once it is older than the limit."""
+    plant_finding(world, code, "order_1", START, charged=charged)
+    plant_finding(world, code, "order_2", START + SECOND, charged=charged)
+    taken = code is Code.STATUS_MISMATCH and charged
+    critical = code in CRITICAL or taken
+    severity = Severity.CRITICAL if critical else Severity.WARNING
+    what = FOUND[code] + (" (2 took money)" if taken else "")
+    for now, ago, old in (
+        (START + SECOND, "1s", 0),
+        (START + 24 * HOUR, "1d 0h", 0),
+        (START + 24 * HOUR + SECOND, "1d 0h", 1),
+        (START + 9999 * HOUR, "416d 15h", 2),
+    ):
+        count = 2 if critical else old
+        message = f"{count} {what}, the oldest order_1, found {ago} ago: see `paycli findings`"
+        expected = {code.value: Alert(code, count, START, "order_1", message, severity)} if count else {}
         assert fired(world, now) == {"not_reconciled": NEVER} | expected
+
+
+def test_critical_and_other_findings_of_one_code(world: Night) -> None:
+    """C1: of findings of one code those that took money are told at once, the others with them when they are old."""
+    plant_finding(world, Code.STATUS_MISMATCH, "order_1", START)
+    plant_finding(world, Code.STATUS_MISMATCH, "order_2", START + HOUR, charged=True)
+    what, look = FOUND[Code.STATUS_MISMATCH], "see `paycli findings`"
+    for now, count, words in (
+        (START + 2 * HOUR, 1, f"1 {what} (1 took money), the oldest order_2, found 1h 0m ago: {look}"),
+        (START + 25 * HOUR, 2, f"2 {what} (1 took money), the oldest order_1, found 1d 1h ago: {look}"),
+    ):
+        alert = fired(world, now)["status_mismatch"]
+        assert (alert.count, alert.severity, alert.message) == (count, Severity.CRITICAL, words)
 
 
 def test_critical_until_a_person_closes_it(world: Night) -> None:
@@ -266,7 +301,7 @@ def test_the_figures_are_those_of_every_row(world: Night, seed: int) -> None:
         closed, intent = sent if chance.random() < 0.2 else None, chance.choice([None, None, None, "pi_1"])
         name = f"order_{number}"
         plant(world, name, state, created, first_sent_at=sent, closed_at=closed, provider_intent_id=intent)
-        if state in PENDING and START - created > 24 * HOUR:
+        if state in PENDING and START - created > LIMITS.pending[state]:
             old.append((state, created, name))
         in_doubt = state in (State.SENDING, State.UNKNOWN) and not closed and not intent
         if sent is not None and in_doubt and timedelta(0) < sent + KEY_LIFE - START <= 2 * HOUR:
@@ -290,15 +325,17 @@ def test_our_clock_is_behind(world: Night) -> None:
         assert {cause: (alert.count, alert.since) for cause, alert in found.items()} == {"duplicate_charge": (1, START)}
     group = Group("unknown", 1, START + HOUR, "order_1")
     ahead = Facts(START, (group,), Group("in doubt", 1, START - HOUR, "order_1"), START + HOUR, group, (group,))
-    messages = [alert.message for alert in alerts(ahead, Limits(-9 * HOUR, timedelta(0)))]
+    messages = [alert.message for alert in alerts(ahead, Limits(pending=every(-9 * HOUR), reconciled=timedelta(0)))]
     assert ["-" in message.replace("--date", "") for message in messages] == [False, False, False, False]
 
 
 @pytest.mark.parametrize("days", [1_000_000, 999_999_999])
 def test_a_limit_beyond_the_calendar(world: Night, days: int) -> None:
-    """A limit that reaches back before the first year fires for nothing that is pending."""
+    """A limit that reaches back before the first year fires for nothing that is pending or found."""
+    never = timedelta(days=days)
     plant(world, "order_1", State.UNKNOWN, START - 48 * HOUR)
-    assert causes(world, limits=Limits(timedelta(days=days), timedelta(days=days))) == set()
+    plant_finding(world, Code.STALE_PENDING, "order_1", START - 48 * HOUR)
+    assert causes(world, limits=Limits(pending=every(never), findings=never, reconciled=never)) == set()
 
 
 def test_a_charge_that_is_settled_meanwhile(world: Night, monkeypatch: pytest.MonkeyPatch) -> None:

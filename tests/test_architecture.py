@@ -51,6 +51,7 @@ SHELL_ORDER = (
     "gateway_client.async_client",
     "gateway_client.worker",
     "gateway_client",  # the public names
+    "reconcile.store.ages",
     "reconcile.store.runs",
     "reconcile.store.items",
     "reconcile.store.repairs",

@@ -23,7 +23,7 @@ from tests.test_webhook import http_server
 
 SECRET = "whsec_CanaryOfTheCoalMine4242"
 SIGNED = {"PAYCLI_WEBHOOK_SECRET": SECRET}
-FIELDS = "cause count since intent_id message".split()
+FIELDS = "cause severity count since intent_id message".split()
 NEVER = "no reconciliation was ever completed: run `paycli reconcile --date yesterday`, and every night"
 CLOSED = "http://127.0.0.1:1"
 PATH = "/hooks/CanaryInThePath"
@@ -122,7 +122,32 @@ def test_older_than(shell: NightShell) -> None:
     assert shell.paycli("alerts", "--reconcile-older-than", "1h").out.partition(":")[0] == "not_reconciled"
 
 
-@pytest.mark.parametrize("option", ["--older-than", "--reconcile-older-than"])
+def test_findings_older_than(shell: NightShell) -> None:
+    """C1: a night that flags what is not critical is told once that is open for too long, to the second."""
+    shell.misstate("order_1")
+    assert shell.reconcile().code == 1
+    shell.clock.advance(hours=1)
+    assert shell.paycli("alerts", "--findings-older-than", "60m").code == 0
+    shell.clock.advance(seconds=1)
+    run = shell.paycli("alerts", "--findings-older-than", "60m")
+    words = "1 of another amount at the provider, the oldest order_1, found 1h 0m ago: see `paycli findings`"
+    assert (run.code, run.out) == (1, f"amount_mismatch: {words}\n")
+
+
+def test_money_taken_for_a_declined_order(shell: NightShell) -> None:
+    """C1: money that the provider has taken for what was declined here is told at once, as critical."""
+    shell.pay("order_1", "pm_card_chargeDeclined")
+    shell.change("order_1", status="succeeded", captured=True)
+    assert shell.reconcile().code == 1
+    assert "status_mismatch, critical" in shell.paycli("findings").out
+    run = shell.paycli("alerts", "--json")
+    assert (run.code, [(one["cause"], one["severity"]) for one in run.objects]) == (
+        1,
+        [("status_mismatch", "critical")],
+    )
+
+
+@pytest.mark.parametrize("option", ["--older-than", "--findings-older-than", "--reconcile-older-than"])
 @pytest.mark.parametrize("text", ["", "24", "-1h", "1w", "9999999999d", "١h", "\udcff"])
 def test_bad_durations(shell: NightShell, option: str, text: str) -> None:
     """A time that is none is exit 2 and names its option."""
@@ -312,7 +337,7 @@ def test_self_test(shell: NightShell) -> None:
     assert (run.code, run.out, run.err) == (0, "", "the test alert was delivered\n")
     assert stripe.WebhookSignature.verify_header(body, headers["Paycli-Signature"], SECRET)
     message = "a test of paycli alerts: nothing is wrong"
-    assert alerts_in(body) == [dict(zip(FIELDS, ["self_test", 1, None, None, message], strict=True))]
+    assert alerts_in(body) == [dict(zip(FIELDS, ["self_test", "warning", 1, None, None, message], strict=True))]
 
 
 @pytest.mark.parametrize("statuses", [(500,) * TRIES, (307,), ()])

@@ -160,6 +160,24 @@ def test_pending(shell: World) -> None:
     assert people.out.splitlines()[1].split()[1:6] == ["unknown", "order_42", "1", "19.99", "USD"]
 
 
+def test_pending_by_state(shell: World) -> None:
+    """C3: each state has an age of its own: variables set them, options before variables, and exit 1 follows them."""
+    shell.paycli("init")
+    shell.sandbox.fault("lost_request")
+    shell.charge("order_42")
+    never, always = {"PAYCLI_OLDER_THAN": "0s,unknown=7d"}, {"PAYCLI_OLDER_THAN": "7d,unknown=0s"}
+    assert (shell.paycli("pending", **never).code, shell.paycli("pending", **always).code) == (0, 1)
+    assert shell.paycli("pending", "--older-than", "unknown=0s", **never).code == 1
+    assert shell.paycli("pending", "--older-than", "0s", "--older-than", "unknown=1d").code == 0
+    assert shell.paycli("pending", "--older-than", "unknown=1d", "--older-than", "0s").code == 1
+    for text in ("succeeded=1d", "debit=1d", "=1d", "unknown=", "unknown=1d,prepared=1d"):
+        wrong = shell.paycli("pending", "--older-than", text)
+        assert (wrong.code, wrong.out, "--older-than: must " in wrong.err) == (2, "", True), text
+        variable = shell.paycli("pending", PAYCLI_OLDER_THAN=text)
+        assert variable.code == (0 if "," in text else 2)
+    assert "PAYCLI_OLDER_THAN must " in shell.paycli("pending", PAYCLI_OLDER_THAN="x").err
+
+
 @pytest.mark.parametrize("text", ["", "24", "h", "-1h", "1.5h", "1w", "1h ", "9999999999d"])
 @ON_A_FILE
 def test_bad_durations(shell: World, text: str) -> None:

@@ -126,7 +126,7 @@ def night(lost: tuple[str, str] | None = None, **changes: Any) -> NightFigures:
     """A night that found what was planted, but one thing; `changes` of its two runs."""
     found = tuple(
         Finding(
-            *(f"id_{code}", Code(code), intent, 1, None, Action(action), "here", "there", "detail", THEN),
+            *(f"id_{code}", Code(code), intent, 1, None, Action(action), "here", "there", "detail", False, THEN),
             closed_at=None,
             closed_by=None,
             because=None,

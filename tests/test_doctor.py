@@ -12,6 +12,7 @@ from cli.checks import Check
 from gateway_client import Stripe
 from gateway_client.condition import Mount, Rights, Setting, SqliteSettings, mount_of
 from gateway_client.gateways.base import Account, Binding
+from reconcile.ages import AGES
 from reconcile.alerts import Facts, Group
 from tests.kit import START
 
@@ -253,16 +254,16 @@ def test_pending(hours: float, keys_over: int, expected: tuple[str, int]) -> Non
         Group("prepared", 2, START - timedelta(hours=1), "order_1"),
         Group("unknown", 3, START - timedelta(hours=hours), "order_2"),
     )
-    check = checks.pending(facts(pending_too_long=groups), timedelta(hours=24), keys_over)
+    check = checks.pending(facts(pending_too_long=groups), AGES, keys_over)
     assert judged(check) == expected
     assert check.found.startswith("2 prepared, 3 unknown; the oldest is order_2, for ")
     assert ("past the life of its key" in check.found) == bool(keys_over)
-    assert judged(checks.pending(NOTHING, timedelta(hours=24), 0)) == ("ok", 0)
+    assert judged(checks.pending(NOTHING, AGES, 0)) == ("ok", 0)
 
 
 def test_findings() -> None:
     """An open finding is a warning, a critical one a problem."""
-    critical = facts(critical=(Group("duplicate_charge", 1, START, "order_1"),))
+    critical = facts(findings=(Group("duplicate_charge", 1, START, "order_1", 1),))
     assert judged(checks.findings(NOTHING, 0)) == ("ok", 0)
     assert judged(checks.findings(NOTHING, 2)) == ("warning", 1)
     assert judged(checks.findings(critical, 2)) == ("problem", 1)

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from cli.ages import duration
 from cli.main import app
 from gateway_client import Sandbox
 from gateway_client.finding import CRITICAL, Code
 from gateway_client.gateways.base import Gateway
 from gateway_client.sandbox import FAULT_KINDS, FAULTS
 from gateway_client.state import diagram
+from reconcile.ages import AGES
 from tests import readme
 
 SECONDS_MAX = 60
@@ -213,7 +215,7 @@ def functions(file: str) -> set[str]:
 
 def test_settings_are_those_that_are_read() -> None:
     """The table of settings has every variable that the program reads, and no other."""
-    sources = ["cli/settings.py", "cli/alerting.py", "gateway_client/gateways/stripe.py"]
+    sources = ["cli/settings.py", "cli/ages.py", "cli/alerting.py", "gateway_client/gateways/stripe.py"]
     code = "".join((readme.ROOT / path).read_text(encoding="utf-8") for path in sources)
     read = set(re.findall(r'"((?:PAYCLI|STRIPE)_[A-Z_]+)"', code))
     assert {row[0].strip("`") for row in readme.table("Settings")} == read
@@ -238,6 +240,12 @@ def test_codes_are_the_program_s() -> None:
     rows = readme.table("Every night")
     assert [row[0].strip("`") for row in rows] == [code.value for code in Code]
     assert [row[0].strip("`") for row in rows if row[2] == "flagged, critical"] == sorted(CRITICAL, reverse=True)
+
+
+def test_ages_are_the_program_s() -> None:
+    """C3: the table of ages is the one that the program goes by."""
+    rows = readme.table("Ages")
+    assert {row[0].strip("`"): duration("age", row[1]) for row in rows} == AGES
 
 
 def test_fault_table_is_the_sandbox_s() -> None:

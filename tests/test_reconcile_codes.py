@@ -168,18 +168,20 @@ def test_closed_by_a_person(dark: Night, name: str) -> None:
 def test_stale(dark: Night) -> None:
     """A prepared charge that is a day old is flagged, can still be charged, and its finding closes by itself (L3)."""
     prepared(dark, "a")
-    dark.clock.advance(hours=24)
+    dark.clock.advance(hours=24, seconds=1)
     assert line(only(thrice(dark))) == "stale_pending/1 flagged"
     assert dark.pay("a").state is State.SUCCEEDED
     result = thrice(dark)
     assert (codes(result), result.open_findings) == (set(), 0)
-    assert dark.sql("SELECT closed_by, because FROM paycli_findings") == [(result.run_id, "it is no longer pending")]
+    assert dark.sql("SELECT closed_by, because FROM paycli_findings") == [
+        (result.run_id, "it is no longer pending for too long")
+    ]
 
 
 def test_stale_again(dark: Night) -> None:
     """A finding that a run has closed opens again when it is so again; it is one finding with one id (L3)."""
     prepared(dark, "a")
-    dark.clock.advance(hours=24)
+    dark.clock.advance(hours=24, seconds=1)
     first = only(thrice(dark))
     dark.sql("UPDATE pending_charges SET state = 'canceled'")
     assert thrice(dark).open_findings == 0

@@ -172,6 +172,7 @@ def _finding(row: Row) -> Finding:
         here=row["here"],
         there=row["there"],
         detail=row["detail"],
+        charged=bool(row["charged"]),
         found_at=cast("datetime", row["found_at"]),
         closed_at=row["closed_at"],
         closed_by=row["closed_by"],

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Executable, bindparam, exists, func, select
+from sqlalchemy import ColumnElement, Executable, and_, bindparam, case, exists, false, func, or_, select
 from sqlalchemy.orm import Session
 
-from gateway_client.finding import CRITICAL
+from gateway_client.finding import CRITICAL, CRITICAL_IF_CHARGED
 from gateway_client.flow.lookup import EVER
 from gateway_client.outcome import Cause
 from gateway_client.state import PENDING, SENDABLE, State
 from gateway_client.store.rows import Values, charges, constant, findings, run, sends, store
 from reconcile.alerts import KEY_ENDS_SOON, Facts, Group, Limits
+from reconcile.store.ages import TOO_OLD, too_old
 from reconcile.store.runs import last_complete_at, runs
 
 _LATEST_SEEN_AT = select(store.c.latest_seen_at)
@@ -48,9 +49,11 @@ def _grouped(
     since: ColumnElement[datetime],
     intent_id: ColumnElement[str],
     condition: ColumnElement[bool],
+    critical: ColumnElement[bool] | None = None,
 ) -> tuple[Executable, Executable]:
-    """How many rows there are of each kind, and the oldest row of one kind."""
-    counted = select(by.label("what"), func.count().label("rows")).where(condition).group_by(by).order_by(by)
+    """How many rows there are of each kind, how many of them are critical, and the oldest row of one kind."""
+    serious = func.sum(case((false() if critical is None else critical, 1), else_=0)).label("critical")
+    counted = select(by.label("what"), func.count().label("rows"), serious).where(condition).group_by(by).order_by(by)
     first = select(since.label("since"), intent_id.label("intent_id")).where(condition, by == bindparam("of_kind"))
     return counted, first.order_by(since, intent_id).limit(1)
 
@@ -59,13 +62,18 @@ _PENDING = _grouped(
     charges.c.state,
     charges.c.created_at,
     charges.c.intent_id,
-    charges.c.state.in_(constant(PENDING)) & (charges.c.created_at < bindparam("before")),
+    TOO_OLD,
 )
-_CRITICAL = _grouped(
+_CRITICAL = or_(
+    findings.c.code.in_(constant(CRITICAL)),
+    and_(findings.c.code.in_(constant(CRITICAL_IF_CHARGED)), findings.c.charged),
+)
+_FINDINGS = _grouped(
     findings.c.code,
     findings.c.found_at,
     findings.c.intent_id,
-    findings.c.closed_at.is_(None) & findings.c.code.in_(constant(CRITICAL)),
+    findings.c.closed_at.is_(None) & or_(findings.c.found_at < bindparam("before"), _CRITICAL),
+    _CRITICAL,
 )
 _later = sends.alias("later")
 _LATEST = (
@@ -96,11 +104,11 @@ def read_facts(session: Session, now: datetime, limits: Limits, key_life: timede
     now = max(now, run(session, _LATEST_SEEN_AT).scalar() or now)
     return Facts(
         now=now,
-        pending_too_long=_groups(session, _PENDING, {"before": now - min(limits.pending, now - EVER)}),
+        pending_too_long=_groups(session, _PENDING, too_old(limits.pending, now)),
         keys_ending=_keys_ending(session, now, key_life),
         reconciled_at=last_complete_at(session),
         unfinished=_unfinished(session, now - min(limits.reconciled, now - EVER)),
-        critical=_groups(session, _CRITICAL, {}),
+        findings=_groups(session, _FINDINGS, {"before": now - min(limits.findings, now - EVER)}),
         refused=_groups(session, _REFUSED, {}),
         rejected=_groups(session, _REJECTED, {"since": now - min(limits.fresh, now - EVER)}),
     )
@@ -140,5 +148,5 @@ def _groups(session: Session, of: tuple[Executable, Executable], values: Values)
     groups = []
     for row in run(session, counted, values).mappings().all():
         oldest = run(session, oldest_of_kind, {**values, "of_kind": row["what"]}).mappings().one()
-        groups.append(Group(row["what"], row["rows"], oldest["since"], oldest["intent_id"]))
+        groups.append(Group(row["what"], row["rows"], oldest["since"], oldest["intent_id"], row["critical"]))
     return tuple(groups)

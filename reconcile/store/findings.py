@@ -16,6 +16,7 @@ from gateway_client.store.findings import record_finding, run_findings
 from gateway_client.store.rows import charges, constant, findings, run, snapshots
 from reconcile import words
 from reconcile.effects import AttemptKey, CloseStale, Flag, FlagDuplicates, FlagStale
+from reconcile.store.ages import TOO_OLD, too_old
 from reconcile.store.runs import after_key, cursor, items
 
 PAGE_ROWS_MAX = 200
@@ -117,35 +118,28 @@ def flag_duplicates(session: Session, effect: FlagDuplicates, now: datetime) -> 
 
 @cache
 def _pending_since(*, after: bool) -> Select[Any]:
-    query = (
-        select(charges)
-        .where(charges.c.state.in_(constant(PENDING)), charges.c.created_at <= bindparam("created_before"))
-        .order_by(charges.c.intent_id, charges.c.attempt)
-        .limit(bindparam("rows_max"))
-    )
+    query = select(charges).where(TOO_OLD).order_by(charges.c.intent_id, charges.c.attempt).limit(bindparam("rows_max"))
     return query.where(after_key(charges)) if after else query
 
 
 def flag_stale(session: Session, effect: FlagStale, now: datetime) -> AttemptKey | None:
-    """What is pending since before the threshold, of any age."""
-    page = {"created_before": effect.created_before, "rows_max": PAGE_ROWS_MAX, **cursor(effect.after)}
+    """What is pending for longer than its state may be."""
+    page = {**too_old(effect.ages, now), "rows_max": PAGE_ROWS_MAX, **cursor(effect.after)}
     found = snapshots(session, run(session, _pending_since(after=effect.after is not None), page).mappings())
     for charge in found:
         record_finding(session, words.stale(charge), Action.FLAGGED, now, effect.run.run_id)
     return (found[-1].intent_id, found[-1].attempt) if found else None
 
 
-_PENDING = select(charges.c.attempt).where(
-    charges.c.intent_id == findings.c.intent_id,
-    charges.c.attempt == findings.c.attempt,
-    charges.c.state.in_(constant(PENDING)),
+_STALE = select(charges.c.attempt).where(
+    charges.c.intent_id == findings.c.intent_id, charges.c.attempt == findings.c.attempt, TOO_OLD
 )
 _UPDATE_STALE_NO_MORE = update(findings).where(
-    findings.c.code == Code.STALE_PENDING, findings.c.closed_at.is_(None), ~_PENDING.exists()
+    findings.c.code == Code.STALE_PENDING, findings.c.closed_at.is_(None), ~_STALE.exists()
 )
 
 
 def close_stale(session: Session, effect: CloseStale, now: datetime) -> None:
-    """What is pending no more is no finding any more."""
-    closing = {"closed_at": now, "closed_by": effect.run.run_id, "because": "it is no longer pending"}
-    run(session, _UPDATE_STALE_NO_MORE, closing)
+    """What is pending no more, or in a state that may last longer, is no finding any more."""
+    closing = {"closed_at": now, "closed_by": effect.run.run_id, "because": "it is no longer pending for too long"}
+    run(session, _UPDATE_STALE_NO_MORE, {**closing, **too_old(effect.ages, now)})

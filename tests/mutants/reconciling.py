@@ -108,7 +108,7 @@ MUTANTS = (
     Mutant(
         "what is still pending is told to be over",
         FINDINGS,
-        "findings.c.code == Code.STALE_PENDING, findings.c.closed_at.is_(None), ~_PENDING.exists()",
+        "findings.c.code == Code.STALE_PENDING, findings.c.closed_at.is_(None), ~_STALE.exists()",
         "findings.c.code == Code.STALE_PENDING, findings.c.closed_at.is_(None)",
     ),
     Mutant(
