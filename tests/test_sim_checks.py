@@ -63,6 +63,9 @@ class Ledger(Provider):
     def charges(self) -> Any:
         return iter(self._charges)
 
+    def intents(self) -> Any:
+        return iter(())
+
 
 class Rows:
     """A store of which every query finds these rows."""
