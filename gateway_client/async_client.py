@@ -66,8 +66,11 @@ class AsyncClient(Driver):
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Clock | None = None,
         on_record: telemetry.Hook | None = None,
+        seal_secret: str | None = None,
     ) -> None:
-        super().__init__(gateway, namespace=namespace, retry=retry, clock=clock, on_record=on_record)
+        super().__init__(
+            gateway, namespace=namespace, retry=retry, clock=clock, on_record=on_record, seal_secret=seal_secret
+        )
         self._database = AsyncDatabase(database)
         self._new_wire = partial(AsyncWire, gateway, timeout_s, transport)
         self._wire = self._new_wire()

@@ -139,6 +139,8 @@ def test_key_from_a_file(shell: World) -> None:
         ("PAYCLI_TIMEOUT_S", "nan"),
         ("PAYCLI_SENDS_MAX", "0"),
         ("PAYCLI_SENDS_MAX", "4.5"),
+        ("PAYCLI_SEAL_SECRET", "too-short"),
+        ("PAYCLI_SEAL_SECRET", "a-secret-of-the-seal-drawn-by-chance and-a-short-one"),
         ("PAYCLI_DATABASE_URL", "paycli.db"),
         ("PAYCLI_DATABASE_URL", "sqlite:///file:paycli.db?uri=true"),
         ("PAYCLI_STRIPE_ACCOUNT", "acme"),

@@ -103,6 +103,7 @@ def _insert(session: Session, effect: Claim, attempt: int, now: datetime) -> Rec
         "body": draft.body,
         "body_sha256": sha256(draft.body),
         "api_version": draft.api_version,
+        "seal": draft.seal,
         "created_at": now,
     }
     run(session, INSERT_ROW, row)
