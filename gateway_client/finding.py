@@ -28,7 +28,7 @@ class Code(StrEnum):
     STALE_PENDING = "stale_pending"  # pending for too long
 
 
-CRITICAL: frozenset[Code] = frozenset({Code.MISSING_AT_PROVIDER, Code.DUPLICATE_CHARGE})
+CRITICAL: frozenset[Code] = frozenset({Code.MISSING_AT_PROVIDER, Code.DUPLICATE_CHARGE, Code.MISSING_LOCALLY})
 """Money is wrong on one side: alerted until a person closes it."""
 
 HARMLESS: frozenset[Code] = frozenset({Code.STALE_PENDING})

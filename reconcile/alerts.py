@@ -159,6 +159,7 @@ _REFUSED = {"account": "a reason that is about the account, not about them", "cr
 _CRITICAL: dict[str, str] = {
     Code.MISSING_AT_PROVIDER.value: "succeeded here, and the provider has no such charge",
     Code.DUPLICATE_CHARGE.value: "charged more than once",
+    Code.MISSING_LOCALLY.value: "at the provider with our names, and nobody here has asked for it",
 }
 
 

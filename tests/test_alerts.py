@@ -213,6 +213,7 @@ def test_critical_findings(world: Night, code: Code) -> None:
     what = {
         Code.MISSING_AT_PROVIDER: "succeeded here, and the provider has no such charge",
         Code.DUPLICATE_CHARGE: "charged more than once",
+        Code.MISSING_LOCALLY: "at the provider with our names, and nobody here has asked for it",
     }
     assert set(what) == CRITICAL
     for now, ago in ((START + SECOND, "1s"), (START + 9999 * HOUR, "416d 15h")):
