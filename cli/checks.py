@@ -256,6 +256,21 @@ def store(binding: Binding | None, gateway: Gateway | None, namespace: str | Non
     return ok("store", f"{found}: as the settings are")
 
 
+def seal(secret_id: str | None, unsealed: int) -> Check:
+    """Whether rows are sealed, and which of them will not be sent for want of a seal."""
+    if secret_id is None:
+        return ok("seal", "PAYCLI_SEAL_SECRET is not set: whoever may write the tables can have other charges sent")
+    found = f"rows are sealed, by secret {secret_id}"
+    if unsealed:
+        return warning(
+            "seal",
+            f"{found}; {unsealed} pending without a seal of a secret that is set: not sent",
+            "name an old secret after the new one until none is left, or `paycli cancel` and charge them as another "
+            "attempt",
+        )
+    return ok("seal", f"{found}; what is pending carries such a seal")
+
+
 # Clocks ---------------------------------------------------------------------------------------------------------------
 
 

@@ -22,9 +22,10 @@ from cli.checks import Check, not_checked, ok, problem
 from cli.settings import read_settings
 from gateway_client import ConfigurationError, StoreUnavailable, Stripe, condition, schema
 from gateway_client.clock import OFFSET_MAX, Clock, ProviderTime
+from gateway_client.frozen import Seal
 from gateway_client.gateways.base import Account, Reply
 from gateway_client.store.claim import read_binding
-from gateway_client.store.reading import read_latest_seen_at, read_timeline
+from gateway_client.store.reading import read_latest_seen_at, read_timeline, read_unsealed
 from gateway_client.wire import Wire, unaged
 from reconcile.ages import every
 from reconcile.alerts import Facts
@@ -34,7 +35,10 @@ T = TypeVar("T")
 Look = Callable[[], Iterator[Check]]
 
 MOUNTS = Path("/proc/mounts")
-READ_HERE = ("PAYCLI_DATABASE_URL", "PAYCLI_NAMESPACE", "PAYCLI_TIMEOUT_S", "PAYCLI_SENDS_MAX", *VARIABLES)
+READ_HERE = (
+    *("PAYCLI_DATABASE_URL", "PAYCLI_NAMESPACE", "PAYCLI_TIMEOUT_S", "PAYCLI_SENDS_MAX", "PAYCLI_SEAL_SECRET"),
+    *VARIABLES,
+)
 SECRET = ("STRIPE_API_KEY", "PAYCLI_WEBHOOK_SECRET")
 OF_THE_KEY = ("STRIPE_API_KEY_FILE", "PAYCLI_STRIPE_API_BASE", "PAYCLI_STRIPE_ACCOUNT")
 _IN_THE_FUTURE = timedelta(minutes=-1)  # rows that another machine has written by a clock a little ahead of ours
@@ -87,6 +91,7 @@ class Checkup:
             "PAYCLI_TIMEOUT_S": f"{self._settings.timeout_s:g}",
             "PAYCLI_SENDS_MAX": str(self._settings.retry.sends_max),
             **{name: self._environ.get(name, "") for name in VARIABLES},
+            "PAYCLI_SEAL_SECRET": "(not shown)",
         }
         told = [f"{name} {shown[name]}" for name in env if name not in self._wrong]
         for name in (*OF_THE_KEY, *SECRET):
@@ -160,6 +165,7 @@ class Checkup:
         if path is None:
             yield "timeline", self._look_at_timeline
         yield "store", self._look_at_store
+        yield "seal", self._look_at_seal
         yield "store clock", lambda: _one(checks.store_clock(self._time.now(), self._read_store(read_latest_seen_at)))
         yield "pending", self._look_at_pending
         yield "findings", self._look_at_findings
@@ -218,6 +224,14 @@ class Checkup:
     def _look_at_store(self) -> Iterator[Check]:
         namespace = None if "PAYCLI_NAMESPACE" in self._wrong else self._settings.namespace
         yield checks.store(self._read_store(read_binding), self._gateway, namespace, self._account)
+
+    def _look_at_seal(self) -> Iterator[Check]:
+        secret = self._settings.seal_secret
+        seal = None if secret is None else Seal(secret)
+        if "PAYCLI_SEAL_SECRET" in self._wrong:
+            raise Unread("PAYCLI_SEAL_SECRET cannot be used")
+        unsealed = self._read_store(lambda session: read_unsealed(session, () if seal is None else seal.ids))
+        yield checks.seal(None if seal is None else seal.id, unsealed)
 
     def _look_at_pending(self) -> Iterator[Check]:
         now, facts = self._time.now(), self._facts()

@@ -50,7 +50,7 @@ LOST_REPLY, CHANGED, REMOVED, CHARGED_AGAIN, NO_ROW, UNTOUCHED = WANTED
 
 PLANTED: dict[tuple[str, str], tuple[str, str]] = {
     ("outcome_recovered", LOST_REPLY.intent_id): ("repaired", "a reply was lost"),
-    ("missing_locally", NO_ROW.intent_id): ("repaired", "a charge with our metadata, and no row here"),
+    ("missing_locally", NO_ROW.intent_id): ("flagged", "a charge with our metadata, and no row here"),
     ("amount_mismatch", CHANGED.intent_id): ("flagged", "a charge's amount was changed"),
     ("missing_at_provider", REMOVED.intent_id): ("flagged", "a charge was removed"),
     ("duplicate_charge", CHARGED_AGAIN.intent_id): ("flagged", "an intent was charged again"),

@@ -28,12 +28,14 @@ class Settings:
     namespace: str
     timeout_s: float
     retry: RetryPolicy
+    seal_secret: str | None = field(repr=False)
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings; an empty variable counts as not set."""
     from gateway_client import ConfigurationError, InvalidInput, RetryPolicy
     from gateway_client.backends import backend_of, parsed
+    from gateway_client.frozen import Seal
     from gateway_client.intent import check_namespace
     from gateway_client.wire import checked_timeout
 
@@ -51,11 +53,15 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         timeout_s = checked_timeout(float(env.get(variable) or 30))
         variable = "PAYCLI_SENDS_MAX"
         retry = RetryPolicy(sends_max=int(env.get(variable) or RetryPolicy().sends_max))
+        variable = "PAYCLI_SEAL_SECRET"
+        seal_secret = env.get(variable) or None
+        if seal_secret is not None:
+            Seal(seal_secret)
     except InvalidInput as error:
         raise ConfigurationError(f"{variable} {error.problem}. Nothing was sent.") from None
     except ValueError:  # of float() and int(), which would repeat the value
         raise ConfigurationError(f"{variable} must be a number. Nothing was sent.") from None
-    return Settings(url, path, place, namespace, timeout_s, retry)
+    return Settings(url, path, place, namespace, timeout_s, retry, seal_secret)
 
 
 def database_dialect() -> str:
@@ -98,4 +104,5 @@ def open_client(settings: Settings) -> Client:
         namespace=settings.namespace,
         timeout_s=settings.timeout_s,
         retry=settings.retry,
+        seal_secret=settings.seal_secret,
     )

@@ -70,8 +70,11 @@ class AsyncClient(Driver):
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Clock | None = None,
         on_record: telemetry.Hook | None = None,
+        seal_secret: str | None = None,
     ) -> None:
-        super().__init__(gateway, namespace=namespace, retry=retry, clock=clock, on_record=on_record)
+        super().__init__(
+            gateway, namespace=namespace, retry=retry, clock=clock, on_record=on_record, seal_secret=seal_secret
+        )
         try:
             self._database = AsyncDatabase(database)
         finally:

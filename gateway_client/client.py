@@ -59,8 +59,9 @@ T = TypeVar("T")
 class Client(Driver):
     """Charges through a gateway, exactly once for each attempt. Safe to share between threads; reopens after a fork.
 
-    `database` is a URL or an Engine; `timeout_s` bounds one send from connecting to the last byte. Nobody is asked and
-    no database is opened before the first call. See `errors.py` for what may be raised.
+    `database` is a URL or an Engine; `timeout_s` bounds one send from connecting to the last byte. `seal_secret`, kept
+    outside of the database, seals each row: one that was changed there is not sent. Nobody is asked and no database is
+    opened before the first call. See `errors.py` for what may be raised.
     """
 
     def __init__(
@@ -74,8 +75,11 @@ class Client(Driver):
         transport: httpx.BaseTransport | None = None,
         clock: Clock | None = None,
         on_record: telemetry.Hook | None = None,
+        seal_secret: str | None = None,
     ) -> None:
-        super().__init__(gateway, namespace=namespace, retry=retry, clock=clock, on_record=on_record)
+        super().__init__(
+            gateway, namespace=namespace, retry=retry, clock=clock, on_record=on_record, seal_secret=seal_secret
+        )
         try:
             self._database = Database(database)
         finally:

@@ -38,6 +38,7 @@ from gateway_client.flow.effects import (
     Settle,
     Wait,
 )
+from gateway_client.frozen import Seal
 from gateway_client.gateways.base import Account, Binding, Gateway, NoReply, Reply, Request
 from gateway_client.intent import PaymentIntent, check_attempt, check_namespace
 from gateway_client.outcome import CouldNotAsk
@@ -62,12 +63,15 @@ class Driver:
         retry: RetryPolicy | None = None,
         clock: Clock | None = None,
         on_record: telemetry.Hook | None = None,
+        seal_secret: str | None = None,
     ) -> None:
         check_namespace(namespace)
         self._clock: Clock = clock or SystemClock()
         self._gateway = gateway
         self._on_record = on_record
-        self._setup = Setup(gateway, namespace, retry or RetryPolicy(), datetime.fromtimestamp(self._clock.time(), UTC))
+        began = datetime.fromtimestamp(self._clock.time(), UTC)
+        seal = None if seal_secret is None else Seal(seal_secret)
+        self._setup = Setup(gateway, namespace, retry or RetryPolicy(), began, seal)
         self._time = ProviderTime(self._clock)
         self._met: Account | CouldNotAsk | None = None
         self._asked = 0

@@ -28,7 +28,7 @@ class Code(StrEnum):
     STALE_PENDING = "stale_pending"  # pending for too long
 
 
-CRITICAL: frozenset[Code] = frozenset({Code.MISSING_AT_PROVIDER, Code.DUPLICATE_CHARGE})
+CRITICAL: frozenset[Code] = frozenset({Code.MISSING_AT_PROVIDER, Code.DUPLICATE_CHARGE, Code.MISSING_LOCALLY})
 """Money is wrong on one side: alerted at once. The others are alerted when they have been open for long."""
 
 CRITICAL_IF_CHARGED: frozenset[Code] = frozenset({Code.STATUS_MISMATCH})

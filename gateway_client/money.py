@@ -15,9 +15,9 @@ from typing import Final
 
 from gateway_client.errors import InvalidInput
 
-# "The amount value supports up to eight digits" (Stripe, create a PaymentIntent). The least amount depends on the
-# account's settlement currency, so only the provider can check it.
-AMOUNT_MAX: Final = 99_999_999
+# Twelve digits are the most that Stripe takes in any currency; in most it takes eight. The greatest and the least
+# depend on currency and account, so only the provider can check them.
+AMOUNT_MAX: Final = 999_999_999_999
 
 _ZERO_DECIMAL: Final = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split())
 _THREE_DECIMAL: Final = frozenset("bhd jod kwd omr tnd".split())
@@ -48,7 +48,7 @@ _PLAIN_DECIMAL: Final = re.compile(r"([0-9]+)(?:\.([0-9]+))?")
 class Money:
     """An amount to charge: `Money(1999, "usd")` is 19.99 USD.
 
-    `amount` is a positive int in the currency's minor unit, at most eight digits; `currency` is an ISO 4217 code, kept
+    `amount` is a positive int in the currency's minor unit, at most twelve digits; `currency` is an ISO 4217 code, kept
     in lower case. Raises InvalidInput ("amount" or "currency"). Source of the rules: docs.stripe.com/currencies, under
     "Minor units in API amounts", "Zero-decimal currencies" and "Special cases".
     """
@@ -151,4 +151,4 @@ def _check_decimals(decimals: int, currency: str) -> None:
 
 
 def _too_large(currency: str) -> str:
-    return f"must have at most eight digits: {AMOUNT_MAX} minor units of {currency.upper()}"
+    return f"must have at most twelve digits: {AMOUNT_MAX} minor units of {currency.upper()}"

@@ -119,6 +119,7 @@ class PendingCharge(Base, table=True):
     body: str
     body_sha256: str
     api_version: str
+    seal: str | None = None  # over the columns from intent_id on, under a secret that is not in the database
     provider_intent_id: str | None = None
     provider_charge_id: str | None = None
     created_at: datetime = Field(sa_type=UtcDateTime)

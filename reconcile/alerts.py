@@ -172,7 +172,7 @@ _REFUSED = {"account": "a reason that is about the account, not about them", "cr
 
 _FOUND: dict[str, str] = {
     Code.OUTCOME_RECOVERED.value: "settled by a run, and left open",
-    Code.MISSING_LOCALLY.value: "at the provider with our metadata, and without a row here",
+    Code.MISSING_LOCALLY.value: "at the provider with our names, and nobody here has asked for it",
     Code.MISSING_AT_PROVIDER.value: "succeeded here, and the provider has no such charge",
     Code.DUPLICATE_CHARGE.value: "charged more than once",
     Code.AMOUNT_MISMATCH.value: "of another amount at the provider",

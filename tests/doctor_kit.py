@@ -16,7 +16,7 @@ from tests.cli_world import Run, World, world
 
 PASSWORD = "CanaryInTheURL42"
 EVERYWHERE = ["settings", "key", "account", "provider clock", "database", "durability"]
-OF_THE_STORE = ["store", "store clock", "pending", "findings", "reconciliation"]
+OF_THE_STORE = ["store", "seal", "store clock", "pending", "findings", "reconciliation"]
 SQLITE = [*EVERYWHERE, "file", "disk", "schema", *OF_THE_STORE]
 POSTGRESQL = [*EVERYWHERE, "primary", "collation", "permissions", "database clock", "schema", "timeline", *OF_THE_STORE]
 
@@ -29,7 +29,9 @@ def doctor_shell(tmp_path: Path) -> Iterator[World]:
     folder.mkdir(mode=0o700)
     with pytest.MonkeyPatch.context() as patch, world(folder) as made:
         patch.setattr(checkup, "MOUNTS", tmp_path / "mounts")
-        made.env |= dict.fromkeys(("STRIPE_API_KEY_FILE", "PAYCLI_NAMESPACE", "PAYCLI_WEBHOOK_SECRET"), "")
+        made.env |= dict.fromkeys(
+            ("STRIPE_API_KEY_FILE", "PAYCLI_NAMESPACE", "PAYCLI_WEBHOOK_SECRET", "PAYCLI_SEAL_SECRET"), ""
+        )
         yield made
     assert not any(PASSWORD in output for output in made.outputs)
 

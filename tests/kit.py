@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session
 from gateway_client import AsyncClient, Client, Money, PaymentIntent, RetryPolicy, Sandbox, State, Stripe, store
 from gateway_client.db import Database
 from gateway_client.flow.effects import DatabaseEffect
+from gateway_client.frozen import Frozen
 from gateway_client.gateways.base import Binding
 from gateway_client.gateways.stripe_api import PROFILE
 from gateway_client.sandbox.wire import Recorded
@@ -162,6 +163,7 @@ class World:
         retry: RetryPolicy | None = None,
         provider: Sandbox | None = None,
         sync: type[Client] = Client,
+        seal_secret: str | None = None,
     ) -> AnyClient:
         """A new process, in effect; `provider` is another than ours."""
         gateway = Stripe(api_key, account=account)
@@ -177,7 +179,13 @@ class World:
         door = httpx.MockTransport(handle)  # a plain function serves both kinds of client
         if self._runner is None:
             blocking = sync(
-                gateway, database=self._engine, namespace=namespace, retry=retry, transport=door, clock=self.clock
+                gateway,
+                database=self._engine,
+                namespace=namespace,
+                retry=retry,
+                transport=door,
+                clock=self.clock,
+                seal_secret=seal_secret,
             )
             with_own_socket(blocking)
             client: AnyClient = blocking
@@ -189,6 +197,7 @@ class World:
                 retry=retry,
                 transport=door,
                 clock=self.clock,
+                seal_secret=seal_secret,
             )
             with_own_socket(asynchronous)
             client = Awaited(asynchronous, self._runner)
@@ -308,6 +317,10 @@ class World:
     def perform(self, effect: DatabaseEffect[T]) -> T:
         """One database effect at the true time, as a driver would do it."""
         return self.transact(lambda session: store.perform(session, effect, self.clock.now))
+
+    def altered(self, frozen: Frozen, seal: str | None) -> str | None:
+        """What a client without a secret asks of a row at the gate."""
+        return Stripe(Sandbox.api_key).altered(frozen, Binding("stripe", "test", self.sandbox.account, "default"))
 
     def transact(self, work: Callable[[Session], T]) -> T:
         """One transaction of the store's."""

@@ -144,11 +144,9 @@ class Mass:
             connection.execute(statement)
 
 
-REPAIRED = (
-    *(("outcome_recovered", kind) for kind in ("charged", "declined", "debit", "absent")),
-    ("missing_locally", "imported"),
-)
+REPAIRED = (*(("outcome_recovered", kind) for kind in ("charged", "declined", "debit", "absent")),)
 FLAGGED = (
+    ("missing_locally", "imported"),
     *((f"{kind}_mismatch", kind) for kind in ("amount", "currency", "status")),
     ("missing_at_provider", "gone"),
     ("duplicate_charge", "twice"),

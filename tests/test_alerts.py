@@ -212,7 +212,7 @@ def test_a_day_that_was_never_finished(world: Night) -> None:
 
 FOUND = {
     Code.OUTCOME_RECOVERED: "settled by a run, and left open",
-    Code.MISSING_LOCALLY: "at the provider with our metadata, and without a row here",
+    Code.MISSING_LOCALLY: "at the provider with our names, and nobody here has asked for it",
     Code.MISSING_AT_PROVIDER: "succeeded here, and the provider has no such charge",
     Code.DUPLICATE_CHARGE: "charged more than once",
     Code.AMOUNT_MISMATCH: "of another amount at the provider",

@@ -33,7 +33,9 @@ def world() -> Iterator[World]:
 def begin(world: World) -> Begun | Held:
     """What the gate says to a process that has just asked the provider for its time."""
     credential = Stripe(Sandbox.api_key).credential_id
-    return world.perform(BeginSend(ORDER.intent_id, 1, world.binding, PROFILE, credential, time_asked=True))
+    return world.perform(
+        BeginSend(ORDER.intent_id, 1, world.binding, PROFILE, credential, world.altered, time_asked=True)
+    )
 
 
 def told(world: World) -> str:

@@ -93,7 +93,7 @@ def test_another_payment_is_a_conflict(shell: World) -> None:
         ("-5", "usd", "must be a whole number of minor units, such as 1999 for 19.99 USD"),
         ("١٩٩٩", "usd", "must be a whole number of minor units, such as 1999 for 19.99 USD"),
         ("0", "usd", "must be more than zero"),
-        ("9" * 5000, "usd", "must have at most eight digits: 99999999 minor units of USD"),
+        ("9" * 5000, "usd", "must have at most twelve digits: 999999999999 minor units of USD"),
     ],
 )
 @ON_A_FILE
@@ -139,6 +139,8 @@ def test_key_from_a_file(shell: World) -> None:
         ("PAYCLI_TIMEOUT_S", "nan"),
         ("PAYCLI_SENDS_MAX", "0"),
         ("PAYCLI_SENDS_MAX", "4.5"),
+        ("PAYCLI_SEAL_SECRET", "too-short"),
+        ("PAYCLI_SEAL_SECRET", "a-secret-of-the-seal-drawn-by-chance and-a-short-one"),
         ("PAYCLI_DATABASE_URL", "paycli.db"),
         ("PAYCLI_DATABASE_URL", "sqlite:///file:paycli.db?uri=true"),
         ("PAYCLI_STRIPE_ACCOUNT", "acme"),

@@ -47,7 +47,7 @@ def test_a_healthy_file(shell: World) -> None:
     shell.paycli("init")
     healthy(shell)
     run = doctor(shell)
-    assert (run.code, words(run), run.err) == (0, dict.fromkeys(SQLITE, "ok"), "14 ok\n")
+    assert (run.code, words(run), run.err) == (0, dict.fromkeys(SQLITE, "ok"), "15 ok\n")
     assert found(run)["store"]["found"] == (
         f"stripe account {shell.sandbox.account}, test mode, namespace default: as the settings are"
     )
@@ -63,7 +63,7 @@ def test_lines_for_people(shell: World) -> None:
         f"problem      database        there is no database at {shell.path} → `paycli init` creates it, or set "
         "PAYCLI_DATABASE_URL"
     )
-    assert (run.code, run.err) == (2, "1 ok, 2 problem, 11 not checked\n")
+    assert (run.code, run.err) == (2, "1 ok, 2 problem, 12 not checked\n")
 
 
 # It changes nothing ---------------------------------------------------------------------------------------------------
@@ -184,6 +184,7 @@ def test_half_of_the_settings_are_wrong(shell: World) -> None:
     wrong = {
         "PAYCLI_TIMEOUT_S": "soon",
         "PAYCLI_SENDS_MAX": "0",
+        "PAYCLI_SEAL_SECRET": "too short",
         "PAYCLI_NAMESPACE": "Not A Namespace",
         "PAYCLI_STRIPE_API_BASE": "http://stripe.example.com",
     }
@@ -193,6 +194,7 @@ def test_half_of_the_settings_are_wrong(shell: World) -> None:
         "PAYCLI_NAMESPACE",
         "PAYCLI_TIMEOUT_S",
         "PAYCLI_SENDS_MAX",
+        "PAYCLI_SEAL_SECRET",
         "PAYCLI_STRIPE_API_BASE",
     ]
     assert "plain http to another machine" in told[-1]
@@ -206,6 +208,28 @@ def test_a_database_that_is_none(shell: World, monkeypatch: pytest.MonkeyPatch) 
     run = doctor(shell, PAYCLI_DATABASE_URL=f"mysql://me:{PASSWORD}@db/x")
     assert (run.code, words(run)["account"]) == (2, "ok")
     assert {words(run)[name] for name in SQLITE[4:]} == {"not checked"}
+
+
+# The seal -------------------------------------------------------------------------------------------------------------
+
+OLD, NEW = "an-old-secret-of-the-seal-drawn-by-chance", "a-new-secret-of-the-seal-drawn-by-chance"
+
+
+def test_the_seal(shell: World) -> None:
+    """E1: it says whether rows are sealed, and how many of those that wait will not be sent for want of a seal."""
+    shell.paycli("init")
+    healthy(shell)
+    shell.sandbox.fault("lost_request", times=2)
+    assert shell.charge("order_8").code == 1
+    assert shell.charge("order_9", PAYCLI_SEAL_SECRET=OLD).code == 1
+    told = [found(doctor(shell, PAYCLI_SEAL_SECRET=secret))["seal"] for secret in ("", OLD, NEW, f"{NEW} {OLD}")]
+    assert [one["result"] for one in told] == ["ok", "warning", "warning", "warning"]
+    assert "is not set: whoever may write the tables" in told[0]["found"]
+    assert [one["found"].partition("; ")[2][:9] for one in told[1:]] == ["1 pending", "2 pending", "1 pending"]
+    assert not any(secret in str(one) for one in told for secret in (OLD, NEW))
+    assert shell.paycli("resume", PAYCLI_SEAL_SECRET=OLD).code == 1
+    assert (shell.sandbox.succeeded()["order_8"], shell.sandbox.succeeded()["order_9"]) == (0, 1)
+    assert "no seal" in shell.charge("order_8", PAYCLI_SEAL_SECRET=OLD).err
 
 
 # Clocks ---------------------------------------------------------------------------------------------------------------
@@ -304,7 +328,7 @@ def test_secrets_are_never_shown(shell: World) -> None:
     ]
     for env in misplaced:
         for options in ((), ("--json",)):
-            run = shell.paycli("doctor", *options, **env, PAYCLI_WEBHOOK_SECRET=secret)
+            run = shell.paycli("doctor", *options, **env, PAYCLI_WEBHOOK_SECRET=secret, PAYCLI_SEAL_SECRET=secret * 2)
             assert run.code in (2, 3)
             assert [word for word in (API_KEY, PASSWORD, secret) if word in run.out + run.err] == []
 

@@ -49,7 +49,7 @@ def begin(
     read_at: datetime | None = None,
 ) -> Begun | Held:
     return world.perform(
-        BeginSend(ORDER.intent_id, attempt, world.binding, PROFILE, credential_id, time_asked, read_at)
+        BeginSend(ORDER.intent_id, attempt, world.binding, PROFILE, credential_id, world.altered, time_asked, read_at)
     )
 
 
@@ -238,7 +238,9 @@ def test_refuses_while_another_attempt_succeeded(world: World) -> None:
                 f"SELECT 2, 'succeeded', 'pc1_2', {', '.join(columns)} FROM pending_charges"
             )
         )
-        return perform(session, BeginSend(ORDER.intent_id, 1, binding, PROFILE, CREDENTIAL, True), world.clock.now)
+        return perform(
+            session, BeginSend(ORDER.intent_id, 1, binding, PROFILE, CREDENTIAL, world.altered, True), world.clock.now
+        )
 
     with pytest.raises(NeedsPerson, match="attempt 2 succeeded"):
         world.transact(work)
@@ -283,4 +285,4 @@ def test_refuses_a_clock_behind_the_store(world: World, seconds: int, *, through
 def test_unknown_row(world: World) -> None:
     """A row that is not there is not sent."""
     with pytest.raises(UnknownIntent):
-        world.perform(BeginSend("nothing", 1, world.binding, PROFILE, CREDENTIAL, time_asked=True))
+        world.perform(BeginSend("nothing", 1, world.binding, PROFILE, CREDENTIAL, world.altered, time_asked=True))

@@ -118,7 +118,9 @@ def test_an_open_send_is_somebody_s(world: World) -> None:
 def begin(world: World, worker: str | None) -> BeginSend:
     gateway = Stripe(world.sandbox.api_key)
     profile, credential = gateway.profile, gateway.credential_id
-    return BeginSend(ORDER.intent_id, 1, world.binding, profile, credential, time_asked=True, lease_of=worker)
+    return BeginSend(
+        ORDER.intent_id, 1, world.binding, profile, credential, world.altered, time_asked=True, lease_of=worker
+    )
 
 
 @pytest.mark.parametrize(

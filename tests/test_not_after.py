@@ -48,7 +48,9 @@ def go_to(world: World, at: datetime) -> None:
 
 def begin(world: World) -> Begun | Held:
     credential = Stripe(Sandbox.api_key).credential_id
-    return world.perform(BeginSend(ORDER.intent_id, 1, world.binding, PROFILE, credential, time_asked=True))
+    return world.perform(
+        BeginSend(ORDER.intent_id, 1, world.binding, PROFILE, credential, world.altered, time_asked=True)
+    )
 
 
 # The intent

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from gateway_client import (
     Stripe,
     postgres,
 )
+from gateway_client.flow.charging import altered
 from gateway_client.flow.effects import BeginSend, MeetProvider, Settle
 from gateway_client.outcome import (
     Answer,
@@ -161,7 +163,9 @@ def settled(shop: Shop, url: URL, outcome: Outcome, meanwhile: Callable[[], obje
     gateway = Stripe(shop.sandbox.api_key)
     binding = client.transact(lambda session, _: read_binding(session))
     assert binding is not None
-    client.perform(BeginSend(ORDER.intent_id, 1, binding, gateway.profile, gateway.credential_id, time_asked=False))
+    as_frozen = partial(altered, client.setup, binding)
+    profile, credential = gateway.profile, gateway.credential_id
+    client.perform(BeginSend(ORDER.intent_id, 1, binding, profile, credential, as_frozen, time_asked=False))
     meanwhile()
     client.perform(Settle(ORDER.intent_id, 1, Answer(outcome, status=200), saves_declines=True, send_no=1))
     tables = ("pending_charges", "paycli_sends", "paycli_events", "paycli_findings")

@@ -244,7 +244,9 @@ PROVEN: list[tuple[Answer, bool]] = [
 
 
 def begin(world: World) -> Begun:
-    begun = world.perform(BeginSend(ORDER.intent_id, 1, world.binding, PROFILE, CREDENTIAL, time_asked=True))
+    begun = world.perform(
+        BeginSend(ORDER.intent_id, 1, world.binding, PROFILE, CREDENTIAL, world.altered, time_asked=True)
+    )
     assert isinstance(begun, Begun)
     return begun
 

@@ -43,9 +43,9 @@ EVERY = (
 # What one undisturbed run finds and does in the ledger that is prepared below.
 REPAIRED = {
     *(("outcome_recovered", name) for name in ("charged", "declined", "old_charged", "old_absent", "debit")),
-    *(("missing_locally", name) for name in ("imported", "imported_decline")),
 }
 FLAGGED = {
+    *(("missing_locally", name) for name in ("imported", "imported_decline")),
     *(("amount_mismatch", name) for name in ("amount", "other_amount")),
     *((f"{name}_mismatch", name) for name in ("currency", "status")),
     ("missing_at_provider", "gone"),

@@ -49,10 +49,12 @@ END = {
 # The only findings that are true of these rows, by attempt. What is repaired is closed; two are two days old.
 REPAIRED = {
     *(("outcome_recovered", name, 1) for name in END if name != "again"),
-    *(("missing_locally", name, 1) for name in ("lost", "lost_decline")),
     ("outcome_recovered", "again", 2),
 }
-OPEN = {("stale_pending", name, 1) for name in ("absent", "open")}
+OPEN = {
+    *(("stale_pending", name, 1) for name in ("absent", "open")),
+    *(("missing_locally", name, 1) for name in ("lost", "lost_decline")),
+}
 SCHEDULES = 12
 EVERY = (
     {"sync": 1, "sync, postgresql": 4} if os.environ.get("PAYCLI_TEST_WHOLE") else {"sync": 3, "sync, postgresql": 16}

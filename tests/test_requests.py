@@ -122,7 +122,7 @@ def intents(draw: st.DrawFn) -> PaymentIntent:
     try:
         return PaymentIntent(
             draw(printable),
-            Money(draw(st.integers(1, 99_999_900)), draw(st.sampled_from(["usd", "eur", "jpy", "huf"]))),
+            Money(draw(st.integers(1, 999_999_999_900)), draw(st.sampled_from(["usd", "eur", "jpy", "huf"]))),
             draw(printable),
             customer=customer,
             off_session=customer is not None and draw(st.booleans()),

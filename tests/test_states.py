@@ -110,7 +110,7 @@ def test_outcome_by_doubt_in_the_store(world: World, doubt: str) -> None:
     }
 
     def begin(name: str) -> int:
-        begun = world.perform(BeginSend(name, 1, world.binding, PROFILE, credential, time_asked=True))
+        begun = world.perform(BeginSend(name, 1, world.binding, PROFILE, credential, world.altered, time_asked=True))
         assert isinstance(begun, Begun)
         return begun.send_no
 

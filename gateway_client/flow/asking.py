@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from gateway_client.errors import ConfigurationError, ProviderUnavailable
 from gateway_client.flow.effects import Ask, Bind, Flow, MeetProvider, ReadBinding, Wait
+from gateway_client.frozen import Seal
 from gateway_client.gateways.base import Account, Binding, Gateway, NoReply, Reply, Request
 from gateway_client.outcome import CouldNotAsk
 from gateway_client.retry import RetryPolicy
@@ -23,12 +24,13 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What every flow needs: the gateway, this service's namespace, the limits, and when this process began."""
+    """What every flow needs: gateway, namespace of this service, limits, when this process began, and its seal."""
 
     gateway: Gateway
     namespace: str
     policy: RetryPolicy
     started_at: datetime
+    seal: Seal | None = None
 
 
 def bind_flow(setup: Setup) -> Flow[Binding]:

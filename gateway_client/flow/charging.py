@@ -16,7 +16,8 @@ from gateway_client.flow.asking import Setup, bind_flow, meet
 from gateway_client.flow.clearing import ask_for_intent, clear
 from gateway_client.flow.effects import BeginSend, Begun, Claim, ClearFirst, Draft, Flow, Held, Next, Send, Wait
 from gateway_client.flow.lookup import look_up, may_send_after, settle
-from gateway_client.gateways.base import Binding, Gateway
+from gateway_client.frozen import Frozen
+from gateway_client.gateways.base import Binding
 from gateway_client.intent import PaymentIntent
 from gateway_client.outcome import Answer, Cause, CouldNotAsk, InFlight, NotExecuted, Refused, Unknown
 
@@ -37,7 +38,7 @@ class Finished:
 def charge_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flow[Charge]:
     """Charge an intent once: the snapshot of its attempt, whatever became of it."""
     binding = yield from bind_flow(setup)
-    draft = partial(_draft, setup.gateway, binding, intent)
+    draft = partial(_draft, setup, binding, intent)
     profile = setup.gateway.profile
     claimed = yield from Claim(intent, attempt, draft, profile, binding)
     if isinstance(claimed, ClearFirst):
@@ -63,12 +64,30 @@ def charge_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flo
 def prepare_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flow[Claim]:
     """The claim of an intent, to be performed in the caller's own transaction."""
     binding = yield from bind_flow(setup)
-    return Claim(intent, attempt, partial(_draft, setup.gateway, binding, intent), setup.gateway.profile, binding)
+    return Claim(intent, attempt, partial(_draft, setup, binding, intent), setup.gateway.profile, binding)
 
 
-def _draft(gateway: Gateway, binding: Binding, intent: PaymentIntent, attempt: int) -> Draft:
-    key = binding.key("charge", intent.intent_id, attempt)
-    return Draft(key, gateway.charge_body(intent, binding, attempt, key), gateway.api_version)
+def _draft(setup: Setup, binding: Binding, intent: PaymentIntent, attempt: int) -> Draft:
+    gateway, key = setup.gateway, binding.key("charge", intent.intent_id, attempt)
+    frozen = Frozen(
+        intent.intent_id,
+        attempt,
+        key,
+        intent.amount.amount,
+        intent.amount.currency,
+        intent.customer,
+        intent.payment_method,
+        gateway.charge_body(intent, binding, attempt, key),
+        gateway.api_version,
+    )
+    seal = None if setup.seal is None else setup.seal.of(frozen)
+    return Draft(key, frozen.body, frozen.api_version, seal)
+
+
+def altered(setup: Setup, binding: Binding, frozen: Frozen, seal: str | None) -> str | None:
+    """What of a row is not as it was frozen, so that it is not sent; None when all of it is."""
+    problem = setup.gateway.altered(frozen, binding)
+    return problem if problem is not None or setup.seal is None else setup.seal.problem(frozen, seal)
 
 
 def finish(
@@ -83,7 +102,14 @@ def finish(
         if unasked is not None:
             return Finished(charge, unasked=unasked)
         step = yield from BeginSend(
-            charge.intent_id, charge.attempt, binding, gateway.profile, gateway.credential_id, again, read_at
+            charge.intent_id,
+            charge.attempt,
+            binding,
+            gateway.profile,
+            gateway.credential_id,
+            partial(altered, setup, binding),
+            again,
+            read_at,
         )
         if isinstance(step, Held):
             if step.next is Next.ASK_TIME:

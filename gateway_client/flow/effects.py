@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from gateway_client.absence import Scan
 from gateway_client.charge import Charge
+from gateway_client.frozen import Frozen
 from gateway_client.gateways.base import Account, Binding, NoReply, Profile, Reply, Request
 from gateway_client.intent import PaymentIntent
 from gateway_client.outcome import Answer, CouldNotAsk
@@ -58,6 +59,7 @@ class Draft:
     idempotency_key: str
     body: str = field(repr=False)
     api_version: str
+    seal: str | None = None  # over what is frozen, when a secret is set
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,9 @@ class BeginSend(DatabaseEffect[Begun | Held]):
     binding: Binding
     profile: Profile
     credential_id: str
+    altered: Callable[
+        [Frozen, str | None], str | None
+    ]  # what of a row and its seal is not as it was frozen; None: all is
     time_asked: bool  # the provider was asked for its time just now: without that no send follows another
     read_at: datetime | None = None  # when a complete reading of the lists was begun that found nothing
     lease_of: str | None = None  # a worker, which sends nothing once its lease is over; safety never rests on it

@@ -6,14 +6,16 @@ requests are compared with the official SDK's, parameter by parameter, in `tests
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil, floor
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
+from gateway_client.frozen import Frozen
 from gateway_client.gateways.base import (
     Account,
     Binding,
@@ -85,6 +87,15 @@ ACCOUNT_UNTOLD = (
     "permission to read its account"
 )
 
+_ALWAYS = {
+    "confirm": "true",
+    "automatic_payment_methods[enabled]": "true",
+    "automatic_payment_methods[allow_redirects]": "never",
+    "error_on_requires_action": "true",
+}
+_OPTIONAL = ("description", "receipt_email", "statement_descriptor_suffix")
+_SENT = frozenset(("amount", "currency", "payment_method", "customer", "off_session", *_ALWAYS, *_OPTIONAL))
+_METADATA = re.compile(r"metadata\[[^\[\]]+\]")
 _INTENTS = "/v1/payment_intents"
 _CHARGES = "/v1/charges"
 
@@ -125,19 +136,36 @@ class StripeApi:
             form.append(("customer", intent.customer))
         if intent.off_session:
             form.append(("off_session", "true"))
-        for name in ("description", "receipt_email", "statement_descriptor_suffix"):
+        for name in _OPTIONAL:
             value = getattr(intent, name)
             if value is not None:
                 form.append((name, value))
-        ours = {
-            "paycli_namespace": binding.namespace,
-            "paycli_intent": intent.intent_id,
-            "paycli_attempt": str(attempt),
-            "paycli_key": key,
-        }
+        ours = _names(binding, intent.intent_id, attempt, key)
         # Sorted: two mappings with equal content must give equal bytes.
         form += [(f"metadata[{name}]", value) for name, value in [*ours.items(), *sorted(intent.metadata.items())]]
         return urlencode(form)
+
+    def altered(self, frozen: Frozen, binding: Binding) -> str | None:
+        """What in a stored form is not the row's, or not ours to send; the form itself is never repeated."""
+        pairs = parse_qsl(frozen.body, keep_blank_values=True)
+        form = dict(pairs)
+        if urlencode(pairs) != frozen.body or len(form) != len(pairs):
+            return "its body is not in the form in which bodies are written: the row was changed by hand"
+        ours = _names(binding, frozen.intent_id, frozen.attempt, frozen.idempotency_key)
+        expected: dict[str, str | None] = {
+            "amount": str(frozen.amount),
+            "currency": frozen.currency,
+            "payment_method": frozen.payment_method,
+            "customer": frozen.customer,
+            **_ALWAYS,
+            **{f"metadata[{name}]": value for name, value in ours.items()},
+        }
+        wrong = [name for name, value in expected.items() if form.get(name) != value]
+        if wrong:
+            return f"its body and its row do not agree ({', '.join(wrong)}): one of them was changed by hand"
+        if any(name not in _SENT and not _METADATA.fullmatch(name) for name in form):
+            return "its body has a parameter that is never sent from here: the row was changed by hand"
+        return None
 
     def charge_request(self, body: str, key: str, api_version: str) -> Request:
         """Create and confirm in one call, with the row's own bytes, key and API version."""
@@ -264,6 +292,16 @@ class StripeApi:
         if item.currency != charge.currency:
             return Conflict(f"the answer's currency is {item.currency}, ours is {charge.currency}", *ids, "currency")
         return None
+
+
+def _names(binding: Binding, intent_id: str, attempt: int, key: str) -> dict[str, str]:
+    """The metadata under which a charge of ours is found."""
+    return {
+        "paycli_namespace": binding.namespace,
+        "paycli_intent": intent_id,
+        "paycli_attempt": str(attempt),
+        "paycli_key": key,
+    }
 
 
 def _intent_outcome(item: Item, charge: Charge) -> Outcome:  # noqa: PLR0911 - one status a line

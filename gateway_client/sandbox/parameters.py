@@ -9,8 +9,8 @@ from gateway_client.sandbox.form import Form
 from gateway_client.sandbox.refusal import absent_here, invalid, missing_object
 from gateway_client.sandbox.wire import Json
 
-AMOUNT_MAX = 99_999_999
-"""At most 8 digits, in any currency. The least is 1: Stripe's least differs by currency and settlement."""
+AMOUNT_MAX = 999_999_999_999
+"""At most 12 digits, in any currency: Stripe's greatest and least differ by currency and account. The least is 1."""
 
 CURRENCIES = frozenset(
     (

@@ -11,11 +11,12 @@ from sqlalchemy import bindparam, insert, select
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
-from gateway_client.errors import AttemptRefused, ConfigurationError, IntentConflict
+from gateway_client.errors import AttemptRefused, ConfigurationError, IntentConflict, NeedsPerson
 from gateway_client.evidence import Known, Step, why_not
+from gateway_client.finding import Code
 from gateway_client.flow.effects import Claim, ClearFirst
 from gateway_client.gateways.base import Binding
-from gateway_client.intent import differences
+from gateway_client.intent import PaymentIntent, differences
 from gateway_client.postgres import TIMELINE
 from gateway_client.state import State
 from gateway_client.store.rows import (
@@ -26,6 +27,9 @@ from gateway_client.store.rows import (
     append_event,
     binding_of,
     charges,
+    findings,
+    key_of,
+    of_attempt,
     refuse_charged,
     run,
     sha256,
@@ -34,6 +38,9 @@ from gateway_client.store.rows import (
 )
 
 _INSERT_STORE = insert(store)
+_UNASKED = select(findings.c.id).where(
+    *of_attempt(findings), findings.c.code == Code.MISSING_LOCALLY, findings.c.closed_at.is_(None)
+)
 _ATTEMPTS = (
     select(charges).where(charges.c.intent_id == bindparam("of_intent")).order_by(charges.c.attempt).with_for_update()
 )
@@ -70,8 +77,7 @@ def claim(session: Session, effect: Claim, now: datetime) -> Charge | ClearFirst
     newest = max(attempts, default=0)
     attempt = effect.attempt or newest or 1
     found = attempts.get(attempt)
-    if rows:
-        _refuse_other_payment(effect, rows[0], found)
+    _refuse_other_payment(session, intent, found if found is not None else _executed(rows))
     if found is not None:
         return with_sends(session, found).charge()
     if attempt != newest + 1:
@@ -103,6 +109,7 @@ def _insert(session: Session, effect: Claim, attempt: int, now: datetime) -> Rec
         "body": draft.body,
         "body_sha256": sha256(draft.body),
         "api_version": draft.api_version,
+        "seal": draft.seal,
         "created_at": now,
         "not_after": intent.not_after,
     }
@@ -111,24 +118,59 @@ def _insert(session: Session, effect: Claim, attempt: int, now: datetime) -> Rec
     return Record(row, ())
 
 
-def _refuse_other_payment(effect: Claim, first: Row, found: Row | None) -> None:
-    """Amount, currency and customer are the intent's; the payment method is the attempt's while it may still count."""
-    intent = effect.intent
-    method = None
-    if found is not None and not State(found["state"]).refused:
-        method = found["payment_method"] or None  # not known of an imported row
+def _executed(rows: Sequence[Row]) -> Row | None:
+    """The first attempt that was asked for here, and executed, or may have been: whose numbers the next one has.
+
+    A refusal that was imported holds nobody to its numbers: until a person has looked, its finding stops the next one.
+    """
+    none = (row for row in rows if not _never_executed(row) and not (_imported(row) and State(row["state"]).refused))
+    return next(none, None)
+
+
+def _imported(row: Row) -> bool:
+    return not row["body"]
+
+
+def _never_executed(row: Row) -> bool:
+    state = State(row["state"])
+    unsent = row["first_sent_at"] is None and row["provider_intent_id"] is None
+    return state in (State.REJECTED, State.ABSENT) or (state is State.CANCELED and unsent)
+
+
+def _refuse_other_payment(session: Session, intent: PaymentIntent, row: Row | None) -> None:
+    """The attempt that is asked for, or that was executed, is this payment; a refused one may get another method."""
+    if row is None:
+        return
+    refused = State(row["state"]).refused
     differ = differences(
         intent,
-        amount=first["amount"],
-        currency=first["currency"],
-        customer=first["customer"],
-        payment_method=method,
+        amount=row["amount"],
+        currency=row["currency"],
+        customer=row["customer"],
+        payment_method=None if refused else row["payment_method"] or None,  # not known of an imported row
     )
-    if differ:
+    if not differ:
+        return
+    name, what = f"{intent.intent_id} attempt {row['attempt']}", "; ".join(differ)
+    if _imported(row):
+        finding = run(session, _UNASKED, key_of(row)).scalar()
+        if finding is not None:
+            raise NeedsPerson(
+                f"{name} was imported from the provider, nobody here had asked for it, and it is not this payment "
+                f"(finding {finding}): {what}. Nothing was sent, and it does not count as paid. Look at it there."
+            )
         raise IntentConflict(
-            f"{intent.intent_id} already stands for another payment: {'; '.join(differ)}. Nothing was sent. "
-            "One intent is one payment: use another intent id for another one."
+            f"{name} was imported from the provider, nobody here had asked for it, and it is not this payment: {what}. "
+            "Nothing was sent, and it does not count as paid: use another intent id."
         )
+    raise IntentConflict(
+        f"{intent.intent_id} already stands for another payment: {what}. Nothing was sent. "
+        + (
+            f"Attempt {row['attempt']} was never executed: the next one may be another payment, if you ask for it."
+            if _never_executed(row)
+            else "One intent is one payment: use another intent id for another one."
+        )
+    )
 
 
 def _refuse_while_needed(session: Session, previous: Record, attempt: int) -> None:

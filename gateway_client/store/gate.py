@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import insert, update
@@ -13,6 +13,7 @@ from gateway_client.charge import Charge, iso
 from gateway_client.errors import ClockRefused, ConfigurationError, NeedsPerson
 from gateway_client.evidence import Known, Step, why_not
 from gateway_client.flow.effects import BeginSend, Begun, EndLate, Held, Next
+from gateway_client.frozen import Frozen
 from gateway_client.postgres import TIMELINE
 from gateway_client.state import SENDABLE, Event
 from gateway_client.store.leases import holds
@@ -177,10 +178,13 @@ def close(session: Session, record: Record, now: datetime, why: str = "the key's
 
 
 def _check_row(effect: BeginSend, row: Row) -> None:
-    """What would be sent is what was frozen, under the key that every process computes."""
+    """What would be sent is what was frozen, for this payment, under the key that every process computes."""
     key = effect.binding.key("charge", row["intent_id"], row["attempt"])
+    problem = effect.altered(Frozen(**{each.name: row[each.name] for each in fields(Frozen)}), row["seal"])
     if key != row["idempotency_key"] or sha256(row["body"]) != row["body_sha256"]:
-        raise NeedsPerson(
-            f"{row['intent_id']} attempt {row['attempt']}: the stored key or body is not the one that was frozen. The "
-            "row was changed by hand, or belongs to another store. Nothing more was sent."
+        problem = (
+            "the stored key or body is not the one that was frozen: the row was changed by hand, or belongs to another "
+            "store"
         )
+    if problem is not None:
+        raise NeedsPerson(f"{row['intent_id']} attempt {row['attempt']}: {problem}. Nothing more was sent.")

@@ -6,12 +6,12 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, or_, select
+from sqlalchemy import Select, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
 from gateway_client.flow.effects import ReadPending
-from gateway_client.state import PENDING
+from gateway_client.state import PENDING, SENDABLE
 from gateway_client.store.rows import (
     Row,
     charges,
@@ -29,6 +29,12 @@ _ATTEMPTS = select(charges).where(charges.c.intent_id == bindparam("of_intent"))
 _HISTORY = select(events).where(*of_attempt(events)).order_by(events.c.event_no)
 _LATEST_SEEN_AT = select(store.c.latest_seen_at)
 _TIMELINE = select(store.c.timeline)
+_UNSEALED = select(func.count()).where(
+    charges.c.state.in_(constant(SENDABLE)),
+    charges.c.closed_at.is_(None),
+    charges.c.provider_intent_id.is_(None),
+    or_(charges.c.seal.is_(None), func.substr(charges.c.seal, 1, 8).not_in(bindparam("of_secrets", expanding=True))),
+)
 
 
 @cache
@@ -65,6 +71,11 @@ def read_history(session: Session, charge: Charge) -> tuple[tuple[Row, ...], tup
     """The sends and the events of one attempt, in their order."""
     of = {"intent_id": charge.intent_id, "attempt": charge.attempt}
     return with_sends(session, of).sends, tuple(run(session, _HISTORY, key_of(of)).mappings())
+
+
+def read_unsealed(session: Session, secret_ids: tuple[str, ...]) -> int:
+    """How many charges that may still be sent carry no seal of these secrets."""
+    return int(run(session, _UNSEALED, {"of_secrets": secret_ids}).scalar_one())
 
 
 def read_latest_seen_at(session: Session) -> datetime | None:

@@ -29,7 +29,7 @@ from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
 from gateway_client.errors import NeedsPerson, UnknownIntent
-from gateway_client.finding import HARMLESS, Action, Code
+from gateway_client.finding import HARMLESS, Code
 from gateway_client.gateways.base import Binding
 from gateway_client.outcome import IN_DOUBT, NAMES, RESULTS, Answer, NotExecuted
 from gateway_client.postgres import CLOCK
@@ -78,6 +78,9 @@ _EVENT = insert(events).values(
 )
 # Money that the provider has taken for another attempt, or by a charge that has no row here, is a reason to send
 # nothing, whatever a person has said of it.
+_ROW_OF_FINDING = select(charges.c.attempt).where(
+    charges.c.intent_id == findings.c.intent_id, charges.c.attempt == findings.c.attempt
+)
 _HELD_BY = (
     select(findings)
     .where(
@@ -86,7 +89,7 @@ _HELD_BY = (
         or_(
             findings.c.closed_at.is_(None),
             and_(findings.c.charged, findings.c.attempt != bindparam("for_attempt")),
-            and_(findings.c.code == Code.MISSING_LOCALLY, findings.c.action != Action.REPAIRED),
+            and_(findings.c.code == Code.MISSING_LOCALLY, ~_ROW_OF_FINDING.exists()),
         ),
     )
     .order_by(findings.c.closed_at.is_not(None), findings.c.id)

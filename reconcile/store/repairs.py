@@ -41,6 +41,10 @@ _NO_RESULT = (State.UNKNOWN, State.CONFLICT)
 """What a pending charge may become without anything being known of it."""
 
 _STATES_OF_INTENT = select(charges.c.state).where(charges.c.intent_id == bindparam("of_intent"))
+_ASKED_FOR = select(charges.c.body, charges.c.amount, charges.c.currency, charges.c.customer).where(
+    charges.c.intent_id == bindparam("of_intent")
+)
+UNASKED = "nobody here had asked for it"
 _OVER = (
     select(charges)
     .where(
@@ -69,7 +73,10 @@ def repair(session: Session, effect: Repair, now: datetime) -> Charge:
 
 
 def import_charge(session: Session, effect: Import, now: datetime) -> Charge | None:
-    """Write the row that is missing, in the state that the provider's evidence gives it (never sent from here)."""
+    """Write the row that is missing, in the state that the provider's evidence gives it (never sent from here).
+
+    Where nobody here had asked for it, it is no repair: it stops other attempts, and a person looks.
+    """
     found, item = effect.importable, effect.importable.item
     mine = {"of_intent": effect.intent_id, "of_attempt": effect.attempt}
     written = run(session, ROW_OF_ATTEMPT, mine).mappings().first()
@@ -79,7 +86,8 @@ def import_charge(session: Session, effect: Import, now: datetime) -> Charge | N
     why_not = _why_not(session, effect, state)
     if why_not == _TAKEN and isinstance(found.outcome, Succeeded) and State.SUCCEEDED in _states(session, effect):
         return None  # a second success: that is another finding
-    became = why_not or f"its row is imported as {state}"
+    unasked = None if _asked_for(session, effect) else UNASKED
+    became = why_not or "; ".join(filter(None, (f"its row is imported as {state}", unasked)))
     seen = words.missing_locally(effect.intent_id, effect.attempt, item, found.outcome, became)
     if why_not is not None:
         record_finding(session, seen, Action.FLAGGED, now, effect.run.run_id)
@@ -90,7 +98,7 @@ def import_charge(session: Session, effect: Import, now: datetime) -> Charge | N
         "intent_id": effect.intent_id,
         "attempt": effect.attempt,
         "state": state,
-        "reason": getattr(found.outcome, "reason", None),
+        "reason": "; ".join(filter(None, (getattr(found.outcome, "reason", None), unasked))) or None,
         "idempotency_key": effect.run.binding.key("charge", effect.intent_id, effect.attempt),
         "amount": item.amount,
         "currency": item.currency,
@@ -108,7 +116,8 @@ def import_charge(session: Session, effect: Import, now: datetime) -> Charge | N
     }
     run(session, INSERT_ROW, row)
     append_event(session, row, now, None, "imported from the provider", state, f"by {effect.run.run_id}")
-    record_finding(session, seen, Action.REPAIRED, now, effect.run.run_id)
+    action = Action.REPAIRED if unasked is None else Action.FLAGGED
+    record_finding(session, seen, action, now, effect.run.run_id)
     return with_sends(session, row).charge()
 
 
@@ -122,6 +131,14 @@ def _why_not(session: Session, effect: Import, state: State) -> str | None:
     if not state.refused and not all(other.refused for other in _states(session, effect)):
         return _TAKEN
     return None
+
+
+def _asked_for(session: Session, effect: Import) -> bool:
+    """Whether another attempt that was asked for here has the same numbers: metadata and key anybody can compute."""
+    item = effect.importable.item
+    numbers = (item.amount, item.currency, item.customer)
+    rows = run(session, _ASKED_FOR, {"of_intent": effect.intent_id}).all()
+    return any(row.body and (row.amount, row.currency, row.customer) == numbers for row in rows)
 
 
 def _states(session: Session, effect: Import) -> list[State]:

@@ -160,7 +160,7 @@ def _resolve(world: World, intent_id: str) -> None:
 def _poison(world: World, intent_id: str) -> None:
     """A row is changed by hand: it is not what was frozen any more."""
     world.ghost.handled.add(intent_id)
-    world.store.write("UPDATE pending_charges SET body = body || '&x=y' WHERE intent_id = ?", intent_id)
+    world.store.write("UPDATE pending_charges SET body = body || '&description=y' WHERE intent_id = ?", intent_id)
     world.witness.look_at_rows(None)
 
 

@@ -46,8 +46,8 @@ KILLED = frozenset(
 )
 
 FINDINGS = frozenset(
-    {f"finding {code} {Action.FLAGGED}" for code in Code if code not in (Code.OUTCOME_RECOVERED, Code.MISSING_LOCALLY)}
-    | {f"finding {code} {Action.REPAIRED}" for code in (Code.OUTCOME_RECOVERED, Code.MISSING_LOCALLY)}
+    {f"finding {code} {Action.FLAGGED}" for code in Code if code is not Code.OUTCOME_RECOVERED}
+    | {f"finding {Code.OUTCOME_RECOVERED} {Action.REPAIRED}"}
 )
 
 MOMENTS = frozenset(

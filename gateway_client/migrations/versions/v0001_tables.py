@@ -90,6 +90,7 @@ def _charges(op: Operations) -> None:
         _text("body"),
         _text("body_sha256"),
         _text("api_version"),
+        _text("seal", nullable=True),
         _text("provider_intent_id", nullable=True),
         _text("provider_charge_id", nullable=True),
         _time("created_at"),
