@@ -158,7 +158,27 @@ def check_file(path: str) -> tuple[int, int]:
             f"{path} is mounted by itself, so it has another name elsewhere. {_TWO_LOGS}: mount its folder instead. "
             "Nothing more was sent."
         )
+    for name in (path, f"{path}-wal", f"{path}-shm"):
+        _check_owner(name)
     return found.st_dev, found.st_ino
+
+
+def _check_owner(path: str) -> None:
+    """Refuse a file that another user than this process's may write: he could change what was charged."""
+    try:
+        found = os.lstat(path)  # SQLite resolved links: one in the log's place leads to another file
+    except OSError:
+        return  # the log is not there yet
+    if found.st_uid != os.geteuid():
+        raise ConfigurationError(
+            f"{path} belongs to user {found.st_uid}, and this process runs as user {os.geteuid()}: run as its "
+            "owner, or `chown` the store's files. Nothing more was sent."
+        )
+    if found.st_mode & 0o022:
+        raise ConfigurationError(
+            f"{path} has mode {found.st_mode & 0o7777:04o}, so others on this machine can change what was charged: "
+            f"`chmod 600 {path}`. Nothing more was sent."
+        )
 
 
 _TWO_LOGS = (

@@ -78,14 +78,18 @@ def create_place(url: URL) -> None:
     if not path:
         return
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_RDWR, 0o600))
         folder = os.open(Path(path).absolute().parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # else a power cut could take the new file's name away with its rows
         finally:
             os.close(folder)
     except FileExistsError:
-        return
+        if not Path(path).exists():  # SQLite would make what the link names, by the umask
+            raise ConfigurationError(
+                f"{Path(path).absolute()} is a symbolic link to a file that is not there: nothing is created through a "
+                "link. Remove it, or name the file itself. Nothing was sent."
+            ) from None
     except OSError as error:
         raise StoreUnavailable(f"cannot create {Path(path).absolute()}: {error.strerror}") from None
 

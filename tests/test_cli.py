@@ -117,6 +117,7 @@ def test_key_from_a_file(shell: World) -> None:
     """The key may come from a file; both places at once, neither, an unreadable file and a 401 are exit 2."""
     file = shell.folder / "key"
     file.write_text(API_KEY + "\n")
+    file.chmod(0o600)
     assert shell.charge("order_1", STRIPE_API_KEY="", STRIPE_API_KEY_FILE=str(file)).code == 0
     assert shell.charge("order_2", STRIPE_API_KEY_FILE=str(file)).code == 2
     assert shell.charge("order_2", STRIPE_API_KEY="").code == 2

@@ -245,6 +245,7 @@ def test_the_environment_names_the_key_or_its_file(tmp_path: Path) -> None:
     """F153: the key is in the variable or in a file, never in both, never blank."""
     file = tmp_path / "key"
     file.write_text(f"{API_KEY}\n")
+    file.chmod(0o600)
     by_value, by_file = (
         Stripe.from_env({"STRIPE_API_KEY": API_KEY}),
         Stripe.from_env({"STRIPE_API_KEY_FILE": str(file)}),
@@ -253,6 +254,8 @@ def test_the_environment_names_the_key_or_its_file(tmp_path: Path) -> None:
     assert CANARY not in by_value.credential_id
     (tmp_path / "blank").write_text("\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    for name in ("blank", "binary"):
+        (tmp_path / name).chmod(0o600)
     for wrong in (
         {},
         {"STRIPE_API_KEY": "  "},

@@ -9,8 +9,8 @@ import hashlib
 import ipaddress
 import os
 import re
+import stat
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -77,8 +77,8 @@ class Stripe(StripeApi):
             raise ConfigurationError("STRIPE_API_KEY and STRIPE_API_KEY_FILE are both set: keep one of them")
         if file:
             try:
-                key = Path(file).read_text(encoding="ascii").strip()
-            except (OSError, UnicodeDecodeError) as error:
+                key = _key_in(file)
+            except (OSError, ValueError) as error:
                 raise ConfigurationError(f"STRIPE_API_KEY_FILE cannot be read: {type(error).__name__}") from None
         if not key:
             raise ConfigurationError(
@@ -139,3 +139,33 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+KEY_FILE_BYTES_MAX = 4096
+
+
+def _key_in(file: str) -> str:
+    """Read the key from a small regular file that is its owner's alone; a link is followed, as secrets are mounted."""
+    opened = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO keeps nobody waiting
+    try:
+        found = os.fstat(opened)
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigurationError("STRIPE_API_KEY_FILE must be a regular file. Nothing was sent.")
+        if found.st_size > KEY_FILE_BYTES_MAX:
+            raise ConfigurationError(
+                f"STRIPE_API_KEY_FILE has {found.st_size} bytes, a key has at most {KEY_FILE_BYTES_MAX}: name the file "
+                "that holds the key alone. Nothing was sent."
+            )
+        if found.st_uid not in (os.geteuid(), 0):
+            raise ConfigurationError(
+                f"STRIPE_API_KEY_FILE belongs to user {found.st_uid}, and must belong to the user of this process "
+                f"({os.geteuid()}) or to root. Nothing was sent."
+            )
+        if found.st_mode & 0o037:  # a group may read it: so mounted secrets are shared with one user
+            raise ConfigurationError(
+                f"STRIPE_API_KEY_FILE has mode {found.st_mode & 0o7777:04o}, so others on this machine can read or "
+                "change it: `chmod 600` it, and change the key if it was there for long. Nothing was sent."
+            )
+        return os.read(opened, KEY_FILE_BYTES_MAX).decode("ascii").strip()
+    finally:
+        os.close(opened)
