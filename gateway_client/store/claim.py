@@ -11,11 +11,11 @@ from sqlalchemy import bindparam, insert, select
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
-from gateway_client.errors import AttemptRefused, ConfigurationError, IntentConflict
+from gateway_client.errors import AttemptRefused, ConfigurationError, IntentConflict, NewAttemptNeeded
 from gateway_client.evidence import Known, Step, why_not
 from gateway_client.flow.effects import Claim, ClearFirst
 from gateway_client.gateways.base import Binding
-from gateway_client.intent import differences
+from gateway_client.intent import PaymentIntent, differences
 from gateway_client.postgres import TIMELINE
 from gateway_client.state import State
 from gateway_client.store.rows import (
@@ -73,6 +73,7 @@ def claim(session: Session, effect: Claim, now: datetime) -> Charge | ClearFirst
     if rows:
         _refuse_other_payment(effect, rows[0], found)
     if found is not None:
+        _refuse_other_method(intent, found, newest)
         return with_sends(session, found).charge()
     if attempt != newest + 1:
         raise AttemptRefused(
@@ -127,6 +128,19 @@ def _refuse_other_payment(effect: Claim, first: Row, found: Row | None) -> None:
         raise IntentConflict(
             f"{intent.intent_id} already stands for another payment: {'; '.join(differ)}. Nothing was sent. "
             "One intent is one payment: use another intent id for another one."
+        )
+
+
+def _refuse_other_method(intent: PaymentIntent, found: Row, newest: int) -> None:
+    """What became of one payment method is no answer to who asks with another one: a new card for a declined one."""
+    state = State(found["state"])
+    if state.refused and found["payment_method"] not in (None, "", intent.payment_method):
+        attempt = found["attempt"]
+        raise NewAttemptNeeded(
+            f"{intent.intent_id}: attempt {attempt} was made with another payment method ({found['payment_method']}), "
+            f"and is {state}. To charge {intent.payment_method}, name the next one: charge(…, attempt={newest + 1}) or "
+            f"`--attempt {newest + 1}`. Nothing was sent.",
+            newest + 1,
         )
 
 
