@@ -10,7 +10,7 @@ INSTALL := $(PIP) install --quiet --no-compile -c constraints.txt
 # Compiling every package costs a cold run a third of its time; only what is imported is compiled, and kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint types unit sim answers exhaust mutants kill chaos drain determinism syscalls powercut clean
+.PHONY: help demo test lint types unit sim answers exhaust mutants kill chaos drain determinism lowest syscalls powercut clean
 
 help: ## this list
 	@echo 'usage: make TARGET [PYTHON=python3.12]'
@@ -62,6 +62,13 @@ drain: $(VENV)/dev.stamp ## ten thousand pending charges and three workers, with
 
 determinism: $(VENV)/dev.stamp ## the same schedules on every Python 3.11 to 3.13 that is present, with several hash seeds
 	@$(BIN)/python -m tests.sim.determinism
+
+lowest: $(VENV)/dev.stamp ## the lowest versions that pyproject.toml allows, in a venv of their own: paycli, PostgreSQL's driver, the demo
+	@$(PYTHON) -m venv --clear $(VENV)/lowest
+	@$(BIN)/python -m tests.lowest > $(VENV)/lowest/constraints.txt
+	@cat $(VENV)/lowest/constraints.txt
+	@$(VENV)/lowest/bin/python -m pip --disable-pip-version-check --no-input install --quiet -c $(VENV)/lowest/constraints.txt '.[postgres]'
+	@cd $(VENV)/lowest && bin/python -c 'import psycopg' && bin/paycli --help > /dev/null && bin/paycli demo
 
 syscalls: $(VENV)/dev.stamp ## (needs strace) kill, EIO, ENOSPC and EINTR at each system call of a charge and a run
 	@$(BIN)/python -m tests.syscalls

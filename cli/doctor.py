@@ -8,6 +8,12 @@ from collections import Counter
 from cli import checks, output
 from cli.charging import Json
 
+_COLOURS = {
+    checks.Result.OK: output.GREEN,
+    checks.Result.WARNING: output.YELLOW,
+    checks.Result.PROBLEM: output.RED,
+}
+
 
 def doctor(as_json: Json = False) -> int:
     """Check settings, key, provider, clocks and database, one line for each; it changes nothing, anywhere.
@@ -25,7 +31,9 @@ def doctor(as_json: Json = False) -> int:
             output.json_line(check.as_json())
         else:
             advice = f" → {check.advice}" if check.advice else ""
-            output.data(f"{check.result:<11}  {check.check:<14}  {check.found}{advice}")
+            output.judged(
+                f"{check.result:<11}", f"  {check.check:<14}  {check.found}{advice}", _COLOURS.get(check.result)
+            )
     counted = Counter(check.result for check in found)
     output.say(", ".join(f"{counted[result]} {result}" for result in checks.Result if counted[result]))
     return checks.exit_code(check.code for check in found)

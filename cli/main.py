@@ -11,8 +11,9 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import wraps
+from importlib.metadata import version
 from pathlib import Path
-from typing import ParamSpec
+from typing import Annotated, ParamSpec
 
 import typer
 
@@ -23,13 +24,13 @@ DONE, PERSON, WRONG, NOT_NOW = 0, 1, 2, 3
 
 P = ParamSpec("P")
 
+_HELP = "Charge exactly once through Stripe-like gateways. Every command is safe to run again."
 app = typer.Typer(
     name="paycli",
-    help="Charge exactly once through Stripe-like gateways. Every command is safe to run again.",
+    help=_HELP,
     epilog="Exit codes: 0 done; 1 done, something needs a person; 2 wrong usage or settings, nothing was sent; "
     "3 could not finish, safe to run again.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # no markup: what is shown may hold any text
     pretty_exceptions_enable=False,  # they show local variables, and one of them could be a key
 )
@@ -85,6 +86,21 @@ def _internal(error: Exception) -> int:
     for frame in traceback.extract_tb(error.__traceback__):
         output.say(f"  {'/'.join(Path(frame.filename).parts[-2:])}, line {frame.lineno}, in {frame.name}")
     return PERSON
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        output.data(f"paycli {version('charge-once')}")
+        raise typer.Exit
+
+
+@app.callback(help=_HELP)
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version, and nothing else.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that are of no command."""
 
 
 app.command()(_settled(setting_up.init))

@@ -1,6 +1,7 @@
 """The one place that prints: data on stdout, talk and errors on stderr, nothing in either that steers a terminal.
 
-No markup is interpreted and no colour is added: what is printed may have come from anywhere.
+No markup is interpreted: what is printed may have come from anywhere. Only words of ours are coloured, and only on a
+terminal without NO_COLOR.
 """
 
 from __future__ import annotations
@@ -17,6 +18,18 @@ from typing import Any, TextIO
 _HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+RED, GREEN, YELLOW = "31", "32", "33"
+
+
+def _colours(stream: TextIO) -> bool:
+    """Whether who reads it is a person who has not asked for none (no-color.org)."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def _painted(word: str, colour: str | None, stream: TextIO) -> str:
+    return word if colour is None or not _colours(stream) else f"\x1b[{colour}m{word}\x1b[0m"
+
+
 def harmless(text: str) -> str:
     """The text with every character that could act on a terminal written out, as \\x1b."""
     return _HARMFUL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
@@ -25,6 +38,11 @@ def harmless(text: str) -> str:
 def data(text: str) -> None:
     """One line for stdout, at once: a process that is killed next has said what it did."""
     print(harmless(text), flush=True)  # noqa: T201 - here, and nowhere else
+
+
+def judged(word: str, rest: str, colour: str | None) -> None:
+    """One line for stdout that begins with a word of ours, in a colour where there are any."""
+    print(_painted(word, colour, sys.stdout) + harmless(rest), flush=True)  # noqa: T201
 
 
 def text_of(lines: str) -> None:
@@ -46,7 +64,8 @@ def say(text: str) -> None:
 
 def error(message: str) -> None:
     """Why a command could not do what was asked."""
-    say(f"error: {message}")
+    with suppress(OSError):
+        print(_painted("error:", RED, sys.stderr), harmless(message), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def abandon() -> None:

@@ -4,6 +4,7 @@
     ├── UsageError              the caller's: nothing was written, nothing was sent          (exit 2)
     │   ├── InvalidInput        a field is unusable; `.field` names it (also a ValueError)
     │   ├── IntentConflict      the intent id is taken by another amount, currency, customer or payment method
+    │   │   └── NewAttemptNeeded   the attempt was refused, and with another payment method: `.attempt` is to be named
     │   ├── AttemptRefused      attempt n+1 was asked for, but attempt n does not allow it
     │   ├── UnknownIntent       no attempt of that intent is in the store (also a LookupError)
     │   └── UnknownFinding      no such finding is in the store (also a LookupError)
@@ -51,6 +52,20 @@ class InvalidInput(UsageError, ValueError):
 
 class IntentConflict(UsageError):
     """The intent id already stands for another payment (other amount, currency, customer or payment method)."""
+
+
+class NewAttemptNeeded(IntentConflict):
+    """That attempt was refused for good, and was made with another payment method than the one given now.
+
+    `.attempt` is the number of the next one: `charge(intent, attempt=error.attempt)` tries the new one, once.
+    """
+
+    def __init__(self, message: str, attempt: int) -> None:
+        super().__init__(message)
+        self.attempt = attempt
+
+    def __reduce__(self) -> tuple[type[NewAttemptNeeded], tuple[str, int]]:
+        return type(self), (str(self), self.attempt)
 
 
 class AttemptRefused(UsageError):

@@ -25,7 +25,7 @@ from gateway_client.connections import (
     sqlite3_of,
     watch,
 )
-from gateway_client.errors import ConfigurationError, StoreUnavailable
+from gateway_client.errors import ConfigurationError, InvalidInput, StoreUnavailable
 from gateway_client.tables import Base
 
 TABLES = (*Base.metadata.tables, schema.TABLE)
@@ -215,9 +215,7 @@ def session_of(given: Any) -> Session:
     """The Session that was handed to `prepare`: itself, or the current one of a scoped_session."""
     session = given() if isinstance(given, scoped_session) else given
     if not isinstance(session, Session):
-        raise ConfigurationError(
-            f"session must be a Session (for AsyncClient: an AsyncSession), not {type(given).__name__}"
-        )
+        raise _no_session("a Session of SQLAlchemy (for AsyncClient: an AsyncSession)", given)
     return session
 
 
@@ -227,8 +225,16 @@ def async_session_of(given: Any) -> Any:
 
     session = given() if isinstance(given, async_scoped_session) else given
     if not isinstance(session, AsyncSession):
-        raise ConfigurationError(f"session must be an AsyncSession, not {type(given).__name__}")
+        raise _no_session("an AsyncSession of SQLAlchemy (for Client: a Session)", given)
     return session
+
+
+def _no_session(needed: str, given: object) -> InvalidInput:
+    return InvalidInput(
+        "session",
+        f"must be {needed}, not {type(given).__name__}. Django's ORM and others have none: call `charge` after their "
+        "commit. Nothing was written.",
+    )
 
 
 def check_session(session: Session) -> Connection:

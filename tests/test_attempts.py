@@ -1,5 +1,6 @@
 """Attempts: when the next one may be made, what is cancelled first, and which other payment an intent refuses."""
 
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from gateway_client import (
     InvalidInput,
     Money,
     NeedsPerson,
+    NewAttemptNeeded,
     PaymentIntent,
     ProviderUnavailable,
     State,
@@ -264,11 +266,45 @@ def test_other_payment_method_after_a_refusal(either: World) -> None:
     """After a refusal the next attempt may use another payment method."""
     client = either.open_client()
     client.charge(DECLINED)
-    assert client.charge(METHOD).state is State.DECLINED  # the newest is returned as it is
     charge = client.charge(METHOD, attempt=2)
     assert (charge.state, either.row(attempt=2)["payment_method"]) == (State.SUCCEEDED, "pm_card_mastercard")
     with pytest.raises(IntentConflict):
         client.charge(ORDER, attempt=2)
+
+
+@pytest.mark.parametrize("state", ["declined", "rejected", "canceled", "absent"])
+def test_another_card_is_never_answered_with_the_old_refusal(either: World, state: str) -> None:
+    """F1: a refused attempt asked for with another payment method is an error that names the attempt to ask for."""
+    client = either.open_client()
+    client.prepare(ORDER)
+    either.sql("UPDATE pending_charges SET state = ?", (state,))
+    assert client.charge(ORDER).state is State(state)  # with its own it is the answer, again and again
+    before = (either.asked, either.row())
+    for call in (client.charge, client.prepare):
+        for attempt in (None, 1):
+            with pytest.raises(
+                NewAttemptNeeded, match=f"pm_card_visa.* is {state}.*attempt=2.*Nothing was sent"
+            ) as new:
+                call(METHOD, attempt=attempt)
+            assert new.value.attempt == 2
+            assert pickle.loads(pickle.dumps(new.value)).attempt == 2
+    assert (either.asked, either.row()) == before
+
+
+def test_the_named_attempt_charges_the_new_card(either: World) -> None:
+    """F1: what the error names charges the new payment method once, however often it is asked for."""
+    client = either.open_client()
+    client.charge(DECLINED)
+    with pytest.raises(NewAttemptNeeded) as new:
+        client.charge(METHOD)
+    states = [client.charge(METHOD, attempt=new.value.attempt).state for _ in range(2)]
+    assert states == [State.SUCCEEDED, State.SUCCEEDED]
+    assert client.charge(METHOD).state is State.SUCCEEDED  # the newest
+    with pytest.raises(NewAttemptNeeded) as old:
+        client.charge(METHOD, attempt=1)
+    assert old.value.attempt == 3  # and that one is refused, for attempt 2 has succeeded
+    with pytest.raises(AttemptRefused, match="has paid"):
+        client.charge(METHOD, attempt=3)
 
 
 def test_what_may_differ(either: World) -> None:

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from sqlalchemy import NullPool, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from gateway_client import ConfigurationError, OutcomeNotRecorded, State, StoreUnavailable
+from gateway_client import ConfigurationError, InvalidInput, OutcomeNotRecorded, State, StoreUnavailable
 from tests import postgres
 from tests.intake_kit import DATABASES, KINDS, POSTGRES, SQLITE, Shop, second_store
 from tests.kit import ORDER
@@ -169,12 +170,18 @@ WRONG: dict[str, Callable[[Shop], Any]] = {
     "the other kind of session": lambda shop: AsyncSession() if shop.kind == "sync" else Session(),
     "a maker of sessions": lambda shop: sessionmaker() if shop.kind == "sync" else async_sessionmaker(),
     "a URL": lambda shop: "sqlite:///charges.db",
+    "Django's connection": lambda shop: connection,
+    "Django's transaction": lambda shop: transaction.atomic(),
+    "a name of Django's": lambda shop: "default",
+    "a class": lambda shop: Session,
+    "nothing of the kind": lambda shop: 7,
+    "False": lambda shop: False,
 }
 
 
 @pytest.mark.parametrize("what", WRONG)
 def test_what_is_no_session(what: str, either: Shop) -> None:
-    """Anything but a session of the client's kind is refused before anybody is asked."""
+    """F2: anything but a session of the client's kind is a field error, before anybody is asked."""
     asked = len(either.sandbox.requests)
     given = WRONG[what](either)
 
@@ -182,9 +189,11 @@ def test_what_is_no_session(what: str, either: Shop) -> None:
         async with either.client(postgres.shown(either.url)) as client:
             await client.prepare(ORDER, given)
 
-    with pytest.raises(ConfigurationError, match=r"session must be an? (Async)?Session"):
+    with pytest.raises(
+        InvalidInput, match=r"^session: must be an? (Async)?Session of SQLAlchemy.*Nothing was written"
+    ) as no:
         either.run(story()) if either.kind == "async" else either.prepare_in(given)
-    assert len(either.sandbox.requests) == asked
+    assert (no.value.field, len(either.sandbox.requests)) == ("session", asked)
 
 
 # Which store ----------------------------------------------------------------------------------------------------------

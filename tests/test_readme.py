@@ -73,15 +73,21 @@ def test_async_example(environment: dict[str, str], sandbox: Sandbox, tmp_path: 
 
 
 def test_fastapi_example(environment: dict[str, str], sandbox: Sandbox, tmp_path: Path) -> None:
-    """The FastAPI lines charge an order once, although it is paid twice."""
+    """The FastAPI lines charge an order once, although it is paid twice, and another card as the next attempt (F1)."""
     code = readme.python("In a web service", "FastAPI") + (
         "\nfrom fastapi.testclient import TestClient\n"
         "with TestClient(app) as http:\n"
         "    for _ in range(2):\n"
         "        print(http.post('/orders/order_7/pay', params={'payment_method': 'pm_card_visa'}).json()['state'])\n"
+        "    card = {'payment_method': 'pm_card_chargeDeclined'}\n"
+        "    told = http.post('/orders/order_8/pay', params=card).json()\n"
+        "    new = {'payment_method': 'pm_card_visa', 'attempt': told['next_attempt']}\n"
+        "    print(told['state'], http.post('/orders/order_8/pay', params=new).json()['state'])\n"
     )
-    assert run(code, environment | {"PYTHONWARNINGS": "ignore"}, tmp_path) == "succeeded\nsucceeded\n"
-    assert dict(sandbox.succeeded()) == {"order_7": 1}
+    assert (
+        run(code, environment | {"PYTHONWARNINGS": "ignore"}, tmp_path) == "succeeded\nsucceeded\ndeclined succeeded\n"
+    )
+    assert dict(sandbox.succeeded()) == {"order_7": 1, "order_8": 1}
 
 
 def test_django_example(environment: dict[str, str], sandbox: Sandbox, tmp_path: Path) -> None:
@@ -97,6 +103,20 @@ def test_django_example(environment: dict[str, str], sandbox: Sandbox, tmp_path:
     )
     assert run(code, environment, tmp_path) == "succeeded None\n"
     assert dict(sandbox.succeeded()) == {"order_8": 1}
+
+
+def test_prepare_example(environment: dict[str, str], sandbox: Sandbox, tmp_path: Path) -> None:
+    """F2: the lines with SQLAlchemy commit an order and its charge together, and an order that fails has none."""
+    code = (
+        readme.python("In a web service", "client.prepare")
+        + "\nwith engine.begin() as connection:\n    connection.execute(text('CREATE TABLE orders (id TEXT UNIQUE)'))\n"
+        + "    connection.execute(text(\"INSERT INTO orders VALUES ('order_2')\"))\n"
+        + "client.resume()\nplace_order('order_1')\n"
+        + "try:\n    place_order('order_2')\nexcept Exception as error:\n    print(type(error).__name__)\n"
+        + "print(client.find('order_1').state, client.find('order_2'))\nclient.close()\nengine.dispose()\n"
+    )
+    assert run(code, environment, tmp_path) == "IntegrityError\nsucceeded None\n"
+    assert dict(sandbox.succeeded()) == {"order_1": 1}
 
 
 def test_sandbox_example(environment: dict[str, str], tmp_path: Path) -> None:

@@ -1,10 +1,14 @@
 """A watch on outliers: long files, long functions, modules that do not say what lives in them."""
 
 import ast
+import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from tests.lowest import bounds
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE_LINES_MAX = 350
@@ -37,6 +41,25 @@ def outliers(path: str) -> dict[str, int]:
 def test_files_and_functions_stay_short(path: str) -> None:
     """A file has at most 350 lines and a function fits a screen, or the list of exceptions says why not."""
     assert {name: lines for name, lines in outliers(path).items() if name not in EXCEPTIONS} == {}
+
+
+@pytest.mark.parametrize("package", ["gateway_client", "reconcile", "cli"])
+def test_packages_are_typed(package: str) -> None:
+    """F3: each package that is installed says that it is typed, and its mark is installed with it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert (ROOT / package / "py.typed").is_file()
+    assert project["tool"]["setuptools"]["package-data"][package] == ["py.typed"]
+
+
+def test_lower_bounds() -> None:
+    """F3: each requirement has a lower bound, which `make lowest` installs and tries; what we pin is above it."""
+    pinned = dict(re.findall(r"^([A-Za-z0-9-]+)==([0-9.]+)$", (ROOT / "constraints.txt").read_text("utf-8"), re.M))
+    numbers = {name.lower(): _number(version) for name, version in pinned.items()}
+    assert [name for name, version in bounds().items() if _number(version) > numbers[name]] == []
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
 
 
 def test_exceptions_are_needed() -> None:

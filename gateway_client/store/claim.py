@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, insert, select
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
-from gateway_client.errors import AttemptRefused, ConfigurationError, IntentConflict, NeedsPerson
+from gateway_client.errors import AttemptRefused, ConfigurationError, IntentConflict, NeedsPerson, NewAttemptNeeded
 from gateway_client.evidence import Known, Step, why_not
 from gateway_client.finding import Code
 from gateway_client.flow.effects import Claim, ClearFirst
@@ -79,6 +79,7 @@ def claim(session: Session, effect: Claim, now: datetime) -> Charge | ClearFirst
     found = attempts.get(attempt)
     _refuse_other_payment(session, intent, found if found is not None else _executed(rows))
     if found is not None:
+        _refuse_other_method(intent, found, newest)
         return with_sends(session, found).charge()
     if attempt != newest + 1:
         raise AttemptRefused(
@@ -171,6 +172,19 @@ def _refuse_other_payment(session: Session, intent: PaymentIntent, row: Row | No
             else "One intent is one payment: use another intent id for another one."
         )
     )
+
+
+def _refuse_other_method(intent: PaymentIntent, found: Row, newest: int) -> None:
+    """What became of one payment method is no answer to who asks with another one: a new card for a declined one."""
+    state = State(found["state"])
+    if state.refused and found["payment_method"] not in (None, "", intent.payment_method):
+        attempt = found["attempt"]
+        raise NewAttemptNeeded(
+            f"{intent.intent_id}: attempt {attempt} was made with another payment method ({found['payment_method']}), "
+            f"and is {state}. To charge {intent.payment_method}, name the next one: charge(…, attempt={newest + 1}) or "
+            f"`--attempt {newest + 1}`. Nothing was sent.",
+            newest + 1,
+        )
 
 
 def _refuse_while_needed(session: Session, previous: Record, attempt: int) -> None:
