@@ -265,6 +265,19 @@ class RunFinding(Base, table=True):
     news: bool  # first found, found open again, or repaired by this run
 
 
+class ToldAlert(Base, table=True):
+    """A cause as a receiver of alerts has heard of it last; gone when it was told that it is over."""
+
+    __tablename__ = "paycli_told_alerts"
+
+    receiver: str = Field(primary_key=True)  # a hash of its address, which may hold a secret
+    cause: str = Field(primary_key=True)
+    severity: str
+    count: int
+    latest: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    told_at: datetime = Field(sa_type=UtcDateTime)
+
+
 def table(model: type[Base]) -> Table:
     """The Core table of a model: hot statements are Core, not ORM sessions full of objects."""
     found: Any = model.__table__  # type: ignore[attr-defined]

@@ -56,10 +56,12 @@ SHELL_ORDER = (
     "reconcile.store.repairs",
     "reconcile.store.findings",
     "reconcile.store.alerts",
+    "reconcile.store.told",
     "reconcile.store",
     "reconcile.holder",  # asks the machine which processes live
     "reconcile.webhook",  # sockets
     "reconcile.job",
+    "reconcile.missed",
     "reconcile",  # the public names
 )
 SHELLS = frozenset(SHELL_ORDER)
