@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import count
 
 from gateway_client.absence import Scan, Stranger
 from gateway_client.bounds import Bounds
@@ -20,6 +19,7 @@ from gateway_client.gateways.base import Binding, Item, Page
 from gateway_client.outcome import Answer, CouldNotAsk, Outcome, Succeeded
 
 NOT_ASKED_FOR = "the page holds objects of another time than was asked for"
+PAGES_MAX = 100_000  # of one list that is read to its end: ten million objects are no account, but an endless list
 EVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -54,7 +54,8 @@ def read_lists(
     """What the provider's lists hold of all `charges`, back to before the first of them; it changes no charge.
 
     Its time is asked for first: whatever is concluded from the lists counts from then. `pages_max` bounds each list;
-    None reads it to its end, however long that takes. `after_page` is done after each.
+    None reads it to its end, however long that takes (a list of more than 100,000 pages counts as endless).
+    `after_page` is done after each.
     """
     bounds = setup.gateway.profile.bounds
     unasked = yield from meet(setup, binding, anew=True)
@@ -186,7 +187,8 @@ def _read_list(
     after: str | None = None
     read_back_to: datetime | None = None
     cycle = Cycle()
-    for _ in range(pages_max) if pages_max is not None else count():
+    bound = PAGES_MAX if pages_max is None else pages_max
+    for _ in range(bound):
         request = gateway.list_request(path, reading.created_from, reading.created_to, after)
         page = yield from question(setup, request, lambda reply: gateway.read_page(path, reply))
         if isinstance(page, CouldNotAsk):
@@ -201,7 +203,7 @@ def _read_list(
         if page.last_id in (None, after) or cycle.closed_by(page.last_id):
             return reading.stopped(f"{path}: the provider's list does not advance", read_back_to, could_not_ask=True)
         after, read_back_to = page.last_id, page.read_back_to
-    why = f"{path}: more than {pages_max} pages; the nightly run reads further"
+    why = f"{path}: more than {bound} pages{'; the nightly run reads further' if bound == pages_max else ''}"
     return reading.stopped(why, read_back_to, could_not_ask=False)
 
 
