@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import output
-from cli.ages import OlderThan, read_limits
+from cli.ages import OlderThan, duration, read_limits
 from cli.charging import Json
 from cli.settings import open_store, read_settings
 
@@ -33,6 +33,9 @@ def alerts(
     webhook: Annotated[
         str | None, typer.Option(metavar="URL", help=f"POST them there, signed with {SECRET}; https.")
     ] = None,
+    repeat_after: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Tell the webhook again of what still lasts after this time.")
+    ] = None,
     self_test: Annotated[
         bool, typer.Option("--self-test", help="Send one test alert to --webhook, and look at nothing else.")
     ] = False,
@@ -40,12 +43,15 @@ def alerts(
 ) -> int:
     """One line for each cause to look into; for cron. It asks nobody but the database.
 
+    A webhook is told of each cause once, again when it gets worse, and once when it is over.
+
     Exit code: 0 nothing; 1 there are alerts; 3 they could not be delivered, or the database could not be read.
     """
     from gateway_client import InvalidInput
     from reconcile.alerts import Alert
 
     limits = read_limits(older_than, findings_older_than, reconcile_older_than)
+    again = None if repeat_after is None else duration("--repeat-after", repeat_after)
     if webhook is not None:
         _check(webhook)
     if self_test:
@@ -57,16 +63,15 @@ def alerts(
     now = datetime.now(UTC)
     with closing(open_store(read_settings())) as database:
         found = causes(database, now, limits)
-    try:
-        for alert in found:
-            if as_json:
-                output.json_line(alert.as_json())
-            else:
-                output.data(f"{alert.cause}: {alert.message}")
-    finally:  # a full disk under the log is no reason to wake nobody
-        if found and webhook is not None:
-            _deliver(webhook, found)
-            output.say("delivered to the webhook")
+        try:
+            for alert in found:
+                if as_json:
+                    output.json_line(alert.as_json())
+                else:
+                    output.data(f"{alert.cause}: {alert.message}")
+        finally:  # a full disk under the log is no reason to wake nobody
+            if webhook is not None:
+                _tell(database, webhook, found, now, again)
     if not found:
         output.say("nothing to look into")
     return 1 if found else 0
@@ -84,6 +89,23 @@ def causes(database: Database, now: datetime, limits: Limits | None = None) -> t
     return alerts(facts, within)
 
 
+def _tell(database: Database, webhook: str, found: Sequence[Alert], now: datetime, again: timedelta | None) -> None:
+    """Deliver what the receiver has not heard yet; it is remembered when it has arrived, never before."""
+    from reconcile.store.told import read_told, receiver_of, remember
+    from reconcile.told import news
+
+    receiver = receiver_of(webhook)
+    told = database.transact(lambda session: read_told(session, receiver), write=False)
+    fresh = news(found, told, now, again)
+    if fresh.any:
+        _deliver(webhook, fresh.alerts, fresh.cleared)
+        output.say("delivered to the webhook")
+    elif found:
+        output.say("the webhook was told before")
+    if set(fresh.remembered) != set(told.values()):
+        database.transact(lambda session: remember(session, receiver, fresh))
+
+
 def _check(webhook: str) -> None:
     from reconcile.webhook import check_secret, check_url
 
@@ -91,8 +113,9 @@ def _check(webhook: str) -> None:
     check_secret(os.environ.get(SECRET, ""))
 
 
-def _deliver(webhook: str, found: Sequence[Alert]) -> None:
+def _deliver(webhook: str, found: Sequence[Alert], cleared: Sequence[str] = ()) -> None:
     from gateway_client.clock import SystemClock
     from reconcile.webhook import deliver
 
-    deliver(webhook, os.environ.get(SECRET, ""), [alert.as_json() for alert in found], clock=SystemClock())
+    lines = [alert.as_json() for alert in found]
+    deliver(webhook, os.environ.get(SECRET, ""), lines, cleared, clock=SystemClock())

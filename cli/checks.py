@@ -338,10 +338,17 @@ def reconciliation(facts: Facts, limit: timedelta) -> Check:
     """Whether somebody compares the days."""
     last = facts.reconciled_at
     if last is None:
-        return warning("reconciliation", "none was ever completed", "`paycli reconcile --date yesterday`, every night")
+        return warning("reconciliation", "none was ever completed", "`paycli reconcile`, every night")
     found = f"the last complete one ended {_age(facts.now - last)} ago"
     if facts.now - last > limit:
-        return warning("reconciliation", found, "see why it did not run, and run each missed day by its date")
+        return warning("reconciliation", found, "see why it did not run; `paycli reconcile` makes up for it")
+    if facts.missed is not None:
+        days = len(facts.missed.days)
+        return warning(
+            "reconciliation",
+            f"{found}; {days} day{'' if days == 1 else 's'} without one, the oldest {facts.missed.days[0]}",
+            f"`paycli reconcile --tz {facts.missed.tz}` makes up for them",
+        )
     if facts.unfinished is not None:
         return warning(
             "reconciliation",

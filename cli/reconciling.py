@@ -27,27 +27,42 @@ _PAGE_ROWS_MAX = 500
 
 
 def reconcile(
-    date: Annotated[str, typer.Option(metavar="DAY", help="As 2026-11-20; or today, or yesterday.")],
+    date: Annotated[
+        str | None,
+        typer.Option(metavar="DAY", help="As 2026-11-20, today or yesterday. Without it: every day that is due."),
+    ] = None,
     tz: Annotated[str, typer.Option(metavar="ZONE", help="Whose day it is, as Europe/Berlin.")] = "UTC",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
     older_than: OlderThan = None,
     as_json: Json = False,
 ) -> int:
-    """Compare a day with the provider: repair what its evidence repairs, flag the rest. It never moves money.
+    """Compare days with the provider: repair what its evidence repairs, flag the rest. It never moves money.
 
-    Exit code: 0 also after repairs; 1 while any finding is open; 3 when not everything could be read: run it again, it
-    goes on where it stopped.
+    Without --date: the days since the first complete run that are over and have none, and those begun and never
+    completed, oldest first, at most 31 in one call; when there are none yesterday (today, of a younger store).
+
+    Exit code, the worst of the days: 0 also after repairs; 1 while any finding is open; 3 when not everything could be
+    read: run it again, it goes on where it stopped.
     """
-    from reconcile import run
+    from reconcile import Due, due, run
     from reconcile.window import parse_day
 
     ages = read_limits(older_than).pending
-    day = parse_day(date, tz, datetime.now(UTC))
-    with (
-        closing(open_client(read_settings())) as client,
-        output.progress(f"objects of the provider's {day}", None) as advance,
-    ):
-        result = run(client, day, tz, dry_run, ages=ages, on_progress=advance)
+    given = Due((parse_day(date, tz, datetime.now(UTC)),)) if date is not None else None
+    worst = 0
+    with closing(open_client(read_settings())) as client:
+        wanted = given or due(client, tz)
+        for day in wanted.days:
+            with output.progress(f"objects of the provider's {day}", None) as advance:
+                result = run(client, day, tz, dry_run, ages=ages, on_progress=advance)
+            worst = max(worst, _told(result, as_json=as_json))
+    if wanted.left:
+        output.say(f"{wanted.left} more days are due: run `paycli reconcile --tz {tz}` again")
+    return worst
+
+
+def _told(result: RunResult, *, as_json: bool) -> int:
+    """Tell what a run came to; its exit code."""
     if as_json:
         output.json_line(result.as_json())
     else:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from gateway_client import intake
 from gateway_client.connections import in_transaction
 from gateway_client.database_url import wrong
-from gateway_client.errors import StoreUnavailable
+from gateway_client.errors import ConfigurationError, StoreUnavailable
 
 LOCK_TIMEOUT_S = 5  # how long a transaction waits for another one before it gives up
 SWITCH_TRIES_MAX, SWITCH_PAUSE_S = 100, 0.02  # only while a store is new

@@ -268,6 +268,19 @@ class RunFinding(Base, table=True):
     news: bool  # first found, found open again, or repaired by this run
 
 
+class ToldAlert(Base, table=True):
+    """A cause as a receiver of alerts has heard of it last; gone when it was told that it is over."""
+
+    __tablename__ = "paycli_told_alerts"
+
+    receiver: str = Field(primary_key=True)  # a hash of its address, which may hold a secret
+    cause: str = Field(primary_key=True)
+    severity: str
+    count: int
+    latest: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    told_at: datetime = Field(sa_type=UtcDateTime)
+
+
 # Text is compared byte by byte on PostgreSQL, too: a collation that changes with the C library would leave the indexes
 # in an order in which nothing is found any more. All of it, for columns of two collations cannot be joined.
 for _column in [column for made in Base.metadata.tables.values() for column in made.columns]:

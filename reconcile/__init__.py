@@ -1,10 +1,12 @@
 """The nightly reconciler: asks the provider what really happened, and repairs or flags where our rows disagree.
 
     run(client, day, tz, dry_run) -> RunResult
+    catch_up(client, tz, dry_run) -> RunResult of each day that waits for a complete run; due(client, tz) names them
 
 Pure: `flow.py` is the story, of `effects.py`; `window.py` says which seconds, `match.py` what an attempt of ours proves
 beside what the provider has of it, `words.py` how that is told, `report.py` what a run came to. Not pure: `store/` has
-the SQL, `job.py` performs a run. `alerts.py` and `webhook.py` wake somebody.
+the SQL, `job.py` performs a run, `missed.py` those of the days that were missed. `alerts.py` and `webhook.py` wake
+somebody.
 
 Where each code comes from:
 
@@ -19,6 +21,7 @@ It imports `gateway_client`, never the other way round; charging and `resume` do
 """
 
 from reconcile.job import run
+from reconcile.missed import Due, catch_up, due
 from reconcile.report import RunResult
 
-__all__ = ["RunResult", "run"]
+__all__ = ["Due", "RunResult", "catch_up", "due", "run"]

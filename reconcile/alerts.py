@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 from gateway_client.charge import age, iso
@@ -15,6 +15,7 @@ from gateway_client.finding import CRITICAL_IF_CHARGED, Code
 from gateway_client.state import State
 from reconcile.ages import AGES, Ages
 
+DAYS_NAMED_MAX = 31
 KEY_ENDS_SOON = timedelta(hours=2)  # time enough to run `resume`, and to find out why nobody has
 
 
@@ -38,6 +39,17 @@ class Group:
     since: datetime
     intent_id: str
     critical: int = 0  # how many of them are findings by which money is wrong on one side
+    latest: datetime | None = field(default=None, compare=False)  # as `since`, of the youngest
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Days of a zone since the first complete run that have none, oldest first; when first and last were over."""
+
+    days: tuple[date, ...]
+    tz: str
+    since: datetime
+    latest: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +59,11 @@ class Facts:
     now: datetime
     pending_too_long: tuple[Group, ...]  # by state
     keys_ending: Group | None  # `since` is when the first key's life ends
-    reconciled_at: datetime | None  # when the last complete run ended
+    reconciled_at: datetime | None  # when the complete run ended that reaches furthest
     unfinished: Group | None  # runs begun and never completed; `what` names the oldest day, `since` when it ended
     findings: tuple[Group, ...]  # open ones that are critical or open for too long, by code
     refused: tuple[Group, ...] = ()  # pending charges whose latest send was refused for the account, or its key
+    missed: Missed | None = None
     rejected: tuple[Group, ...] = ()  # charges that were rejected lately, by the reason
 
 
@@ -71,6 +84,7 @@ class Alert:
     intent_id: str | None
     message: str
     severity: Severity = Severity.WARNING
+    latest: datetime | None = field(default=None, compare=False)  # as `since`, of the youngest row: a later is news
 
     def as_json(self) -> dict[str, str | int | None]:
         """The fields that programs may rely on, in their order."""
@@ -96,7 +110,7 @@ def _pending_too_long(facts: Facts, limits: Limits) -> Iterator[Alert]:
             f"{_charges(group)} {group.what} for more than {age(limits.pending[State(group.what)])}, the oldest "
             f"{group.intent_id} for {for_}: see `paycli pending`"
         )
-        yield Alert(f"pending_{group.what}", group.count, group.since, group.intent_id, message)
+        yield Alert(f"pending_{group.what}", group.count, group.since, group.intent_id, message, latest=group.latest)
 
 
 def _key_ends_soon(facts: Facts, limits: Limits) -> Iterator[Alert]:
@@ -107,21 +121,35 @@ def _key_ends_soon(facts: Facts, limits: Limits) -> Iterator[Alert]:
             f"{_charges(group)} in doubt whose key's life ends soon, the first {group.intent_id} in "
             f"{age(group.since - facts.now)}: run `paycli resume` before then"
         )
-        yield Alert("key_ends_soon", group.count, group.since, group.intent_id, message)
+        yield Alert("key_ends_soon", group.count, group.since, group.intent_id, message, latest=group.latest)
 
 
 def _not_reconciled(facts: Facts, limits: Limits) -> Iterator[Alert]:
     """The dead man's switch: a job that does not run cannot say so."""
     last = facts.reconciled_at
     if last is None:
-        message = "no reconciliation was ever completed: run `paycli reconcile --date yesterday`, and every night"
+        message = "no reconciliation was ever completed: run `paycli reconcile`, and every night"
         yield Alert("not_reconciled", 1, None, None, message)
     elif facts.now - last > limits.reconciled:
         message = (
             f"the last complete reconciliation ended {age(facts.now - last)} ago, more than {age(limits.reconciled)}: "
-            "run `paycli reconcile --date yesterday`, and see why it did not run"
+            "run `paycli reconcile`, and see why it did not run"
         )
         yield Alert("not_reconciled", 1, last, None, message)
+
+
+def _days_missed(facts: Facts, limits: Limits) -> Iterator[Alert]:
+    """Days that no night has looked at: the night after them says nothing of them."""
+    missed = facts.missed
+    if missed is not None:
+        count = len(missed.days)
+        named = ", ".join(day.isoformat() for day in missed.days[:DAYS_NAMED_MAX])
+        more = f" and {count - DAYS_NAMED_MAX} more" if count > DAYS_NAMED_MAX else ""
+        message = (
+            f"{count} day{'' if count == 1 else 's'} without a complete reconciliation: {named}{more} ({missed.tz}): "
+            f"run `paycli reconcile --tz {missed.tz}`, which makes up for them"
+        )
+        yield Alert("days_missed", count, missed.since, None, message, latest=missed.latest)
 
 
 def _left_unfinished(facts: Facts, limits: Limits) -> Iterator[Alert]:
@@ -129,7 +157,7 @@ def _left_unfinished(facts: Facts, limits: Limits) -> Iterator[Alert]:
     group = facts.unfinished
     if group is not None:
         message = f"{group.count} begun and never completed, the oldest first: run `paycli reconcile {group.what}`"
-        yield Alert("reconciliation_unfinished", group.count, group.since, None, message)
+        yield Alert("reconciliation_unfinished", group.count, group.since, None, message, latest=group.latest)
 
 
 def _open_findings(facts: Facts, limits: Limits) -> Iterator[Alert]:
@@ -141,7 +169,7 @@ def _open_findings(facts: Facts, limits: Limits) -> Iterator[Alert]:
             f"{age(facts.now - group.since)} ago: see `paycli findings`"
         )
         severity = Severity.CRITICAL if group.critical else Severity.WARNING
-        yield Alert(group.what, group.count, group.since, group.intent_id, message, severity)
+        yield Alert(group.what, group.count, group.since, group.intent_id, message, severity, group.latest)
 
 
 def _account_refused(facts: Facts, limits: Limits) -> Iterator[Alert]:
@@ -151,7 +179,7 @@ def _account_refused(facts: Facts, limits: Limits) -> Iterator[Alert]:
             f"{_charges(group)} refused by the provider for {_REFUSED.get(group.what, group.what)}, the first "
             f"{group.intent_id} {age(facts.now - group.since)} ago: see `paycli show`, and look at the account"
         )
-        yield Alert(f"refused_{group.what}", group.count, group.since, group.intent_id, message)
+        yield Alert(f"refused_{group.what}", group.count, group.since, group.intent_id, message, latest=group.latest)
 
 
 def _rejected_often(facts: Facts, limits: Limits) -> Iterator[Alert]:
@@ -165,7 +193,8 @@ def _rejected_often(facts: Facts, limits: Limits) -> Iterator[Alert]:
             f"{count} charges rejected in the last {age(limits.fresh)} in the same words ({told}), the first "
             f"{first.intent_id}: see `paycli show`, and look at the account and at the program that charges"
         )
-        yield Alert("rejected_often", count, first.since, first.intent_id, message)
+        latest = max((group.latest for group in often if group.latest is not None), default=None)
+        yield Alert("rejected_often", count, first.since, first.intent_id, message, latest=latest)
 
 
 _REFUSED = {"account": "a reason that is about the account, not about them", "credential": "their API key"}
@@ -186,6 +215,7 @@ RULES: tuple[Callable[[Facts, Limits], Iterator[Alert]], ...] = (
     _pending_too_long,
     _key_ends_soon,
     _not_reconciled,
+    _days_missed,
     _left_unfinished,
     _open_findings,
     _account_refused,

@@ -6,7 +6,7 @@ Every step may be done again: a killed run goes on where its pages end.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import cast
 
@@ -16,7 +16,7 @@ from gateway_client.flow.asking import Setup, bind_flow, meet, question
 from gateway_client.flow.clearing import ask_for_intent
 from gateway_client.flow.effects import Flow, Now, Settle, Wait
 from gateway_client.flow.lookup import NOT_ASKED_FOR, Cycle, absence, read_lists
-from gateway_client.gateways.base import Item, Missing
+from gateway_client.gateways.base import Item, Missing, Page
 from gateway_client.outcome import NAMES, Answer, CouldNotAsk, Processing, RequiresAction, Succeeded, Unknown
 from reconcile import match, words
 from reconcile.ages import AGES, Ages
@@ -50,6 +50,7 @@ _UNDER_WAY = (Processing, RequiresAction, Unknown)
 IN_FLIGHT = timedelta(minutes=15)  # a send this young may still be answered: its own process records it
 ASKS_MAX = 6  # tries of one question: the night is long
 UNANSWERED_IN_A_ROW_MAX = 3  # objects that nobody tells of: then it is the provider, not one object
+PAGES_MAX, BYTES_MAX = 20_000, 8 * 1024**3  # of the provider's lists in one call: two million objects; the next goes on
 LOOKED_UP_AT_ONCE_MAX = 2000  # charges in memory that share one reading of the provider's lists
 
 
@@ -86,16 +87,32 @@ def _reconcile(setup: Setup, run: OpenedRun, ages: Ages) -> Flow[None]:
 
 def _read_provider(setup: Setup, run: OpenedRun) -> Flow[str | None]:
     """Read every list of the window into the run's items; why that stopped, or None."""
-    lists = setup.gateway.lists
+    lists, read = setup.gateway.lists, _Read()
     for number in range(run.lists_read, len(lists)):
         after = run.cursor if number == run.lists_read else None
-        why = yield from _read_list(setup, run, number, after)
+        why = yield from _read_list(setup, run, number, after, read)
         if why is not None:
             return f"{lists[number]}: {why}"
     return None
 
 
-def _read_list(setup: Setup, run: OpenedRun, number: int, after: str | None) -> Flow[str | None]:
+@dataclass
+class _Read:
+    """How much one call has read: an endless list must end somewhere, and what is on disk is gone on with."""
+
+    pages: int = 0
+    size: int = 0
+
+    def too_much(self, page: Page) -> str | None:
+        self.pages, self.size = self.pages + 1, self.size + page.size
+        if self.pages < PAGES_MAX and self.size < BYTES_MAX:
+            return None
+        return (
+            f"this call has read {self.pages} pages of {self.size / 1024**2:.0f} MiB, which is all that one call reads"
+        )
+
+
+def _read_list(setup: Setup, run: OpenedRun, number: int, after: str | None, read: _Read) -> Flow[str | None]:
     gateway, path = setup.gateway, setup.gateway.lists[number]
     window = run.window
     last_second = window.end - timedelta(seconds=1)  # `created` is in whole seconds, and the provider's bound is closed
@@ -120,6 +137,9 @@ def _read_list(setup: Setup, run: OpenedRun, number: int, after: str | None) -> 
         yield from Progress(len(page.items))
         if not page.has_more:
             return None
+        enough = read.too_much(page)
+        if enough is not None:
+            return enough
         stuck = stuck + 1 if stands_still else 0
         if stuck == ASKS_MAX or (not stands_still and cycle.closed_by(page)):
             return "the provider's list does not advance"

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from gateway_client import Client, InvalidInput, store
+from gateway_client.charge import iso
 from gateway_client.db import Database
 from gateway_client.errors import ChargeOnceError, StoreUnavailable
 from gateway_client.flow.effects import Ask, DatabaseEffect, Effect, Now, T
@@ -26,7 +27,7 @@ from reconcile.effects import OpenedRun, OpenRun, Progress, RunEffect, RunLease
 from reconcile.flow import reconcile_flow
 from reconcile.lease import LEASE_SLACK_S
 from reconcile.report import RunResult
-from reconcile.window import window_of
+from reconcile.window import Window, window_of
 
 CLOCKS_APART_MAX = timedelta(minutes=5)  # a clock further off than this is refused later on
 
@@ -53,9 +54,8 @@ def run(
     never an exception. Raises InvalidInput for an unusable day or zone, RunHeld while another process is at it,
     ProviderUnavailable when the provider could not be asked at all, ConfigurationError, ClockRefused, StoreUnavailable.
     """
-    if not isinstance(client, Client):
-        raise InvalidInput("client", "must be a gateway_client.Client: the nightly run is a job of its own, not a task")
-    window_of(day, tz, client.perform(Now()) + CLOCKS_APART_MAX)  # before anything is asked
+    window = window_of(day, tz, checked(client).perform(Now()) + CLOCKS_APART_MAX)  # before anything is asked
+    _refuse_before_the_store(client, window)
     if not dry_run:
         return _Job(client, None, on_progress).run(day, tz, ages)
     with _folder() as folder:
@@ -65,6 +65,24 @@ def run(
             return _Job(client, copy, on_progress).run(day, tz, ages)
         finally:
             copy.close()
+
+
+def checked(client: Client) -> Client:
+    """The client, or InvalidInput."""
+    if not isinstance(client, Client):
+        raise InvalidInput("client", "must be a gateway_client.Client: the nightly run is a job of its own, not a task")
+    return client
+
+
+def _refuse_before_the_store(client: Client, window: Window) -> None:
+    """Refuse a day that can hold nothing of ours: complete as it would be, it would say that somebody reconciles."""
+    beginning = client.transact(lambda session, now: run_store.read_beginning(session) or now)
+    if window.end <= beginning:
+        raise InvalidInput(
+            "--date",
+            f"{window.day} ({window.tz}) was over before this store and its first charge were made "
+            f"({iso(beginning)}): nothing of ours can be there. Nothing was asked or changed; name a later day",
+        )
 
 
 def _folder() -> tempfile.TemporaryDirectory[str]:

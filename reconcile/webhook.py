@@ -95,18 +95,20 @@ def deliver(
     url: str,
     secret: str,
     lines: Sequence[Mapping[str, object]],
+    cleared: Sequence[str] = (),
     *,
     clock: Clock,
     transport: httpx.BaseTransport | None = None,
 ) -> None:
-    """POST the alerts, of JSON values, and return when the receiver has answered 2xx; its status is believed alone.
+    """POST alerts, of JSON values, and causes that are no more; return when the receiver has answered 2xx.
 
-    At most 4 tries of at most 10 s each, and at most 33 s between two. Each try has the same body and the same
-    `Paycli-Delivery`, so that a receiver can drop repeats, and a signature of its own time. `transport` stands in for
-    the network and is left open. Raises DeliveryFailed, and ConfigurationError for an unusable address or secret.
+    Its status is believed alone. At most 4 tries of at most 10 s each, and at most 33 s between two. Each try has the
+    same body and the same `Paycli-Delivery`, so that a receiver can drop repeats, and a signature of its own time.
+    `transport` stands in for the network and is left open. Raises DeliveryFailed, and ConfigurationError for an
+    unusable address or secret.
     """
     try:
-        letter = _Letter(check_url(url), check_secret(secret), _body(lines, clock))
+        letter = _Letter(check_url(url), check_secret(secret), _body(lines, cleared, clock))
     finally:
         del url, secret  # a crash reporter sends local variables; the letter shows neither
     door = own_transport() if transport is None else transport
@@ -124,9 +126,9 @@ def deliver(
         clock.sleep(least_s + (most_s - least_s) * clock.jitter())
 
 
-def _body(lines: Sequence[Mapping[str, object]], clock: Clock) -> bytes:
+def _body(lines: Sequence[Mapping[str, object]], cleared: Sequence[str], clock: Clock) -> bytes:
     sent_at = iso(datetime.fromtimestamp(clock.time(), UTC))
-    story = {"alerts": [dict(line) for line in lines], "sent_at": sent_at}
+    story = {"alerts": [dict(line) for line in lines], "cleared": list(cleared), "sent_at": sent_at}
     return json.dumps(story, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 

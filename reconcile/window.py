@@ -3,6 +3,7 @@
 Pure: the time comes in as an argument. What is asked of the provider about the window is not decided here.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
@@ -51,6 +52,37 @@ def window_of(day: date, tz: str, now: datetime) -> Window:
         # The provider's `created` is whole seconds: one second more takes in everything created until now.
         return Window(day, tz, start, now.replace(microsecond=0) + _SECOND, whole=False)
     return Window(day, tz, start, end, whole=True)
+
+
+def days_left_out(covered: Iterable[tuple[datetime, datetime]], since: datetime, now: datetime, tz: str) -> list[date]:
+    """The days of a zone that are over and not wholly within `covered`, from `since` on, oldest first.
+
+    `covered` are half-open spans, of any days of any zones: a day is made up for by whatever covers all of its seconds.
+    """
+    zone = _zone(tz)
+    left_out: list[date] = []
+    for start, end in _gaps(covered, _utc(since), _utc(now)):
+        at = start
+        while at < end:
+            window = window_of(at.astimezone(zone).date(), tz, now)
+            if not window.whole:
+                break
+            if window.day not in left_out[-1:]:
+                left_out.append(window.day)
+            at = window.end
+    return left_out
+
+
+def _gaps(
+    covered: Iterable[tuple[datetime, datetime]], since: datetime, until: datetime
+) -> Iterator[tuple[datetime, datetime]]:
+    """What lies between the spans, in order."""
+    for start, end in sorted(covered):
+        if start > since:
+            yield since, min(start, until)
+        since = max(since, end)
+    if since < until:
+        yield since, until
 
 
 def parse_day(text: str, tz: str, now: datetime) -> date:

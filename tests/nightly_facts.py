@@ -17,7 +17,7 @@ from tests.nightly import Night
 HOUR, SECOND = timedelta(hours=1), timedelta(seconds=1)
 LIMITS = Limits(findings=24 * HOUR, reconciled=26 * HOUR)
 KEY_LIFE = Stripe.profile.bounds.key_life
-_NEVER = "no reconciliation was ever completed: run `paycli reconcile --date yesterday`, and every night"
+_NEVER = "no reconciliation was ever completed: run `paycli reconcile`, and every night"
 NEVER = Alert("not_reconciled", 1, None, None, _NEVER)
 
 

@@ -57,9 +57,11 @@ SHELL_ORDER = (
     "reconcile.store.repairs",
     "reconcile.store.findings",
     "reconcile.store.alerts",
+    "reconcile.store.told",
     "reconcile.store",
     "reconcile.webhook",  # sockets
     "reconcile.job",
+    "reconcile.missed",
     "reconcile",  # the public names
 )
 SHELLS = frozenset(SHELL_ORDER)

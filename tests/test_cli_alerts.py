@@ -24,7 +24,7 @@ from tests.test_webhook import http_server
 SECRET = "whsec_CanaryOfTheCoalMine4242"
 SIGNED = {"PAYCLI_WEBHOOK_SECRET": SECRET}
 FIELDS = "cause severity count since intent_id message".split()
-NEVER = "no reconciliation was ever completed: run `paycli reconcile --date yesterday`, and every night"
+NEVER = "no reconciliation was ever completed: run `paycli reconcile`, and every night"
 CLOSED = "http://127.0.0.1:1"
 PATH = "/hooks/CanaryInThePath"
 TRIES = 4
@@ -56,7 +56,7 @@ LINES = [
     ),
     (
         "not_reconciled",
-        "the last complete reconciliation ended 22h 0m ago, more than 20h 0m: run `paycli reconcile --date yesterday`, "
+        "the last complete reconciliation ended 22h 0m ago, more than 20h 0m: run `paycli reconcile`, "
         "and see why it did not run",
     ),
     (
@@ -207,7 +207,7 @@ def test_while_another_process_writes(shell: NightShell) -> None:
 
 def alerts_in(body: bytes) -> list[dict[str, Any]]:
     sent = json.loads(body)
-    assert list(sent) == ["alerts", "sent_at"]
+    assert list(sent) == ["alerts", "cleared", "sent_at"]
     return list(sent["alerts"])
 
 

@@ -140,6 +140,7 @@ def test_a_long_list_is_cut(shell: NightShell) -> None:
 )
 def test_which_day(shell: NightShell, day: str, zone: str, start: str, end: str) -> None:
     """A day is the zone's: its charges are those from its first second to before the first of the next (F124, F125)."""
+    shell.sql("UPDATE paycli_store SET created_at = ?", ("2026-11-01 12:00:00.000000",))
     for at in (start, end):
         shell.stranger_pays()
         created = datetime.fromisoformat(f"2026-11-{at}+00:00").timestamp()

@@ -106,7 +106,7 @@ def test_alerts_arrive_signed() -> None:
     with http_server(200) as (base, arrived):
         deliver(base + PATH, SECRET, LINES, clock=FakeClock())
     ((path, headers, body),) = arrived
-    sent = {"alerts": LINES, "sent_at": "2026-11-20T12:00:00.000Z"}
+    sent = {"alerts": LINES, "cleared": [], "sent_at": "2026-11-20T12:00:00.000Z"}
     assert (path, headers["Content-Type"]) == (PATH, "application/json")
     assert body == json.dumps(sent, separators=(",", ":")).encode("ascii")
     assert stripe.WebhookSignature.verify_header(body, headers["Paycli-Signature"], SECRET)

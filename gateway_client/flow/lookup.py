@@ -20,6 +20,7 @@ from gateway_client.outcome import Answer, CouldNotAsk, Outcome, Succeeded
 
 NOT_ASKED_FOR = "the page holds objects of another time than was asked for"
 PAGES_WITHOUT_PROGRESS_MAX = 500  # that go no further back in time: as many objects no account makes in one second
+PAGES_MAX = 100_000  # of one list that is read to its end: ten million objects are no account, but an endless list
 EVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -195,7 +196,7 @@ def _read_list(setup: Setup, path: str, reading: _Reading) -> Flow[None]:
     after: str | None = None
     read_back_to: datetime | None = None
     cycle = Cycle()
-    while True:
+    for _ in range(PAGES_MAX):
         request = gateway.list_request(path, reading.created_from, reading.created_to, after)
         page = yield from question(setup, request, lambda reply: gateway.read_page(path, reply))
         if isinstance(page, CouldNotAsk):
@@ -208,6 +209,7 @@ def _read_list(setup: Setup, path: str, reading: _Reading) -> Flow[None]:
         if page.last_id in (None, after) or cycle.closed_by(page):
             return reading.stopped(f"{path}: the provider's list does not advance", read_back_to)
         after, read_back_to = page.last_id, page.read_back_to
+    return reading.stopped(f"{path}: more than {PAGES_MAX} pages", read_back_to)
 
 
 def absence(setup: Setup, charge: Charge, scan: Scan) -> ProveAbsent:

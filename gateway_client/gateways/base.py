@@ -139,6 +139,7 @@ class Page:
     last_id: str | None
     has_more: bool
     read_back_to: datetime | None = None  # `created` of its oldest object
+    size: int = 0  # bytes, as it came
 
     def answers(self, created_from: datetime, created_to: datetime) -> bool:
         """False when it holds what was not asked for: then it is the answer to another question."""

@@ -244,6 +244,10 @@ class StripeApi:
         )
         if page is None or page.kind != "list" or page.url != path:
             return could_not_ask(reply)
+        if len(page.data) > PAGE_ROWS_MAX:
+            return CouldNotAsk(
+                f"the page holds more than the {PAGE_ROWS_MAX} objects that were asked for", reply.status
+            )
         kind = "payment_intent" if path == _INTENTS else "charge"
         if any(found.kind not in (None, kind) for found in page.data):
             return could_not_ask(reply)
@@ -251,7 +255,9 @@ class StripeApi:
             intent_item(found) if isinstance(found, IntentObject) else charge_item(found) for found in page.data
         )
         oldest = min((item.created_at for item in items if item.created_at is not None), default=None)
-        return Page(items, answered(reply), page.data[-1].id if page.data else None, page.has_more, oldest)
+        return Page(
+            items, answered(reply), page.data[-1].id if page.data else None, page.has_more, oldest, len(reply.body)
+        )
 
     def read_item(self, reply: Reply | NoReply) -> Item | Missing | CouldNotAsk:
         """The charge we asked for. A 404 of anybody but Stripe itself (a proxy, a wrong path) says nothing."""

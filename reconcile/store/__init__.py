@@ -39,14 +39,15 @@ from reconcile.store.runs import (
     end_run,
     ended,
     forget_unfinished,
-    last_complete_at,
     open_run,
+    read_beginning,
+    read_coverage,
     read_result,
     release,
     renew,
 )
 
-__all__ = ["forget_unfinished", "last_complete_at", "perform", "read_result", "release"]
+__all__ = ["forget_unfinished", "perform", "read_beginning", "read_coverage", "read_result", "release"]
 
 
 def perform(session: Session, effect: RunEffect[T], now: datetime) -> T:

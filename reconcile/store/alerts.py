@@ -7,21 +7,18 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Executable, and_, bindparam, case, exists, false, func, or_, select
 from sqlalchemy.orm import Session
 
+from gateway_client.errors import InvalidInput
 from gateway_client.finding import CRITICAL, CRITICAL_IF_CHARGED
 from gateway_client.flow.lookup import EVER
 from gateway_client.outcome import Cause
 from gateway_client.state import PENDING, SENDABLE, State
 from gateway_client.store.rows import Values, charges, constant, findings, run, sends, store
-from reconcile.alerts import KEY_ENDS_SOON, Facts, Group, Limits
+from reconcile.alerts import KEY_ENDS_SOON, Facts, Group, Limits, Missed
 from reconcile.store.ages import TOO_OLD, too_old
-from reconcile.store.runs import last_complete_at, runs
+from reconcile.store.runs import Coverage, read_coverage
+from reconcile.window import days_left_out, window_of
 
 _LATEST_SEEN_AT = select(store.c.latest_seen_at)
-_UNFINISHED = (
-    select(runs)
-    .where(runs.c.ended_at.is_(None), runs.c.window_end < bindparam("before"))
-    .order_by(runs.c.window_end, runs.c.day)
-)
 _KEY_ENDS_SOON = (
     charges.c.state.in_(constant(SENDABLE))
     & charges.c.closed_at.is_(None)
@@ -29,7 +26,9 @@ _KEY_ENDS_SOON = (
     & (charges.c.first_sent_at > bindparam("sent_after"))
     & (charges.c.first_sent_at <= bindparam("sent_until"))
 )
-_KEYS_ENDING = select(func.count(), func.min(charges.c.first_sent_at)).where(_KEY_ENDS_SOON)
+_KEYS_ENDING = select(func.count().label("rows"), func.max(charges.c.first_sent_at).label("latest")).where(
+    _KEY_ENDS_SOON
+)
 _OLDEST_KEY = (
     select(charges.c.intent_id, charges.c.first_sent_at)
     .where(_KEY_ENDS_SOON)
@@ -53,7 +52,12 @@ def _grouped(
 ) -> tuple[Executable, Executable]:
     """How many rows there are of each kind, how many of them are critical, and the oldest row of one kind."""
     serious = func.sum(case((false() if critical is None else critical, 1), else_=0)).label("critical")
-    counted = select(by.label("what"), func.count().label("rows"), serious).where(condition).group_by(by).order_by(by)
+    counted = (
+        select(by.label("what"), func.count().label("rows"), serious, func.max(since).label("latest"))
+        .where(condition)
+        .group_by(by)
+        .order_by(by)
+    )
     first = select(since.label("since"), intent_id.label("intent_id")).where(condition, by == bindparam("of_kind"))
     return counted, first.order_by(since, intent_id).limit(1)
 
@@ -102,12 +106,15 @@ _REJECTED = _grouped(
 def read_facts(session: Session, now: datetime, limits: Limits, key_life: timedelta) -> Facts:
     """What the rules look at, as it is now; a clock that is behind what the store has seen is not believed."""
     now = max(now, run(session, _LATEST_SEEN_AT).scalar() or now)
+    known, late = read_coverage(session), now - min(limits.reconciled, now - EVER)
+    newest = known.newest
     return Facts(
         now=now,
         pending_too_long=_groups(session, _PENDING, too_old(limits.pending, now)),
         keys_ending=_keys_ending(session, now, key_life),
-        reconciled_at=last_complete_at(session),
-        unfinished=_unfinished(session, now - min(limits.reconciled, now - EVER)),
+        reconciled_at=None if newest is None else newest["ended_at"],
+        missed=_missed(known, now, late),
+        unfinished=_unfinished(known, late),
         findings=_groups(session, _FINDINGS, {"before": now - min(limits.findings, now - EVER)}),
         refused=_groups(session, _REFUSED, {}),
         rejected=_groups(session, _REJECTED, {"since": now - min(limits.fresh, now - EVER)}),
@@ -124,23 +131,45 @@ def open_findings(session: Session) -> int:
     return int(run(session, _OPEN_FINDINGS).scalar_one())
 
 
-def _unfinished(session: Session, before: datetime) -> Group | None:
-    """Runs whose window has ended long ago, and which nobody has gone on with: the next night asks for another day."""
-    found = run(session, _UNFINISHED, {"before": before}).mappings().all()
+def _missed(known: Coverage, now: datetime, late: datetime) -> Missed | None:
+    """Days that have no complete run, in the zone of the newest one: over by `late`, or before a day that has one."""
+    if known.since is None or known.newest is None:
+        return None
+    tz = known.newest["tz"]
+    try:
+        days = days_left_out(known.spans, known.since, now, tz)
+    except InvalidInput:  # a zone that this machine does not know: alerts must not fail for that
+        days, tz = days_left_out(known.spans, known.since, now, "UTC"), "UTC"
+    by = max(late, known.reach or late)
+    missed = tuple(day for day in days if window_of(day, tz, now).end <= by)
+    return Missed(missed, tz, *(window_of(day, tz, now).end for day in (missed[0], missed[-1]))) if missed else None
+
+
+def _unfinished(known: Coverage, late: datetime) -> Group | None:
+    """Runs of windows before all complete ones, which nobody has gone on with; later ones are told as missed days."""
+    before = late if known.since is None else min(late, known.since + timedelta(microseconds=1))
+    found = [row for row in known.unfinished if row["window_end"] < before]
     if not found:
         return None
     oldest = found[0]
-    return Group(f"--date {oldest['day']} --tz {oldest['tz']}", len(found), oldest["window_end"], "")
+    return Group(
+        f"--date {oldest['day']} --tz {oldest['tz']}",
+        len(found),
+        oldest["window_end"],
+        "",
+        latest=found[-1]["window_end"],
+    )
 
 
 def _keys_ending(session: Session, now: datetime, key_life: timedelta) -> Group | None:
     """Attempts that could still be sent again, but not for long."""
     soon = {"sent_after": now - key_life, "sent_until": now - key_life + KEY_ENDS_SOON}
-    row = run(session, _KEYS_ENDING, soon).one()
-    if not row[0]:
+    row = run(session, _KEYS_ENDING, soon).mappings().one()
+    if not row["rows"]:
         return None
     oldest = run(session, _OLDEST_KEY, soon).mappings().one()
-    return Group("in doubt", row[0], oldest["first_sent_at"] + key_life, oldest["intent_id"])
+    ends_at, latest = oldest["first_sent_at"] + key_life, row["latest"] + key_life
+    return Group("in doubt", row["rows"], ends_at, oldest["intent_id"], latest=latest)
 
 
 def _groups(session: Session, of: tuple[Executable, Executable], values: Values) -> tuple[Group, ...]:
@@ -148,5 +177,7 @@ def _groups(session: Session, of: tuple[Executable, Executable], values: Values)
     groups = []
     for row in run(session, counted, values).mappings().all():
         oldest = run(session, oldest_of_kind, {**values, "of_kind": row["what"]}).mappings().one()
-        groups.append(Group(row["what"], row["rows"], oldest["since"], oldest["intent_id"], row["critical"]))
+        groups.append(
+            Group(row["what"], row["rows"], oldest["since"], oldest["intent_id"], row["critical"], row["latest"])
+        )
     return tuple(groups)

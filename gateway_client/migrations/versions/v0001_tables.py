@@ -31,6 +31,7 @@ def upgrade(op: Operations) -> None:
     _sends_and_events(op)
     _findings(op)
     _runs(op)
+    _told_alerts(op)
 
 
 def _text(name: str, **more: Any) -> sa.Column[Any]:
@@ -248,4 +249,17 @@ def _runs(op: Operations) -> None:
         sa.PrimaryKeyConstraint("run_id", "finding_id"),
         sa.ForeignKeyConstraint(["run_id"], ["paycli_runs.run_id"]),
         sa.ForeignKeyConstraint(["finding_id"], ["paycli_findings.id"]),
+    )
+
+
+def _told_alerts(op: Operations) -> None:
+    op.create_table(
+        "paycli_told_alerts",
+        _text("receiver"),
+        _text("cause"),
+        _text("severity"),
+        _number("count"),
+        _time("latest", nullable=True),
+        _time("told_at"),
+        sa.PrimaryKeyConstraint("receiver", "cause"),
     )

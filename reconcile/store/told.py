@@ -1,0 +1,40 @@
+"""What each receiver of alerts was told: read before a delivery, written after it has arrived."""
+
+from __future__ import annotations
+
+import hashlib
+
+from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy.orm import Session
+
+from gateway_client.store.rows import run
+from gateway_client.tables import ToldAlert, table
+from reconcile.told import News, Told
+
+told_alerts = table(ToldAlert)
+
+_OF_RECEIVER = told_alerts.c.receiver == bindparam("of_receiver")
+_TOLD = select(told_alerts).where(_OF_RECEIVER)
+_FORGET = delete(told_alerts).where(_OF_RECEIVER)
+_INSERT = insert(told_alerts)
+
+
+def receiver_of(url: str) -> str:
+    """Name a receiver without its address, which may hold a secret."""
+    return hashlib.sha256(url.encode()).hexdigest()[:32]
+
+
+def read_told(session: Session, receiver: str) -> dict[str, Told]:
+    """What a receiver was told and was not told to be over, by cause."""
+    rows = run(session, _TOLD, {"of_receiver": receiver}).mappings()
+    return {
+        row["cause"]: Told(row["cause"], row["severity"], row["count"], row["latest"], row["told_at"]) for row in rows
+    }
+
+
+def remember(session: Session, receiver: str, news: News) -> None:
+    """Keep what a receiver has heard, in place of what it had heard before."""
+    run(session, _FORGET, {"of_receiver": receiver})
+    for told in news.remembered:
+        row = {name: getattr(told, name) for name in ("cause", "severity", "count", "latest", "told_at")}
+        run(session, _INSERT, {"receiver": receiver, **row})
