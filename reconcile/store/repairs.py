@@ -137,8 +137,8 @@ def _asked_for(session: Session, effect: Import) -> bool:
     """Whether another attempt that was asked for here has the same numbers: metadata and key anybody can compute."""
     item = effect.importable.item
     numbers = (item.amount, item.currency, item.customer)
-    rows = run(session, _ASKED_FOR, {"of_intent": effect.intent_id}).all()
-    return any(row.body and (row.amount, row.currency, row.customer) == numbers for row in rows)
+    rows = run(session, _ASKED_FOR, {"of_intent": effect.intent_id}).mappings()
+    return any(row["body"] and (row["amount"], row["currency"], row["customer"]) == numbers for row in rows)
 
 
 def _states(session: Session, effect: Import) -> list[State]:
