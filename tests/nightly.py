@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, cast
 
 import reconcile
 from gateway_client import Charge, Client, PaymentIntent, State, Stripe
 from gateway_client.finding import Finding
+from gateway_client.store.claim import bind
 from gateway_client.tables import Base
 from tests.kit import USD_20, World
 
@@ -25,12 +26,18 @@ SECOND = timedelta(seconds=1)
 class Night(World):
     """One provider, one store, one clock, and the nightly run."""
 
+    made_at: datetime | None = None  # of the store; None: when it really was
+
     def __init__(self, kind: str = "sync") -> None:
         super().__init__(kind)
 
     def run(self, day: date | None = None, tz: str = "UTC", dry_run: bool = False) -> reconcile.RunResult:
         """Reconcile a day (None: today), as a new process."""
         client = cast("Client", self.open_client())
+        if self.made_at is not None:
+            binding, now = self.binding, self.clock.now
+            self.transact(lambda session: bind(session, binding, now))
+            self.sql("UPDATE paycli_store SET created_at = ?", (self.made_at.strftime("%Y-%m-%d %H:%M:%S.%f"),))
         return reconcile.run(client, day or self.today, tz, dry_run)
 
     @property
@@ -41,6 +48,10 @@ class Night(World):
     def later(self, length: timedelta) -> None:
         """Let so much time go by."""
         self.clock.advance(seconds=length.total_seconds())
+
+    def end_leases(self) -> None:
+        """The lease of a run that was killed is over, by whatever clock."""
+        self.sql("UPDATE paycli_runs SET leased_until = started_at WHERE ended_at IS NULL")
 
     def pay(self, intent_id: str, payment_method: str = "pm_card_visa", *, attempt: int | None = None) -> Charge:
         """Charge an intent of 20 USD as the library does."""

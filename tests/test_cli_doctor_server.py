@@ -46,7 +46,7 @@ def test_a_healthy_server(shell: World, own: URL) -> None:
     """On PostgreSQL, too, with what is particular to a server."""
     healthy(shell)
     run = doctor(shell)
-    assert (run.code, words(run), run.err) == (0, dict.fromkeys(POSTGRESQL, "ok"), "17 ok\n")
+    assert (run.code, words(run), run.err) == (0, dict.fromkeys(POSTGRESQL, "ok"), "18 ok\n")
     assert found(run)["database"]["found"].startswith("PostgreSQL ")
     assert "wal_level " in found(run)["durability"]["found"]
 

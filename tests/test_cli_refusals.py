@@ -135,7 +135,7 @@ def test_a_key_that_may_only_read_is_enough(night: NightShell) -> None:
     assert set(night.asked[asked:]) == {"GET /v1/account"}
     run = night.reconcile("--json")
     methods = {line.split()[0] for line in night.asked[asked:]}
-    assert (run.code, run.objects[0]["repaired"], methods) == (1, 2, {"GET"})
+    assert (run.code, run.objects[0]["repaired"], methods) == (1, 1, {"GET"})
 
 
 def test_doctor_and_a_restricted_key(patient: World) -> None:

@@ -57,7 +57,7 @@ PENDING_CELLS = """
                                     prepared     sending      unknown      processing   requires_action conflict
 nothing                           | =            =            =            =            =            =
 nothing, minutes later            | =            =            =            =            =            =
-nothing, days later               | =stale       =stale       =stale       =stale       =stale       =stale
+nothing, days later               | =stale       =stale       =stale       =            =stale       =stale
 nothing, closed before            | =stale       absent+      absent+      =stale       =stale       absent+
 requires_payment_method           | unknown      unknown      =            =            =            =
 requires_payment_method, refused  | declined+    declined+    declined+    declined+    declined+    declined+

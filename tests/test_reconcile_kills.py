@@ -181,8 +181,8 @@ def test_undisturbed(stage: Mortal) -> None:
     assert len(result.findings) == len(REPAIRED | FLAGGED)
     assert (result.provider_charges, result.matched, result.foreign) == (13, 3, 1)
     assert len(stage.pages()) >= 4
-    # Each effect is one transaction: one commit, and one more to read the result.
-    assert stage.commits == sum(isinstance(effect, RunEffect) for effect in stage.performed) + 1
+    # Each effect is one transaction: one commit; and one to read since when the store is, one to read the result.
+    assert stage.commits == sum(isinstance(effect, RunEffect) for effect in stage.performed) + 2
 
 
 def test_every_effect(stage: Mortal) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 import reconcile
 from gateway_client import PaymentIntent, State
 from gateway_client.flow.lookup import NOT_ASKED_FOR
-from tests.kit import USD_20, Killed
+from tests.kit import START, USD_20, Killed
 from tests.nightly import DATABASES, Night, codes, night
 from tests.nightly_lists import (
     ALL,
@@ -36,6 +37,7 @@ from tests.nightly_lists import (
 @pytest.fixture(params=DATABASES)
 def world(request: pytest.FixtureRequest) -> Iterator[Night]:
     with night(request.param) as made:
+        made.made_at = START - timedelta(days=400)
         yield made
 
 
@@ -161,6 +163,7 @@ def test_the_cursors_object_is_gone_when_a_run_goes_on(world: Night) -> None:
     lists.troubles.append((CHARGES, 2, kill))
     with pytest.raises(Killed):
         world.run(DAY)
+    world.end_leases()
     ((run_id, cursor),) = world.sql("SELECT run_id, cursor FROM paycli_runs")
     world.sandbox.remove(cursor)
     lists.troubles.clear()

@@ -270,7 +270,7 @@ def test_a_pending_intent_that_the_provider_denies(world: Night) -> None:
     world.doubt("doubt")
     for intent in (world.row("debit_1")["provider_intent_id"], world.row("debit_1")["provider_charge_id"]):
         world.sandbox.remove(intent)
-    world.clock.advance(hours=24)
+    world.clock.advance(hours=7 * 24, seconds=1)
     result = world.run(DAY)
     assert result.complete
     assert codes(result) == {("outcome_recovered", "doubt"), *(("stale_pending", f"debit_{one}") for one in (1, 2))}
@@ -296,7 +296,7 @@ def test_killed_at_each_question(world: Night) -> None:
             result = reconcile.run(client, DAY)
             break
         except Killed:
-            continue
+            world.end_leases()
     assert result is not None
     assert (result.complete, codes(result), len(lists.bounds)) == (True, ALL, 1)
     assert world.sql("SELECT count(*) FROM paycli_runs") == [(1,)]

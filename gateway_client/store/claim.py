@@ -77,7 +77,7 @@ def claim(session: Session, effect: Claim, now: datetime) -> Charge | ClearFirst
     newest = max(attempts, default=0)
     attempt = effect.attempt or newest or 1
     found = attempts.get(attempt)
-    _refuse_other_payment(session, intent, found if found is not None else _executed(rows))
+    _refuse_other_payment(session, intent, found if found is not None else _executed(rows), anew=found is None)
     if found is not None:
         _refuse_other_method(intent, found, newest)
         return with_sends(session, found).charge()
@@ -138,17 +138,17 @@ def _never_executed(row: Row) -> bool:
     return state in (State.REJECTED, State.ABSENT) or (state is State.CANCELED and unsent)
 
 
-def _refuse_other_payment(session: Session, intent: PaymentIntent, row: Row | None) -> None:
-    """The attempt that is asked for, or that was executed, is this payment; a refused one may get another method."""
+def _refuse_other_payment(session: Session, intent: PaymentIntent, row: Row | None, *, anew: bool) -> None:
+    """The attempt that is asked for, or that was executed, is this payment; another attempt may get another method."""
     if row is None:
         return
-    refused = State(row["state"]).refused
+    own_method = None if anew or State(row["state"]).refused else row["payment_method"] or None  # unknown: imported
     differ = differences(
         intent,
         amount=row["amount"],
         currency=row["currency"],
         customer=row["customer"],
-        payment_method=None if refused else row["payment_method"] or None,  # not known of an imported row
+        payment_method=own_method,
     )
     if not differ:
         return
