@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
-from cli import checks
+from cli import checks, checks_server
 from cli.ages import VARIABLES, read_limits
 from cli.checks import Check, not_checked, ok, problem
 from cli.settings import read_settings
@@ -156,10 +156,10 @@ class Checkup:
             yield "file", lambda: _one(_file(self._there(path)))
             yield "disk", lambda: _one(_disk(self._there(path)))
         else:
-            yield "durability", lambda: _one(checks.postgres_durability(self._read(condition.postgres_settings)))
-            yield "primary", lambda: _one(checks.primary(replica=self._read(condition.is_replica)))
-            yield "collation", lambda: _one(checks.collation(self._read(condition.collations)))
-            yield "permissions", lambda: _one(checks.permissions(self._read(condition.rights)))
+            yield "durability", lambda: _one(checks_server.postgres_durability(self._read(condition.postgres_settings)))
+            yield "primary", lambda: _one(checks_server.primary(replica=self._read(condition.is_replica)))
+            yield "collation", lambda: _one(checks_server.collation(self._read(condition.collations)))
+            yield "permissions", lambda: _one(checks_server.permissions(self._read(condition.rights)))
             yield "database clock", self._look_at_database_clock
         yield "schema", self._look_at_schema
         if path is None:
@@ -184,7 +184,7 @@ class Checkup:
             reader.read(condition.sqlite_settings)
             check = ok("database", f"SQLite {sqlite3.sqlite_version}, {reader.place}")
         else:
-            check = checks.postgres_version(reader.place, *reader.read(condition.version))
+            check = checks_server.postgres_version(reader.place, *reader.read(condition.version))
         self._unread = None
         yield check
 
@@ -219,7 +219,7 @@ class Checkup:
         yield check
 
     def _look_at_timeline(self) -> Iterator[Check]:
-        yield checks.timeline(self._read(condition.timeline), self._read_store(read_timeline))
+        yield checks_server.timeline(self._read(condition.timeline), self._read_store(read_timeline))
 
     def _look_at_store(self) -> Iterator[Check]:
         namespace = None if "PAYCLI_NAMESPACE" in self._wrong else self._settings.namespace

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import checks
+from cli import checks, checks_server
 from cli.checks import Check
 from gateway_client import Stripe
 from gateway_client.condition import Mount, Rights, Setting, SqliteSettings, mount_of
@@ -109,7 +109,7 @@ def test_mount_of_a_path(tmp_path: Path) -> None:
 )
 def test_postgres_version(version: str, number: int | None, expected: tuple[str, int]) -> None:
     """PostgreSQL 14 is the oldest; what another engine calls itself is shown, and no reason to refuse it."""
-    check = checks.postgres_version("billing on db", version, number)
+    check = checks_server.postgres_version("billing on db", version, number)
     assert judged(check) == expected
     assert check.found.startswith(" ".join(version.split()[:2]).rstrip(","))
 
@@ -135,14 +135,14 @@ def test_postgres_version(version: str, number: int | None, expected: tuple[str,
 )
 def test_postgres_durability(changed: dict[str, Setting], expected: tuple[str, int], advice: str | None) -> None:
     """F89: what could lose a reported commit is a problem, and the advice says where it was set."""
-    check = checks.postgres_durability(ON | changed)
+    check = checks_server.postgres_durability(ON | changed)
     assert judged(check) == expected
     assert (check.advice or "").startswith(advice or "")
 
 
 def test_an_engine_without_those_settings() -> None:
     """An engine that knows none of the settings is not refused for it."""
-    assert judged(checks.postgres_durability({})) == ("ok", 0)
+    assert judged(checks_server.postgres_durability({})) == ("ok", 0)
 
 
 @pytest.mark.parametrize(
@@ -156,15 +156,17 @@ def test_an_engine_without_those_settings() -> None:
 )
 def test_timeline(here: str | None, stored: str | None, expected: tuple[str, int]) -> None:
     """F88: a database on another history than the store was bound on is told."""
-    assert judged(checks.timeline(here, stored)) == expected
+    assert judged(checks_server.timeline(here, stored)) == expected
 
 
 def test_replica_and_rights() -> None:
     """F92: a replica is refused; so is a user that lacks a right, and the grants are spelled out."""
-    assert judged(checks.primary(replica=False)) == ("ok", 0)
-    assert judged(checks.primary(replica=True)) == ("problem", 2)
-    assert judged(checks.permissions(Rights((), "public", False))) == ("ok", 0)
-    lacking = checks.permissions(Rights((("paycli_sends", "INSERT"), ("paycli_sends", "UPDATE")), "public", True))
+    assert judged(checks_server.primary(replica=False)) == ("ok", 0)
+    assert judged(checks_server.primary(replica=True)) == ("problem", 2)
+    assert judged(checks_server.permissions(Rights((), "public", False))) == ("ok", 0)
+    lacking = checks_server.permissions(  # noqa: E501
+        Rights((("paycli_sends", "INSERT"), ("paycli_sends", "UPDATE")), "public", True)
+    )
     assert judged(lacking) == ("problem", 2)
     assert lacking.advice == "GRANT INSERT ON paycli_sends TO …; GRANT UPDATE ON paycli_sends TO …"
 

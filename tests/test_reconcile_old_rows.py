@@ -178,7 +178,8 @@ def test_many_rows_of_different_ages(world: Night) -> None:
         flat = [value for row in rows[1:] for value in row.values()]
         world.sql(f"INSERT INTO {table} VALUES {', '.join(values)}", flat)
     absent, succeeded = (recovered(*(name for name, end in ends.items() if end is which))[1] for which in PROVEN)
-    old = stale(*(name for name, end in ends.items() if end is ABSENT))[1]  # closed by the first run, like some others
+    # Closed by the first run, like some others; order_244 is a day old to the second, and no longer.
+    old = stale(*(name for name, end in ends.items() if end is ABSENT and name != "order_244"))[1]
     last_day = stale(*(f"order_{number}" for number in range(245, 251)))[1]  # closed by the second run
     for found in (succeeded | old, absent | last_day):
         before = len(world.asked)
