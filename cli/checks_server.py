@@ -1,4 +1,4 @@
-"""What `paycli doctor` makes of a PostgreSQL server: version, durability, role, history, text, rights. It asks nobody."""
+"""What `paycli doctor` makes of a PostgreSQL server: version, durability, role, history, text and rights. No I/O."""
 
 from __future__ import annotations
 

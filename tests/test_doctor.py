@@ -164,7 +164,7 @@ def test_replica_and_rights() -> None:
     assert judged(checks_server.primary(replica=False)) == ("ok", 0)
     assert judged(checks_server.primary(replica=True)) == ("problem", 2)
     assert judged(checks_server.permissions(Rights((), "public", False))) == ("ok", 0)
-    lacking = checks_server.permissions(  # noqa: E501
+    lacking = checks_server.permissions(
         Rights((("paycli_sends", "INSERT"), ("paycli_sends", "UPDATE")), "public", True)
     )
     assert judged(lacking) == ("problem", 2)
