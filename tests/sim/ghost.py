@@ -105,6 +105,7 @@ class Ghost:
     stood_still: bool = False  # a machine did, with both its clocks
     cleared: dict[Key, Reading | None] = field(default_factory=dict)  # what its claim had read of the attempt before
     begun: dict[Key, float] = field(default_factory=dict)  # when a send of it was first written down
+    lied_runs: set[str] = field(default_factory=set)  # one of its pages was another reading's
     excused: set[str] = field(default_factory=set)  # what the provider or a person did outside the promise
     restored_at: float | None = None
     doubled_after_restore: bool = False
@@ -169,7 +170,7 @@ class Ghost:
         """A call has written down what its last send was answered."""
         sent = next((sent for sent in reversed(self.sends) if sent.call == call), None)
         if sent is not None and sent.attempt == attempt and (sent.status or 0) >= 500 and sent.failed_at is None:
-            sent.failed_at = at if sent.answered_at is None else sent.answered_at
+            sent.failed_at = at
 
     def forget(self, intent_id: str) -> None:
         """Its rows are gone: no lease and no open send keeps a worker from those that come after them."""

@@ -87,8 +87,8 @@ def unexplained(ghost: Ghost, provider: Provider, store: Any) -> str | None:
         if whose is None or not moved(charge) or whose[0] in told:
             continue
         row = ghost.rows.get(whose)
-        if row is not None and row.state == "rejected" and "paycli_intent" not in charge["metadata"]:
-            continue  # refused in one delivery, charged in the other, and stripped: outside of the model (MODEL §6)
+        if row is not None and row.state == "rejected" and charge["metadata"].get("paycli_key") != row.key:
+            continue  # refused in one delivery, charged in the other, and edited: outside of the model (MODEL §6)
         if row is None or row.state != "succeeded" or row.provider_charge_id != charge["id"]:
             return f"{charge['id']} of {whose} succeeded, and the row is {row.state if row else 'missing'}"
     for key, row in ghost.rows.items():

@@ -37,7 +37,7 @@ from gateway_client.sandbox import Sandbox
 from gateway_client.sandbox.model import Exchange
 from gateway_client.sandbox.wire import Answer
 from gateway_client.state import REFUSED
-from reconcile.effects import CloseOver, EndRun, Import, Repair
+from reconcile.effects import CloseOver, EndRun, Import, OfRun, Repair
 from tests.sim import safety
 from tests.sim.ghost import ROWS, TIMEOUT, Ghost, Key, Reading, Row, Sent
 from tests.sim.provider import Provider
@@ -102,7 +102,19 @@ class Witness:
         if sent.credential in safety.OUR_CREDENTIALS:
             safety.s11_another_key(self.ghost, sent, self.ghost.readings.get(call.name))
         self._provider.catch_up()
-        safety.s6_attempt_advance(self.ghost, sent, self._provider.intents())
+        safety.s6_attempt_advance(self.ghost, sent, self._listed(sent.attempt))
+
+    def _listed(self, attempt: Key) -> list[dict[str, Any]]:
+        """The provider's intents, but what the other delivery of a refused send has left too late to be read."""
+        return [one for one in self._provider.intents() if not self._late_of_rejected(attempt[0], one)]
+
+    def _late_of_rejected(self, intent_id: str, one: dict[str, Any]) -> bool:
+        """Whether it is of a rejected attempt, and listed after the reading for the next one: outside (MODEL §6)."""
+        number = int(one["metadata"].get("paycli_attempt", 0))
+        row, reading = self.ghost.rows.get((intent_id, number)), self.ghost.cleared.get((intent_id, number + 1))
+        if row is None or row.state != "rejected" or reading is None:
+            return False
+        return self._provider.made_at(one) > reading.begun_at - self._provider.lag_s - 2.0
 
     def finish(self, sandbox: Sandbox, exchange: Exchange) -> Answer:
         """The provider answers."""
@@ -153,6 +165,9 @@ class Witness:
             if isinstance(effect, BeginSend) and isinstance(result, Begun):
                 self.hold(safety.s6_beside_no_success, effect.intent_id, effect.attempt, self._store)
                 self.hold(safety.s16_closed_is_closed, result.charge)
+            reading = self.ghost.readings.get(call.name)
+            if isinstance(effect, OfRun) and reading is not None and reading.lied:
+                self.ghost.lied_runs.add(effect.run.run_id)
             if isinstance(effect, Settle) and not isinstance(result, Exception):
                 self.ghost.settled(call.name, (effect.intent_id, effect.attempt), self._now())
         if (effect is None or isinstance(effect, MOVING)) and self._store.changes != self._seen_changes:
@@ -255,14 +270,13 @@ class Witness:
         safety.s8_no_false_failure(self.ghost, row, charges)
 
     def _check_run(self, run_id: str, call: Call) -> None:
-        reading = self.ghost.readings.get(call.name)
         started, day, end = self._store.read(
             "SELECT started_at, day, window_end FROM paycli_runs WHERE run_id = ?", run_id
         )[0]
         begun_at, first, beyond = (
             datetime.fromisoformat(text + "+00:00").timestamp() for text in (started, f"{day} 00:00:00", end)
         )
-        if reading is not None and reading.lied:
+        if run_id in self.ghost.lied_runs:
             return
         begun_at -= self._provider.date_skew_s
         if call.begun_at > first + DAY_S + 302.0 and not self.ghost.stood_still:
@@ -281,7 +295,8 @@ class Witness:
     def check_money(self) -> None:
         """Whatever is due at the provider has happened, and no intent was charged twice."""
         self._provider.catch_up()
-        self.hold(safety.s1_no_double, self.ghost, self._provider.charges())
+        charges = (one for one in self._provider.charges() if not self._late_of_rejected(_intent_of(one), one))
+        self.hold(safety.s1_no_double, self.ghost, charges)
 
     def hold(self, check: Callable[..., None], *arguments: Any, **named: Any) -> None:
         """A restored database is outside the promise until a fence is built: what happens then is counted apart."""
@@ -305,3 +320,7 @@ def _short(result: object) -> str:
         case Exception():
             return f"{type(result).__name__}: {result}"
     return type(result).__name__
+
+
+def _intent_of(charge: dict[str, Any]) -> str:
+    return str(charge["metadata"].get("paycli_intent", ""))
