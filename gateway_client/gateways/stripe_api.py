@@ -15,7 +15,9 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
+from gateway_client.errors import InvalidInput
 from gateway_client.frozen import Frozen
+from gateway_client.gateways import stripe_parameters
 from gateway_client.gateways.base import (
     Account,
     Binding,
@@ -47,7 +49,7 @@ from gateway_client.gateways.stripe_objects import (
     not_answered,
     usable_id,
 )
-from gateway_client.intent import PaymentIntent
+from gateway_client.intent import OFF_SESSION, PaymentIntent
 from gateway_client.outcome import (
     Answer,
     Canceled,
@@ -117,6 +119,11 @@ class StripeApi:
         """Whose credential is this?"""
         return Request("GET", "/v1/account")
 
+    def check_parameters(self, intent: PaymentIntent) -> None:
+        """Raise InvalidInput, which names the first of the intent's parameters that is not passed on, and why."""
+        if found := stripe_parameters.problem(intent.parameters):
+            raise InvalidInput(*found)
+
     def charge_body(self, intent: PaymentIntent, binding: Binding, attempt: int, key: str) -> str:
         """The form of the create call: a pure function of the intent, so that a lost row computes the same bytes.
 
@@ -135,11 +142,12 @@ class StripeApi:
         if intent.customer is not None:
             form.append(("customer", intent.customer))
         if intent.off_session:
-            form.append(("off_session", "true"))
+            form.append(("off_session", "true" if intent.off_session is True else intent.off_session))
         for name in _OPTIONAL:
             value = getattr(intent, name)
             if value is not None:
                 form.append((name, value))
+        form += [(name, str(value)) for name, value in intent.parameters.items()]
         ours = _names(binding, intent.intent_id, attempt, key)
         # Sorted: two mappings with equal content must give equal bytes.
         form += [(f"metadata[{name}]", value) for name, value in [*ours.items(), *sorted(intent.metadata.items())]]
@@ -163,7 +171,8 @@ class StripeApi:
         wrong = [name for name, value in expected.items() if form.get(name) != value]
         if wrong:
             return f"its body and its row do not agree ({', '.join(wrong)}): one of them was changed by hand"
-        if any(name not in _SENT and not _METADATA.fullmatch(name) for name in form):
+        others = {name: value for name, value in form.items() if name not in _SENT and not _METADATA.fullmatch(name)}
+        if stripe_parameters.problem(others) or form.get("off_session", "true") not in ("true", *OFF_SESSION):
             return "its body has a parameter that is never sent from here: the row was changed by hand"
         return None
 
