@@ -1,4 +1,4 @@
-"""The table of the create call's other parameters that are passed to Stripe, and why each of the rest is not.
+"""What a create call may carry: a table of the other parameters that are passed to Stripe, and why the rest is not.
 
 Passed is what moves no other money. `tests/test_parameters.py` compares the table with the API description, name by
 name: what Stripe adds is refused until it is in the one list or the other. Not here: sizes and text (`intent.py`).
@@ -11,7 +11,19 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway_client.intent import SUFFIX_MAX, descriptor_problem
+from gateway_client.intent import OFF_SESSION, SUFFIX_MAX, descriptor_problem
+
+ALWAYS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "confirm": "true",
+        "automatic_payment_methods[enabled]": "true",
+        "automatic_payment_methods[allow_redirects]": "never",
+        "error_on_requires_action": "true",
+    }
+)
+OPTIONAL: Final = ("description", "receipt_email", "statement_descriptor_suffix")
+_FIELDS: Final = frozenset(("amount", "currency", "payment_method", "customer", *ALWAYS, *OPTIONAL))
+_METADATA: Final = re.compile(r"metadata\[[^\[\]]+\]")
 
 _KINDS = """
 allowed_payment_method_types[#] text
@@ -163,6 +175,12 @@ REFUSED_WITHIN: Final[Mapping[str, str]] = MappingProxyType(
 """Names below those that are passed, as patterns, and why they are not."""
 
 _METHODS: Final = {name.split("[")[1] for name in PASSED if name.startswith("payment_method_options[")}
+
+
+def never_sent(form: Mapping[str, str]) -> bool:
+    """Whether a form of ours holds a parameter, or a value of one, that is never sent from here."""
+    others = {name: value for name, value in form.items() if name not in _FIELDS and not _METADATA.fullmatch(name)}
+    return others.pop("off_session", "true") not in ("true", *OFF_SESSION) or problem(others) is not None
 
 
 def problem(parameters: Mapping[str, object]) -> tuple[str, str] | None:
