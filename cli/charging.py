@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import closing
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -33,6 +33,9 @@ def charge(
     off_session: Annotated[
         bool, typer.Option("--off-session", help="The customer is not at the screen; needs --customer.")
     ] = False,
+    off_session_as: Annotated[
+        str | None, typer.Option(metavar="KIND", help="The same, and which kind: one_off or recurring.")
+    ] = None,
     not_after: Annotated[
         str | None, typer.Option(metavar="TIME", help="The latest moment of its first send: 2026-11-20T18:00:00Z.")
     ] = None,
@@ -45,6 +48,13 @@ def charge(
     ] = None,
     metadata: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Kept by the provider; may be repeated.")
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Another parameter of the provider's create call, such as shipping[name]=Ada; may be repeated.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> int:
@@ -59,12 +69,13 @@ def charge(
         _money(amount, currency),
         payment_method,
         customer=customer,
-        off_session=off_session,
+        off_session=off_session if off_session_as is None else cast('Literal["one_off", "recurring"]', off_session_as),
         not_after=None if not_after is None else _moment("not_after", not_after),
         description=description,
         receipt_email=receipt_email,
         statement_descriptor_suffix=statement_descriptor_suffix,
-        metadata=_metadata(metadata or []),
+        metadata=_pairs("metadata", metadata or []),
+        parameters=_pairs("param", param or []),
     )
     with open_client(read_settings()) as client:
         charged = client.charge(intent, attempt=attempt)
@@ -157,15 +168,16 @@ def _moment(name: str, text: str) -> datetime:
         raise InvalidInput(name, "must be ISO 8601 with an offset, such as 2026-11-20T18:00:00Z") from None
 
 
-def _metadata(pairs: list[str]) -> dict[str, str]:
+def _pairs(option: str, given: list[str]) -> dict[str, str]:
+    """What name=value, given once or several times, says."""
     from gateway_client import InvalidInput
 
-    metadata: dict[str, str] = {}
-    for pair in pairs:
+    pairs: dict[str, str] = {}
+    for pair in given:
         name, sign, value = pair.partition("=")
         if not sign:
-            raise InvalidInput("metadata", "must be name=value")
-        if name in metadata:
-            raise InvalidInput("metadata", "has a name twice")
-        metadata[name] = value
-    return metadata
+            raise InvalidInput(option, "must be name=value")
+        if name in pairs:
+            raise InvalidInput(option, "has a name twice")
+        pairs[name] = value
+    return pairs

@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 from gateway_client.errors import InvalidInput
 from gateway_client.money import Money, shown
+from gateway_client.never_kept import contains_card_number, contains_secret_key
 
 INTENT_ID_MAX: Final = 128
 PROVIDER_ID_MAX: Final = 255  # Stripe, "Changes that we consider backwards-compatible": ids never exceed 255 characters
@@ -25,6 +26,11 @@ SUFFIX_MAX: Final = 22  # docs.stripe.com/payments/account/statement-descriptors
 METADATA_MAX: Final = 46  # Stripe keeps 50; four are ours
 METADATA_NAME_MAX: Final = 40
 METADATA_VALUE_MAX: Final = 500
+PARAMETERS_MAX: Final = 100
+PARAMETER_DEPTH_MAX: Final = 6
+PARAMETER_VALUE_MAX: Final = 5000
+PARAMETER_CHARACTERS_MAX: Final = 20_000  # names and values together: a row holds them
+OFF_SESSION: Final = ("one_off", "recurring")
 OUR_PREFIX: Final = "paycli_"
 """Metadata names that begin so are written by this library: reconciliation finds its charges by them."""
 
@@ -33,11 +39,12 @@ _UNPRINTABLE_IN_TEXT: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\ud
 _ASCII: Final = re.compile("[ -~]*")
 _ASCII_NO_SPACE: Final = re.compile("[!-~]*")
 _NAMESPACE: Final = re.compile("[a-z0-9-]{1,40}")
+_PARAMETER: Final = re.compile(r"[a-z0-9_]{1,60}(?:\[[a-z0-9_]{1,60}\])*")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")  # plausible, not RFC 5322: only delivery can tell
 
 
-class Metadata(Mapping[str, str]):
-    """A read-only copy of the caller's metadata, sorted by name, so that equal intents make the same request."""
+class Texts(Mapping[str, str]):
+    """A read-only copy of what the caller gave, sorted by name, so that equal intents make the same request."""
 
     __slots__ = ("_items",)
     _items: dict[str, str]
@@ -58,7 +65,7 @@ class Metadata(Mapping[str, str]):
         return hash(frozenset(self._items.items()))
 
     def __repr__(self) -> str:
-        return f"Metadata({self._items!r})"
+        return f"Texts({self._items!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +74,13 @@ class PaymentIntent:
 
     - `intent_id`: your stable reference, 1–128 printable ASCII characters; one purchase always gets the same one.
     - `amount`: what to charge. `payment_method`, `customer`: the provider's ids.
-    - `off_session`: the customer is not at the screen; needs `customer`.
+    - `off_session`: the customer is not at the screen; needs `customer`. True, "one_off" or "recurring".
     - `not_after`: the latest moment at which it may first be sent, an aware datetime; None: as long as it is prepared.
     - `description` (at most 1000 characters), `receipt_email` (512), `statement_descriptor_suffix` (22) and `metadata`
       (46 entries, names of 40 and values of 500 characters) are passed on. What may be personal is not in `repr`.
+    - `parameters`: others of the provider's create call, nested as there: `{"shipping": {"name": "Ada", …}}`, or by
+      their names in the form, `{"shipping[name]": "Ada"}`, as they are kept. At most 100 values of 5000 characters,
+      20,000 in all. The gateway says which it passes on, and refuses the others before anything is written.
 
     Raises InvalidInput, which names the field; a card number in any field is refused and never repeated. Sources:
     Stripe's reference of "Create a PaymentIntent", docs.stripe.com/metadata,
@@ -82,12 +92,13 @@ class PaymentIntent:
     payment_method: str
     _: KW_ONLY
     customer: str | None = None
-    off_session: bool = False
+    off_session: bool | Literal["one_off", "recurring"] = False
     not_after: datetime | None = None
     description: str | None = field(default=None, repr=False)
     receipt_email: str | None = field(default=None, repr=False)
     statement_descriptor_suffix: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+    parameters: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         _check("intent_id", self.intent_id, INTENT_ID_MAX, _intent_id_problem)
@@ -96,8 +107,10 @@ class PaymentIntent:
         _check("payment_method", self.payment_method, PROVIDER_ID_MAX, _provider_id_problem)
         if self.customer is not None:
             _check("customer", self.customer, PROVIDER_ID_MAX, _provider_id_problem)
-        if type(self.off_session) is not bool:
-            raise InvalidInput("off_session", f"must be True or False, not {type(self.off_session).__name__}")
+        if type(self.off_session) is not bool and (
+            type(self.off_session) is not str or self.off_session not in OFF_SESSION
+        ):
+            raise InvalidInput("off_session", 'must be True, False, "one_off" or "recurring"')
         if self.off_session and self.customer is None:
             raise InvalidInput("off_session", "needs a customer, whose saved payment method is charged")
         if self.not_after is not None:
@@ -107,8 +120,9 @@ class PaymentIntent:
         if self.receipt_email is not None:
             _check("receipt_email", self.receipt_email, EMAIL_MAX, _email_problem)
         if self.statement_descriptor_suffix is not None:
-            _check("statement_descriptor_suffix", self.statement_descriptor_suffix, SUFFIX_MAX, _suffix_problem)
+            _check("statement_descriptor_suffix", self.statement_descriptor_suffix, SUFFIX_MAX, descriptor_problem)
         object.__setattr__(self, "metadata", _checked_metadata(self.metadata))
+        object.__setattr__(self, "parameters", _checked_parameters(self.parameters))
 
 
 def idempotency_key(
@@ -158,7 +172,7 @@ def differences(
     """Say how an intent differs from what is stored for its id, one sentence each; () if it is the same payment.
 
     The payment method belongs to the attempt: None says that this attempt may have another one. Description, e-mail,
-    metadata and `not_after` may differ; those stored with the attempt count.
+    metadata, parameters and `not_after` may differ; those stored with the attempt count.
     """
     found = []
     if intent.amount.amount != amount:
@@ -184,6 +198,8 @@ def _check(name: str, value: str, length_max: int, problem_of: Callable[[str], s
         raise InvalidInput(name, f"must have at most {length_max} characters, not {len(value)}")
     if contains_card_number(value):
         raise InvalidInput(name, "must not hold a card number, and seems to; a payment method is named by its id")
+    if contains_secret_key(value):
+        raise InvalidInput(name, "must not hold a secret key, and seems to: it would be stored")
     if problem := problem_of(value):
         raise InvalidInput(name, problem)
 
@@ -214,7 +230,7 @@ def _email_problem(value: str) -> str:
     return _line_problem(value) or ("" if _EMAIL.fullmatch(value) else "must be an e-mail address")
 
 
-def _suffix_problem(value: str) -> str:
+def descriptor_problem(value: str) -> str:
     # Stripe strips what is not Latin; refusing keeps what the cardholder reads what the caller wrote.
     if not _ASCII.fullmatch(value):
         return "must be printable ASCII: Stripe takes Latin characters only"
@@ -242,7 +258,7 @@ def _checked_time(moment: datetime) -> datetime:
         raise InvalidInput("not_after", "is beyond what a date can be") from None
 
 
-def _checked_metadata(metadata: Mapping[str, str]) -> Metadata:
+def _checked_metadata(metadata: Mapping[str, str]) -> Texts:
     if not isinstance(metadata, Mapping):
         raise InvalidInput("metadata", f"must be a mapping of text to text, not {type(metadata).__name__}")
     copied = dict(metadata)
@@ -254,49 +270,50 @@ def _checked_metadata(metadata: Mapping[str, str]) -> Metadata:
         except InvalidInput as error:
             raise InvalidInput("metadata", f"a name {error.problem}") from None
         _check(f"metadata[{name}]", value, METADATA_VALUE_MAX, _text_problem)
-    return Metadata(copied)
+    return Texts(copied)
 
 
-# Card numbers. A number is suspected when its digits pass Luhn and begin and count as a network's do (ISO/IEC 7812).
-
-_NETWORKS: Final = re.compile(
-    r"4\d{15}(?:\d{3})?"  # Visa: 16, 19
-    r"|(?:5[1-5]\d\d|222[1-9]|22[3-9]\d|2[3-6]\d\d|27[01]\d|2720)\d{12}"  # Mastercard: 16
-    r"|3[47]\d{13}"  # American Express: 15
-    r"|(?:6011|64[4-9]\d|65\d\d)\d{12,15}"  # Discover: 16–19
-    r"|3(?:0[0-5]|[68]\d)\d{11}"  # Diners Club: 14
-    r"|35(?:2[89]|[3-8]\d)\d{12}"  # JCB: 16
-    r"|62\d{14,17}"  # UnionPay: 16–19
-    # Not what is no longer issued: Maestro's prefixes × 12 to 19 digits would refuse one long order number in seventy,
-    # Visa's 13 digits one in ten of the article numbers (EAN) of Germany.
-)
-_RUN: Final = re.compile(r"(?<!\d)\d{14,19}(?!\d)")
-# Groups as printed on cards, at any place in a longer row of groups: an expiry or a security code may follow.
-_GAP: Final = "[ \u00a0\u202f\\-\u2010-\u2014]"
-_GROUPED: Final = tuple(
-    re.compile(rf"(?<!\d)(?=({_GAP.join(form)})(?!\d))")
-    for form in (
-        [r"\d{4}"] * 4,
-        [r"\d{4}"] * 4 + [r"\d{3}"],
-        [r"\d{4}", r"\d{6}", r"\d{5}"],
-        [r"\d{4}", r"\d{6}", r"\d{4}"],
-    )
-)
-# UUIDs and hex digests hold such digits by accident: one version 4 UUID in 5,000, when written without dashes.
-_UUID: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_HEX_DIGEST: Final = "(?=[0-9]*[a-f])[0-9a-f]{32,}"
-_HEX_ID: Final = re.compile(f"(?<![0-9a-z])(?:{_UUID}|{_HEX_DIGEST})(?![0-9a-z])", re.IGNORECASE)
+def _checked_parameters(parameters: Mapping[str, object]) -> Texts:
+    if not isinstance(parameters, Mapping):
+        raise InvalidInput("parameters", f"must be a mapping, not {type(parameters).__name__}")
+    flat: dict[str, str] = {}
+    size = 0
+    for name, value in _flattened(parameters, ()):
+        if name in flat:
+            raise InvalidInput(name, "is given twice")
+        if not isinstance(value, str | int):
+            raise InvalidInput(name, f"must be text, a whole number, True or False, not {type(value).__name__}")
+        text = value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+        _check(name, text, PARAMETER_VALUE_MAX, _text_problem)
+        flat[name] = text
+        size += len(name) + len(text)
+        if len(flat) > PARAMETERS_MAX or size > PARAMETER_CHARACTERS_MAX:
+            words = f"at most {PARAMETERS_MAX} values, and {PARAMETER_CHARACTERS_MAX} characters in all, are allowed"
+            raise InvalidInput("parameters", words)
+    return Texts(flat)
 
 
-def contains_card_number(text: str) -> bool:
-    """Whether the text seems to hold a card number: one run of digits, or groups parted as on a card."""
-    text = _HEX_ID.sub("x", text)
-    candidates = [match[0] for match in _RUN.finditer(text)]
-    candidates += [match[1] for pattern in _GROUPED for match in pattern.finditer(text)]
-    return any(_is_card_number([int(digit) for digit in re.findall(r"\d", found)]) for found in candidates)
+def _flattened(value: object, path: tuple[str, ...]) -> Iterator[tuple[str, object]]:
+    """Every value that holds no others, under its name in a form: `shipping[name]`, `types[0]`."""
+    if isinstance(value, Mapping):
+        below = list(value.items())
+    elif isinstance(value, list | tuple):
+        below = [(str(number), inner) for number, inner in enumerate(value)]
+    else:
+        yield _parameter_name(path), value
+        return
+    if len(path) >= PARAMETER_DEPTH_MAX:
+        raise InvalidInput("parameters", f"must not be more than {PARAMETER_DEPTH_MAX} deep")
+    if not below and path:
+        raise InvalidInput(_parameter_name(path), "must not be empty")
+    for name, inner in below:
+        if type(name) is not str or (path and "[" in name):
+            raise InvalidInput("parameters", "has a name that is no text, or has '[' within another")
+        yield from _flattened(inner, (*path, name))
 
 
-def _is_card_number(digits: list[int]) -> bool:
-    doubled = (2 * digit - 9 * (digit > 4) for digit in digits[-2::-2])
-    luhn_valid = (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
-    return luhn_valid and _NETWORKS.fullmatch("".join(map(str, digits))) is not None
+def _parameter_name(path: tuple[str, ...]) -> str:
+    name = path[0] + "".join(f"[{step}]" for step in path[1:])
+    if not _PARAMETER.fullmatch(name) or name.count("[") >= PARAMETER_DEPTH_MAX or contains_card_number(name):
+        raise InvalidInput("parameters", "has a name that no parameter has: a-z, 0-9 and '_', nested as in a[b][c]")
+    return name

@@ -138,6 +138,9 @@ def _coerced(value: Any, schema: dict[str, Any]) -> Any:
             continue
         if _validator(option).is_valid(candidate):
             return candidate
+    if isinstance(value, dict) and schema.get("type") == "array":
+        assert list(value) == [str(number) for number in range(len(value))]
+        return [_coerced(inner, schema["items"]) for inner in value.values()]
     if isinstance(value, dict):
         known, other = schema.get("properties", {}), schema.get("additionalProperties", False)
         unknown = [name for name in value if name not in known and other is False]

@@ -63,6 +63,29 @@ def test_everything_is_passed_on(shell: World) -> None:
     assert {name: intent["metadata"][name] for name in ("cart", "note")} == {"cart": "7", "note": "a=b"}
 
 
+@ON_A_FILE
+def test_other_parameters_are_passed_on(shell: World) -> None:
+    """A8: `--param` may be repeated and nested, `--off-session-as` says which kind; what is not passed is exit 2."""
+    address = ("--param", "shipping[address][line1]=a=b", "--param", "shipping[name]=Ada")
+    more = ("--param", "setup_future_usage=off_session", "--customer", "cus_1", "--off-session-as", "recurring")
+    assert shell.charge("order_1", *address, *more).code == 0
+    intent = shell.sandbox.payment_intents[0]
+    assert (intent["shipping"]["name"], intent["shipping"]["address"]["line1"]) == ("Ada", "a=b")
+    assert intent["setup_future_usage"] == "off_session"
+    sent = next(one for one in shell.sandbox.requests if one.method == "POST")
+    assert ("off_session", "recurring") in sent.params
+    for wrong, field in (
+        (("--param", "on_behalf_of=acct_2"), "on_behalf_of"),
+        (("--param", "shipping[name]"), "param"),
+        (("--param", "transfer_group=1", "--param", "transfer_group=2"), "param"),
+        (("--param", "transfer_group=4242424242424242"), "transfer_group"),
+        (("--off-session-as", "never"), "off_session"),
+    ):
+        run = shell.charge("order_2", *wrong)
+        assert (run.code, run.err.split(":")[1].strip()) == (2, field)
+    assert len(shell.sandbox.payment_intents) == 1
+
+
 def test_declined_then_a_second_attempt(shell: World) -> None:
     """A decline is exit 1; attempt 2 is made when it is named, and succeeds."""
     declined = shell.charge("order_42", "--payment-method", "pm_card_chargeDeclined")

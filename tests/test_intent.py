@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway_client.errors import InvalidInput, UsageError
-from gateway_client.intent import PaymentIntent, contains_card_number, differences
+from gateway_client.intent import PaymentIntent, differences
 from gateway_client.money import Money
+from gateway_client.never_kept import contains_card_number
 
 VISA = "4242424242424242"
 
@@ -102,7 +103,9 @@ BAD: list[tuple[str, Any]] = [
     *(("amount", bad) for bad in [2000, 20.0, "20.00", None, (2000, "usd")]),
     *(("payment_method", bad) for bad in ["", "pm card", "pm_ä", "pm_1\n", "p" * 256, None, b"pm", Method.VISA]),
     *(("customer", bad) for bad in ["", "cus 1", "cus_\x00", "c" * 256, 7]),
-    *(("off_session", bad) for bad in [1, 0, None, "true", True]),  # True, as there is no customer
+    *(
+        ("off_session", bad) for bad in [1, 0, None, "true", "", "monthly", True, "recurring"]
+    ),  # True, as there is no customer
     *(("description", bad) for bad in ["", " \n", "d" * 1001, "a\x00b", "a\x1bb", "a\rb", "a\x85b", "\ud800", 1]),
     *(("receipt_email", bad) for bad in ["", "ada", "a@b", "a@@b.c", "a b@c.de", "a@c.de\n", "e" * 513, "a@.de"]),
     *(
@@ -202,7 +205,7 @@ def test_card_number_is_refused_in_every_field(field: str, around: Any, text: st
 def test_every_text_field_is_searched_for_card_numbers() -> None:
     """The list above is complete: no field of an intent is left out."""
     tested = {"intent_id", "payment_method", "customer", "description", "receipt_email", "metadata"}
-    tested |= {"statement_descriptor_suffix"}
+    tested |= {"statement_descriptor_suffix", "parameters"}  # `parameters`: tests/test_parameters.py
     assert set(PaymentIntent.__dataclass_fields__) - {"amount", "off_session", "not_after"} == tested
 
 

@@ -6,7 +6,7 @@ Not here: what the answers mean (`test_fixtures.py`), and how the bytes travel (
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,8 +44,10 @@ def create_request(intent: PaymentIntent, attempt: int = 1) -> Request:
     return GATEWAY.charge_request(GATEWAY.charge_body(intent, BINDING, attempt, key), key, API_VERSION)
 
 
-def create_call(intent: PaymentIntent, attempt: int = 1) -> Callable[[stripe.StripeClient], object]:
-    """The same charge in the SDK's words, in the order of STRIPE.md §8."""
+def create_call(
+    intent: PaymentIntent, attempt: int = 1, parameters: Mapping[str, object] | None = None
+) -> Callable[[stripe.StripeClient], object]:
+    """The same charge in the SDK's words, in the order of STRIPE.md §8; `parameters` are the intent's, nested."""
     key = BINDING.key("charge", intent.intent_id, attempt)
     optional = ("customer", "off_session", "description", "receipt_email", "statement_descriptor_suffix")
     params = {
@@ -56,6 +58,7 @@ def create_call(intent: PaymentIntent, attempt: int = 1) -> Callable[[stripe.Str
         "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
         "error_on_requires_action": True,
         **{name: getattr(intent, name) for name in optional if getattr(intent, name)},
+        **(parameters or {}),
         "metadata": {
             "paycli_namespace": BINDING.namespace,
             "paycli_intent": intent.intent_id,

@@ -37,6 +37,7 @@ class Finished:
 
 def charge_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flow[Charge]:
     """Charge an intent once: the snapshot of its attempt, whatever became of it."""
+    setup.gateway.check_parameters(intent)
     binding = yield from bind_flow(setup)
     draft = partial(_draft, setup, binding, intent)
     profile = setup.gateway.profile
@@ -63,6 +64,7 @@ def charge_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flo
 
 def prepare_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flow[Claim]:
     """The claim of an intent, to be performed in the caller's own transaction."""
+    setup.gateway.check_parameters(intent)
     binding = yield from bind_flow(setup)
     return Claim(intent, attempt, partial(_draft, setup, binding, intent), setup.gateway.profile, binding)
 

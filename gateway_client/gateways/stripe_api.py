@@ -6,7 +6,6 @@ requests are compared with the official SDK's, parameter by parameter, in `tests
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,7 +14,9 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
+from gateway_client.errors import InvalidInput
 from gateway_client.frozen import Frozen
+from gateway_client.gateways import stripe_parameters
 from gateway_client.gateways.base import (
     Account,
     Binding,
@@ -87,15 +88,6 @@ ACCOUNT_UNTOLD = (
     "permission to read its account"
 )
 
-_ALWAYS = {
-    "confirm": "true",
-    "automatic_payment_methods[enabled]": "true",
-    "automatic_payment_methods[allow_redirects]": "never",
-    "error_on_requires_action": "true",
-}
-_OPTIONAL = ("description", "receipt_email", "statement_descriptor_suffix")
-_SENT = frozenset(("amount", "currency", "payment_method", "customer", "off_session", *_ALWAYS, *_OPTIONAL))
-_METADATA = re.compile(r"metadata\[[^\[\]]+\]")
 _INTENTS = "/v1/payment_intents"
 _CHARGES = "/v1/charges"
 
@@ -117,6 +109,11 @@ class StripeApi:
         """Whose credential is this?"""
         return Request("GET", "/v1/account")
 
+    def check_parameters(self, intent: PaymentIntent) -> None:
+        """Raise InvalidInput, which names the first of the intent's parameters that is not passed on, and why."""
+        if found := stripe_parameters.problem(intent.parameters):
+            raise InvalidInput(*found)
+
     def charge_body(self, intent: PaymentIntent, binding: Binding, attempt: int, key: str) -> str:
         """The form of the create call: a pure function of the intent, so that a lost row computes the same bytes.
 
@@ -135,11 +132,12 @@ class StripeApi:
         if intent.customer is not None:
             form.append(("customer", intent.customer))
         if intent.off_session:
-            form.append(("off_session", "true"))
-        for name in _OPTIONAL:
+            form.append(("off_session", "true" if intent.off_session is True else intent.off_session))
+        for name in stripe_parameters.OPTIONAL:
             value = getattr(intent, name)
             if value is not None:
                 form.append((name, value))
+        form += [(name, str(value)) for name, value in intent.parameters.items()]
         ours = _names(binding, intent.intent_id, attempt, key)
         # Sorted: two mappings with equal content must give equal bytes.
         form += [(f"metadata[{name}]", value) for name, value in [*ours.items(), *sorted(intent.metadata.items())]]
@@ -157,13 +155,13 @@ class StripeApi:
             "currency": frozen.currency,
             "payment_method": frozen.payment_method,
             "customer": frozen.customer,
-            **_ALWAYS,
+            **stripe_parameters.ALWAYS,
             **{f"metadata[{name}]": value for name, value in ours.items()},
         }
         wrong = [name for name, value in expected.items() if form.get(name) != value]
         if wrong:
             return f"its body and its row do not agree ({', '.join(wrong)}): one of them was changed by hand"
-        if any(name not in _SENT and not _METADATA.fullmatch(name) for name in form):
+        if stripe_parameters.never_sent(form):
             return "its body has a parameter that is never sent from here: the row was changed by hand"
         return None
 

@@ -67,7 +67,7 @@ class Form:
 
         `within` is the name of the parameter whose fields these are.
         """
-        self._tree = tree
+        self.tree = tree
         self._within = within
         allowed, elsewhere = set(known), set(absent)
         for name in tree:
@@ -77,11 +77,11 @@ class Form:
                 raise _unknown(self._label(name))
 
     def __contains__(self, name: str) -> bool:
-        return name in self._tree
+        return name in self.tree
 
     def text(self, name: str, *, characters_max: int = 5000) -> str | None:
         """A string that is not empty, or None when it was not given."""
-        value = self._tree.get(name)
+        value = self.tree.get(name)
         if value is None:
             return None
         if not isinstance(value, str):
@@ -130,14 +130,14 @@ class Form:
 
     def strings(self, name: str) -> tuple[str, ...]:
         """A list: `name[]=…` or `name[0]=…`."""
-        branch = self._tree.get(name, {})
+        branch = self.tree.get(name, {})
         if isinstance(branch, str):
             raise invalid("Invalid array", param=name)
         return tuple(value for value in branch.values() if isinstance(value, str))
 
     def branch(self, name: str, *, known: Iterable[str]) -> "Form | None":
         """An object: `name[field]=…`."""
-        branch = self._tree.get(name)
+        branch = self.tree.get(name)
         if branch is None:
             return None
         if isinstance(branch, str):
@@ -149,7 +149,7 @@ class Form:
 
     def integers(self, name: str, fields: tuple[str, ...]) -> Mapping[str, int]:
         """Either one number, under the name "", or one for each of some fields, as `created` has."""
-        branch = self._tree.get(name, {})
+        branch = self.tree.get(name, {})
         if isinstance(branch, str):
             return {"": _integer(branch, name)}
         numbers = {}
@@ -161,7 +161,7 @@ class Form:
 
     def metadata(self) -> dict[str, str]:
         """Strings by name, within Stripe's limits; an empty value unsets its name."""
-        branch = self._tree.get("metadata", {})
+        branch = self.tree.get("metadata", {})
         if branch == "":
             return {}
         if isinstance(branch, str):

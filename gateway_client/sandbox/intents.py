@@ -149,13 +149,13 @@ class Intents:
         authentication = method.behaviour.authentication
         if authentication == "always" or (authentication == "on_session" and not how.off_session):
             if how.off_session:
-                raise self._declined(intent, self._charge(intent, method, now), method, AUTHENTICATION_REQUIRED)
+                raise self._declined(intent, self._charge(intent, method, now, how), method, AUTHENTICATION_REQUIRED)
             if how.error_on_requires_action:
                 # The bank was never asked for the money, so there is no charge.
                 raise self._declined(intent, None, method, AUTHENTICATION_NOT_HANDLED)
             intent.update(status="requires_action", next_action=objects.next_action(how.return_url, intent["id"]))
             return
-        charge = self._charge(intent, method, now)
+        charge = self._charge(intent, method, now, how)
         if method.behaviour.bank:
             intent["status"] = "processing"
             if method.behaviour.settles:
@@ -167,12 +167,16 @@ class Intents:
         else:
             self._succeed(intent, charge, method, now)
 
-    def _charge(self, intent: Json, method: _Method, now: float) -> Json:
+    def _charge(self, intent: Json, method: _Method, now: float, how: ConfirmParameters) -> Json:
         self._tries[intent["id"]] += 1
         charge_id = name(
             "py_3" if method.behaviour.bank else "ch_3", 23, self._seed, intent["id"], self._tries[intent["id"]]
         )
         charge = objects.charge(charge_id, int(now), intent, method.id, method.behaviour)
+        if how.radar_session is not None:
+            charge["radar_options"] = {"session": how.radar_session}
+        if how.mandate is not None:
+            charge["payment_method_details"][method.behaviour.type]["mandate"] = how.mandate
         self.charges.add(charge)
         intent["latest_charge"] = charge_id
         return charge

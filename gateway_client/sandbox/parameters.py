@@ -5,6 +5,7 @@ How names and brackets are read is told in `form.py`; what the values do, in `in
 
 from dataclasses import dataclass
 
+from gateway_client.sandbox.echoed import echoed
 from gateway_client.sandbox.form import Form
 from gateway_client.sandbox.refusal import absent_here, invalid, missing_object
 from gateway_client.sandbox.wire import Json
@@ -24,16 +25,16 @@ CURRENCIES = frozenset(
 )
 
 CREATE_PARAMETERS = (
-    "amount automatic_payment_methods capture_method confirm confirmation_method currency customer description "
-    "error_on_requires_action expand metadata off_session payment_method receipt_email return_url statement_descriptor "
-    "statement_descriptor_suffix"
+    "allowed_payment_method_types amount amount_details automatic_payment_methods capture_method confirm "
+    "confirmation_method currency customer description error_on_requires_action excluded_payment_method_types expand "
+    "hooks mandate mandate_data metadata off_session payment_details payment_method payment_method_configuration "
+    "payment_method_options radar_options receipt_email return_url setup_future_usage shipping statement_descriptor "
+    "statement_descriptor_suffix transfer_group"
 ).split()
 
 CREATE_PARAMETERS_ABSENT = (
-    "allowed_payment_method_types amount_details application_fee_amount confirmation_token customer_account "
-    "excluded_payment_method_types hooks mandate mandate_data on_behalf_of payment_details "
-    "payment_method_configuration payment_method_data payment_method_options radar_options setup_future_usage shipping "
-    "transfer_data transfer_group use_stripe_sdk"
+    "application_fee_amount confirmation_token customer_account on_behalf_of payment_method_data transfer_data "
+    "use_stripe_sdk"
 ).split()
 
 CONFIRM_PARAMETERS = "error_on_requires_action expand off_session payment_method receipt_email return_url".split()
@@ -47,7 +48,7 @@ CONFIRM_PARAMETERS_ABSENT = (
 CANCEL_PARAMETERS = ("cancellation_reason", "expand")
 CANCELLATION_REASONS = ("abandoned", "duplicate", "fraudulent", "requested_by_customer")
 
-ONLY_WITH_CONFIRM = ("error_on_requires_action", "off_session", "return_url")
+ONLY_WITH_CONFIRM = ("error_on_requires_action", "mandate", "mandate_data", "off_session", "return_url")
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,24 @@ class ConfirmParameters:
     off_session: bool
     return_url: str | None
     receipt_email: str | None
+    mandate: str | None
+    radar_session: str | None
 
     @classmethod
     def read(cls, form: Form) -> "ConfirmParameters":
         off_session = form.text("off_session")
         if off_session not in (None, "true", "false", "one_off", "recurring"):
             raise invalid(f"Invalid off_session: {off_session}", param="off_session")
+        radar = form.branch("radar_options", known=("referrer", "session"))
+        form.branch("mandate_data", known=("customer_acceptance",))
         return cls(
             form.text("payment_method"),
             form.boolean("error_on_requires_action"),
             off_session not in (None, "false"),
             form.text("return_url"),
             _email(form),
+            form.text("mandate"),
+            None if radar is None else radar.text("session"),
         )
 
 
@@ -89,6 +96,7 @@ class CreateParameters:
     receipt_email: str | None
     statement_descriptor: str | None
     statement_descriptor_suffix: str | None
+    echoed: Json
     confirmation: ConfirmParameters | None
 
     @classmethod
@@ -115,6 +123,7 @@ class CreateParameters:
             receipt_email=how.receipt_email,
             statement_descriptor=form.text("statement_descriptor", characters_max=22),
             statement_descriptor_suffix=form.text("statement_descriptor_suffix", characters_max=22),
+            echoed=echoed(form),
             confirmation=how if confirms else None,
         )
 
@@ -131,6 +140,7 @@ class CreateParameters:
             "receipt_email": self.receipt_email,
             "statement_descriptor": self.statement_descriptor,
             "statement_descriptor_suffix": self.statement_descriptor_suffix,
+            **self.echoed,
         }
 
 
