@@ -175,6 +175,12 @@ def summary(result: RunResult, write: Callable[[str], None] = output.data) -> No
         f"{result.provider_charges - result.matched - result.foreign} with a finding"
     )
     write(f"  here      {result.local_charges} charges")
+    if result.unreadable:
+        ids, more = result.unreadable_ids, result.unreadable - len(result.unreadable_ids)
+        told = ", ".join(ids) + (f" and {more} more" if more else "")
+        write(
+            f"  unreadable {result.unreadable} object{'' if result.unreadable == 1 else 's'} of the provider's: {told}"
+        )
     words = _DONE | ({"flagged": "would flag"} if result.dry_run else {})
     for action, word in words.items():
         _list([one for one in result.findings if one.action == action], word, write, dry_run=result.dry_run)

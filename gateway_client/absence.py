@@ -7,7 +7,7 @@ nothing is never enough by itself. Reading is done by `flow/lookup.py` and recon
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -47,6 +47,7 @@ class Scan:
     strangers: frozenset[Stranger]
     time_asked: bool = True  # False: nobody told the time, `begun_at` is this machine's
     claimed: frozenset[str] = frozenset()  # keys of attempts that an object names, under another key or none
+    unreadable: Mapping[str, str] = field(default_factory=dict)  # by key: an object that may be of it, and says nothing
 
 
 def quiet_at(charge: Charge, bounds: Bounds) -> datetime | None:
@@ -115,6 +116,9 @@ def why_not_empty(charge: Charge, bounds: Bounds, scan: Scan) -> str | None:
 
 def what_is_strange(charge: Charge, scan: Scan) -> str | None:
     """What of a reading may be of an attempt, although it does not carry its key, in words for a person; or None."""
+    if charge.idempotency_key in scan.unreadable:
+        object_id = scan.unreadable[charge.idempotency_key]
+        return f"the provider lists {object_id}, which cannot be read and may be of this attempt"
     if charge.idempotency_key in scan.claimed:
         return "the provider has an object that names this attempt"
     if any(stranger.is_by_payer_of(charge) for stranger in scan.strangers):

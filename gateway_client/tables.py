@@ -257,6 +257,16 @@ class RunItem(Base, table=True):
     attempt: int | None = None
 
 
+class RunUnreadable(Base, table=True):
+    """One object that a run has listed and could not read."""
+
+    __tablename__ = "paycli_run_unreadable"
+
+    run_id: str = Field(primary_key=True, foreign_key="paycli_runs.run_id")
+    object_id: str = Field(primary_key=True)
+    maybe_ours: bool  # then the run is not complete
+
+
 class RunFinding(Base, table=True):
     """What a run found, and what it did about it."""
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from gateway_client.charge import Charge
 from gateway_client.finding import Found
 from gateway_client.flow.effects import Effect, ProveAbsent, Settle, T
-from gateway_client.gateways.base import Binding, Item, Profile
+from gateway_client.gateways.base import Binding, Item, Profile, Unreadable
 from reconcile.ages import Ages
 from reconcile.match import Importable, Pair
 from reconcile.window import Window
@@ -66,6 +66,7 @@ class SavePage(OfRun[None]):
     """Keep what a page holds, and in the same commit how far the lists are read."""
 
     items: tuple[Item, ...]
+    unreadable: tuple[Unreadable, ...]
     lists_read: int
     cursor: str | None
 
@@ -165,9 +166,13 @@ class CloseStale(OfRun[None]):
 
 @dataclass(frozen=True)
 class EndRun(OfRun[None]):
-    """Count, and end the run; an incomplete one is left for the next call to go on with."""
+    """Count, and end the run; an incomplete one is left for the next call to go on with.
+
+    It is that, too, where an object that cannot be read may be ours; when all was `listed`, the next call reads anew.
+    """
 
     why_incomplete: str | None
+    listed: bool
 
 
 @dataclass(frozen=True)

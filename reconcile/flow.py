@@ -16,7 +16,7 @@ from gateway_client.flow.asking import Setup, bind_flow, meet, question
 from gateway_client.flow.clearing import ask_for_intent
 from gateway_client.flow.effects import Flow, Now, Settle, Wait
 from gateway_client.flow.lookup import NOT_ASKED_FOR, Cycle, absence, read_lists
-from gateway_client.gateways.base import Item, Missing, Page
+from gateway_client.gateways.base import Item, Missing, Page, Unreadable
 from gateway_client.outcome import NAMES, Answer, CouldNotAsk, Processing, RequiresAction, Succeeded, Unknown
 from reconcile import match, words
 from reconcile.ages import AGES, Ages
@@ -71,15 +71,16 @@ def reconcile_flow(setup: Setup, day: date, tz: str, lease: RunLease, ages: Ages
 
 def _reconcile(setup: Setup, run: OpenedRun, ages: Ages) -> Flow[None]:
     why = yield from _read_provider(setup, run)
+    listed = why is None
     yield from _match(setup, run)
     # What follows concludes from what was not listed, so everything must have been; and it asks on, which is of no use
     # with a provider that has fallen silent.
-    if why is None:
+    if listed:
         why = yield from _finish_pending(setup, run)
         unseen = yield from _ask_for_unseen(setup, run)
         why = why or unseen
     yield from _flag_sets(run, ages)
-    yield from EndRun(run, why)
+    yield from EndRun(run, why, listed)
 
 
 # The provider's lists -----------------------------------------------------------------------------------------------
@@ -128,13 +129,12 @@ def _read_list(setup: Setup, run: OpenedRun, number: int, after: str | None, rea
             return page.reason
         if not page.answers(window.start, last_second):
             return NOT_ASKED_FOR
-        if any(not item.object_id for item in page.items):
-            return "the provider listed an object without a usable id"
         stands_still = page.has_more and page.last_id in (None, after)
         cursor = after if stands_still else page.last_id
         inside = tuple(item for item in page.items if _inside(item, run))
-        yield from SavePage(run, inside, number + (not page.has_more), cursor if page.has_more else None)
-        yield from Progress(len(page.items))
+        unread = tuple(one for one in page.unreadable if _inside(one, run))
+        yield from SavePage(run, inside, unread, number + (not page.has_more), cursor if page.has_more else None)
+        yield from Progress(len(page.items) + len(page.unreadable))
         if not page.has_more:
             return None
         enough = read.too_much(page)
@@ -149,7 +149,7 @@ def _read_list(setup: Setup, run: OpenedRun, number: int, after: str | None, rea
         after = cursor
 
 
-def _inside(item: Item, run: OpenedRun) -> bool:
+def _inside(item: Item | Unreadable, run: OpenedRun) -> bool:
     return item.created_at is None or run.window.start <= item.created_at < run.window.end
 
 

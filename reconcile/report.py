@@ -31,6 +31,8 @@ class RunResult:
     open_findings: int  # of any run: a person must look
     news: int  # findings repaired, first found, found open again, or found to be over by this run
     findings: tuple[Finding, ...]
+    unreadable: int = 0  # listed objects that could not be read: in no other figure
+    unreadable_ids: tuple[str, ...] = ()  # of ten of them, those first that may be ours
 
     def as_json(self) -> dict[str, object]:
         """The fields that programs may rely on, in their order."""
@@ -50,4 +52,6 @@ class RunResult:
             "why_incomplete": self.why_incomplete,
             "news": self.news,
             "open_findings": self.open_findings,
+            "unreadable": self.unreadable,
+            "unreadable_ids": list(self.unreadable_ids),
         }

@@ -97,6 +97,16 @@ def stale(charge: Charge) -> Found:
     )
 
 
+def unreadable(count: int, names: tuple[str, ...]) -> str:
+    """Why a run beside objects that may be ours, and cannot be read, is not complete."""
+    told = ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")
+    return (
+        f"the provider lists 1 object that cannot be read and may be ours ({told}): look at it there"
+        if count == 1
+        else f"the provider lists {count} objects that cannot be read and may be ours ({told}): look at them there"
+    )
+
+
 _NEXT = {
     State.PREPARED: "it was never sent; charge it again or cancel it",
     State.REQUIRES_ACTION: "the customer has not acted; cancel it or wait",

@@ -52,6 +52,7 @@ SHELL_ORDER = (
     "gateway_client.worker",
     "gateway_client",  # the public names
     "reconcile.store.ages",
+    "reconcile.store.unreadable",
     "reconcile.store.runs",
     "reconcile.store.items",
     "reconcile.store.repairs",

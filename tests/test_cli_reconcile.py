@@ -17,7 +17,7 @@ from tests.nightly import DATABASES
 from tests.nightly_shell import FINDING_FIELDS, NightShell, cells, night_shell
 
 FIELDS = """run_id window_start window_end complete dry_run provider_charges local_charges matched repaired flagged
-foreign findings why_incomplete news open_findings""".split()
+foreign findings why_incomplete news open_findings unreadable unreadable_ids""".split()
 FIGURES = "provider_charges local_charges matched repaired flagged foreign news open_findings".split()
 
 

@@ -15,7 +15,7 @@ from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
 from gateway_client.flow.asking import Setup, meet, question
 from gateway_client.flow.effects import Flow, NoteQuiet, Now, ProveAbsent, Settle
-from gateway_client.gateways.base import Binding, Item, Page
+from gateway_client.gateways.base import Binding, Item, Page, Unreadable
 from gateway_client.outcome import Answer, CouldNotAsk, Outcome, Succeeded
 
 NOT_ASKED_FOR = "the page holds objects of another time than was asked for"
@@ -70,7 +70,7 @@ def read_lists(setup: Setup, binding: Binding, charges: Sequence[Charge]) -> Flo
 def may_send_after(setup: Setup, scan: Scan, charge: Charge) -> bool:
     """True when the lists were read back to before the charge, and hold nothing of it; the gate decides the rest."""
     read = scan.read_back_to <= _looked_up_from(charge, setup.gateway.profile.bounds)
-    there = charge.idempotency_key in scan.found or charge.idempotency_key in scan.claimed
+    there = any(charge.idempotency_key in seen for seen in (scan.found, scan.claimed, scan.unreadable))
     return read and not charge.final and not there
 
 
@@ -90,6 +90,7 @@ class _Reading:
     found: dict[str, Answer] = field(default_factory=dict)
     strangers: set[Stranger] = field(default_factory=set)
     claimed: set[str] = field(default_factory=set)
+    unreadable: dict[str, str] = field(default_factory=dict)
     why_incomplete: str | None = None
     read_back_to: datetime = EVER
 
@@ -107,6 +108,15 @@ class _Reading:
                     self.found[charge.idempotency_key] = replace(page.answer, outcome=outcome)
             else:
                 self._add_foreign(item)
+        for one in page.unreadable:
+            self._add_unreadable(one)
+
+    def _add_unreadable(self, one: Unreadable) -> None:
+        """One that may be ours may be of any attempt, unless its names say in full of which it is."""
+        if one.may_be_of(self.binding):
+            told = one.namespace == self.binding.namespace and self.binding.computes(one)
+            for key in self.wanted if not told else {one.key or ""} & self.wanted.keys():
+                self.unreadable.setdefault(key, one.object_id)
 
     def _add_foreign(self, item: Item) -> None:
         """Metadata can be edited by hand: what names one of ours without its key, or lost a name, may be ours."""
@@ -121,10 +131,8 @@ class _Reading:
             self.strangers.add(Stranger(item.amount, item.currency, *payer))
 
     def _of_another_service(self, item: Item) -> bool:
-        """Whether its names are those that another namespace of the account computes; a name alone is easily edited."""
-        if item.namespace in (None, self.binding.namespace) or item.intent_id is None or item.attempt is None:
-            return False
-        return item.key == replace(self.binding, namespace=item.namespace).key("charge", item.intent_id, item.attempt)
+        """Whether its names are those that another namespace of the account computes."""
+        return item.namespace != self.binding.namespace and self.binding.computes(item)
 
     @cached_property
     def _payers(self) -> frozenset[str | None]:
@@ -162,6 +170,7 @@ class _Reading:
             found=self.found,
             strangers=frozenset(self.strangers),
             claimed=frozenset(self.claimed),
+            unreadable=self.unreadable,
         )
 
 

@@ -6,7 +6,7 @@ To add another gateway, write this protocol for it; flow, states, store and driv
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
@@ -49,6 +49,12 @@ class Binding:
             intent_id=intent_id,
             attempt=attempt,
         )
+
+    def computes(self, found: Item | Unreadable) -> bool:
+        """Whether what an object claims is, in full, what a service of this account writes; a name alone is edited."""
+        if found.namespace is None or found.intent_id is None or found.attempt is None:
+            return False
+        return found.key == replace(self, namespace=found.namespace).key("charge", found.intent_id, found.attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +132,23 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """One object of a page that is not in the provider's form: counted and named, and no evidence of anything."""
+
+    object_id: str  # the provider's; where it stands on its page, when that is unusable
+    created_at: datetime | None
+    named: bool  # it carries our names, or cannot be read as far as them; the next four are what it claims
+    namespace: str | None
+    intent_id: str | None
+    attempt: int | None
+    key: str | None
+
+    def may_be_of(self, binding: Binding) -> bool:
+        """False when it carries no name of ours, or, in full, those of another service of the account."""
+        return self.named and (self.namespace == binding.namespace or not binding.computes(self))
+
+
+@dataclass(frozen=True, slots=True)
 class Missing:
     """The provider says, in its own words, that there is no such object."""
 
@@ -140,11 +163,13 @@ class Page:
     has_more: bool
     read_back_to: datetime | None = None  # `created` of its oldest object
     size: int = 0  # bytes, as it came
+    unreadable: tuple[Unreadable, ...] = ()  # what else it holds; `last_id` and `read_back_to` are of these, too
 
     def answers(self, created_from: datetime, created_to: datetime) -> bool:
         """False when it holds what was not asked for: then it is the answer to another question."""
         second = timedelta(seconds=1)  # `created` is in whole seconds, and so were the bounds
-        times = (item.created_at for item in self.items if item.created_at is not None)
+        found: tuple[Item | Unreadable, ...] = (*self.items, *self.unreadable)
+        times = (one.created_at for one in found if one.created_at is not None)
         return all(created_from - second <= at <= created_to + second for at in times)
 
 

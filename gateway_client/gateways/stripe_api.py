@@ -33,10 +33,8 @@ from gateway_client.gateways.stripe_answers import read_answer, why_not_an_answe
 from gateway_client.gateways.stripe_objects import (
     ACCOUNT_ID,
     AccountBody,
-    ChargeList,
     ChargeObject,
     ErrorBody,
-    IntentList,
     IntentObject,
     answered,
     charge_item,
@@ -48,6 +46,7 @@ from gateway_client.gateways.stripe_objects import (
     not_answered,
     usable_id,
 )
+from gateway_client.gateways.stripe_pages import decode_list, id_of_object, objects_of, page_of
 from gateway_client.intent import PaymentIntent
 from gateway_client.outcome import (
     Answer,
@@ -234,12 +233,13 @@ class StripeApi:
         return replace(answered(reply), outcome=self.judge(intent_item(intent), charge), proven=True)
 
     def read_page(self, path: str, reply: Reply | NoReply) -> Page | CouldNotAsk:
-        """One page of a list: every object on it, ours and strangers'. A list of another kind is no answer."""
+        """One page of a list: every object on it, ours and strangers'. A list of another kind is no answer.
+
+        Nor is one that goes on after an object whose id cannot be read: what follows could not be asked for.
+        """
         if isinstance(reply, NoReply) or reply.status != 200 or why_not_an_answer(None, reply) is not None:
             return could_not_ask(reply)
-        page: IntentList | ChargeList | None = (
-            decode(reply, IntentList) if path == _INTENTS else decode(reply, ChargeList)
-        )
+        page = decode_list(reply, of_intents=path == _INTENTS)
         if page is None or page.kind != "list" or page.url != path:
             return could_not_ask(reply)
         if len(page.data) > PAGE_ROWS_MAX:
@@ -247,15 +247,14 @@ class StripeApi:
                 f"the page holds more than the {PAGE_ROWS_MAX} objects that were asked for", reply.status
             )
         kind = "payment_intent" if path == _INTENTS else "charge"
-        if any(found.kind not in (None, kind) for found in page.data):
+        objects = objects_of(page, of_intents=path == _INTENTS)
+        if any(isinstance(found.kind, str) and found.kind != kind for found in objects):
             return could_not_ask(reply)
-        items = tuple(
-            intent_item(found) if isinstance(found, IntentObject) else charge_item(found) for found in page.data
-        )
-        oldest = min((item.created_at for item in items if item.created_at is not None), default=None)
-        return Page(
-            items, answered(reply), page.data[-1].id if page.data else None, page.has_more, oldest, len(reply.body)
-        )
+        last_id = id_of_object(objects[-1]) if objects else None
+        if objects and page.has_more and last_id is None:
+            reason = "the last object of the page has no usable id: nothing can be asked for after it"
+            return CouldNotAsk(reason, reply.status)
+        return page_of(objects, last_id, reply, has_more=page.has_more)
 
     def read_item(self, reply: Reply | NoReply) -> Item | Missing | CouldNotAsk:
         """The charge we asked for. A 404 of anybody but Stripe itself (a proxy, a wrong path) says nothing."""

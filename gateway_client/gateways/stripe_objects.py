@@ -100,8 +100,12 @@ class AnyBody(msgspec.Struct):
 
 
 def decode(reply: Reply, kind: type[T]) -> T | None:
+    return decode_text(reply.body, kind)
+
+
+def decode_text(text: bytes | msgspec.Raw, kind: type[T]) -> T | None:
     try:
-        return msgspec.json.decode(reply.body, type=kind)
+        return msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
@@ -219,8 +223,7 @@ def _item(
     captured: bool | None,
     reason: str | None,
 ) -> Item:
-    claims = found.metadata or {}
-    attempt = _text(claims.get("paycli_attempt"))
+    named, namespace, intent_id, attempt, key = claims_of(found.metadata or {})
     return Item(
         object_id=usable_id(found.id) or "",
         kind=kind,
@@ -237,11 +240,23 @@ def _item(
         provider_charge_id=id_of(charge),
         customer=id_of(found.customer),
         payment_method=id_of(found.payment_method),
-        named=any(name.startswith("paycli_") for name in claims),
-        namespace=_text(claims.get("paycli_namespace")),
-        intent_id=_text(claims.get("paycli_intent")),
-        attempt=int(attempt) if attempt is not None and _ATTEMPT.fullmatch(attempt) else None,
-        key=_text(claims.get("paycli_key")),
+        named=named,
+        namespace=namespace,
+        intent_id=intent_id,
+        attempt=attempt,
+        key=key,
+    )
+
+
+def claims_of(metadata: dict[str, object]) -> tuple[bool, str | None, str | None, int | None, str | None]:
+    """Whether metadata have names of ours, and what they claim: namespace, intent, attempt, key."""
+    attempt = _text(metadata.get("paycli_attempt"))
+    return (
+        any(name.startswith("paycli_") for name in metadata),
+        _text(metadata.get("paycli_namespace")),
+        _text(metadata.get("paycli_intent")),
+        int(attempt) if attempt is not None and _ATTEMPT.fullmatch(attempt) else None,
+        _text(metadata.get("paycli_key")),
     )
 
 

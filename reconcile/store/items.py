@@ -20,6 +20,7 @@ from gateway_client.store.rows import Row, charges, constant, findings, run, sna
 from reconcile.effects import Adopt, AttemptKey, KeepItem, ReadPairs, ReadUnfinished, ReadUnseen, SavePage
 from reconcile.match import Pair
 from reconcile.store.runs import OF_WINDOW, UPDATE_RUN, after_key, bounds, cursor, items
+from reconcile.store.unreadable import save_unreadable
 
 PAGE_ROWS_MAX = 200  # attempts in memory at once
 
@@ -38,6 +39,7 @@ def save_page(session: Session, effect: SavePage, now: datetime) -> None:
     if rows:
         run(session, _DELETE_SEEN, {"of_run": opened.run_id, "of_objects": list(rows)})
         session.connection().execute(_INSERT, list(rows.values()))
+    save_unreadable(session, effect)
     reached = {"lists_read": effect.lists_read, "cursor": effect.cursor}
     run(session, UPDATE_RUN, {"of_run": opened.run_id, **reached})
 

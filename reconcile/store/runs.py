@@ -37,6 +37,7 @@ from gateway_client.store.rows import Row, Values, charges, clock_of, findings, 
 from gateway_client.tables import Run, RunItem, UtcDateTime, table
 from reconcile.effects import AttemptKey, EndRun, OpenedRun, OpenRun
 from reconcile.report import RunResult
+from reconcile.store.unreadable import forget_unreadable, read_unreadable, why_unreadable
 from reconcile.window import Window
 
 runs, items = table(Run), table(RunItem)
@@ -79,6 +80,8 @@ def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
             raise _leased(row, clock)
         if _same(row, window):
             run(session, UPDATE_RUN, {"of_run": row["run_id"], **leased})
+            if row["lists_read"] == 0 and row["cursor"] is None:
+                forget_unreadable(session, row["run_id"])
             return _opened({**row, **leased}, effect)
         # It was of a part of the day, and now the whole is asked for.
         ended = {"ended_at": now, "why_incomplete": "given up for a run of the whole day"}
@@ -191,16 +194,20 @@ _MATCHED = _count_listed(items.c.intent_id.is_not(None), ~_HAS_FINDING)
 
 def end_run(session: Session, effect: EndRun, now: datetime) -> None:
     """Count, and end the run; when something could not be read it stays unfinished, for the next call."""
-    of, complete = {"of_run": effect.run.run_id}, effect.why_incomplete is None
-    values = {
+    of, unread = {"of_run": effect.run.run_id}, why_unreadable(session, effect.run.run_id)
+    why = "; ".join(filter(None, (effect.why_incomplete, unread))) or None
+    complete = why is None
+    values: dict[str, object] = {
         "provider_charges": _number(session, _PROVIDER_CHARGES, of),
         "foreign": _number(session, _FOREIGN, of),
         "matched": _number(session, _MATCHED, of),
         "complete": complete,
-        "why_incomplete": effect.why_incomplete,
+        "why_incomplete": why,
         "ended_at": now if complete else None,
         "leased_until": clock_of(session, now),
     }
+    if unread is not None and effect.listed:
+        values |= {"lists_read": 0, "cursor": None}  # it may be readable by the next call
     run(session, UPDATE_RUN, of | values)
 
 
@@ -247,6 +254,7 @@ def read_result(session: Session, run_id: str, *, dry_run: bool) -> RunResult:
     of = {"of_run": run_id}
     row = run(session, _RUN, of).mappings().one()
     found = findings_of(session, run_id)
+    unread, unread_ids = read_unreadable(session, run_id)
     return RunResult(
         run_id=row["run_id"],
         day=row["day"],
@@ -266,6 +274,8 @@ def read_result(session: Session, run_id: str, *, dry_run: bool) -> RunResult:
         open_findings=_number(session, _OPEN_FINDINGS),
         news=_number(session, _NEWS, of) + _number(session, _STALE_NO_MORE, of),
         findings=tuple(replace(one, action=_WOULD.get(one.action, one.action)) if dry_run else one for one in found),
+        unreadable=unread,
+        unreadable_ids=unread_ids,
     )
 
 

@@ -42,14 +42,14 @@ MUTANTS = (
     Mutant(
         "a list half read counts as read",
         FLOW,
-        "yield from SavePage(run, inside, number + (not page.has_more), cursor if page.has_more else None)",
-        "yield from SavePage(run, inside, number + 1, cursor if page.has_more else None)",
+        "yield from SavePage(run, inside, unread, number + (not page.has_more), cursor if page.has_more else None)",
+        "yield from SavePage(run, inside, unread, number + 1, cursor if page.has_more else None)",
     ),
     Mutant(
         "an incomplete run is called complete",
         FLOW,
-        "yield from EndRun(run, why)",
-        "yield from EndRun(run, None)",
+        "yield from EndRun(run, why, listed)",
+        "yield from EndRun(run, None, listed)",
     ),
     Mutant(
         "the rest of an unfinished morning is the whole day",

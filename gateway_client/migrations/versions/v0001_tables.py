@@ -241,6 +241,14 @@ def _runs(op: Operations) -> None:
     )
     op.create_index("paycli_run_items_by_attempt", "paycli_run_items", ["run_id", "intent_id", "attempt"])
     op.create_table(
+        "paycli_run_unreadable",
+        _text("run_id"),
+        _text("object_id"),
+        _flag("maybe_ours"),
+        sa.PrimaryKeyConstraint("run_id", "object_id"),
+        sa.ForeignKeyConstraint(["run_id"], ["paycli_runs.run_id"]),
+    )
+    op.create_table(
         "paycli_run_findings",
         _text("run_id"),
         _text("finding_id"),

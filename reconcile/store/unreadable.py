@@ -1,0 +1,64 @@
+"""Objects that a run has listed and could not read: kept by name, so that no call forgets what an earlier one saw."""
+
+from __future__ import annotations
+
+from sqlalchemy import bindparam, delete, func, insert, select
+from sqlalchemy.orm import Session
+
+from gateway_client.store.rows import run
+from gateway_client.tables import RunUnreadable, table
+from reconcile import words
+from reconcile.effects import SavePage
+
+NAMED_MAX = 10
+
+unreadable = table(RunUnreadable)
+
+_OF_RUN = unreadable.c.run_id == bindparam("of_run")
+_FORGET = delete(unreadable).where(_OF_RUN)
+_DELETE_SEEN = _FORGET.where(unreadable.c.object_id.in_(bindparam("of_objects", expanding=True)))
+_INSERT = insert(unreadable)
+_COUNT = select(func.count()).select_from(unreadable).where(_OF_RUN)
+_COUNT_MAYBE_OURS = _COUNT.where(unreadable.c.maybe_ours)
+_NAMES = (
+    select(unreadable.c.object_id)
+    .where(_OF_RUN)
+    .order_by(unreadable.c.maybe_ours.desc(), unreadable.c.object_id)
+    .limit(NAMED_MAX)
+)
+
+
+def save_unreadable(session: Session, effect: SavePage) -> None:
+    """Keep the names of what could not be read; what was seen before is as it was seen last."""
+    opened = effect.run
+    seen = {item.object_id for item in effect.items} | {one.object_id for one in effect.unreadable}
+    if seen:
+        run(session, _DELETE_SEEN, {"of_run": opened.run_id, "of_objects": list(seen)})
+    rows = {
+        one.object_id: {
+            "run_id": opened.run_id,
+            "object_id": one.object_id,
+            "maybe_ours": one.may_be_of(opened.binding),
+        }
+        for one in effect.unreadable
+    }
+    if rows:
+        session.connection().execute(_INSERT, list(rows.values()))
+
+
+def forget_unreadable(session: Session, run_id: str) -> None:
+    """The lists are read from their beginning: what cannot be read is seen again."""
+    run(session, _FORGET, {"of_run": run_id})
+
+
+def read_unreadable(session: Session, run_id: str) -> tuple[int, tuple[str, ...]]:
+    """How many there are, and the names of some, those first that may be ours."""
+    of = {"of_run": run_id}
+    return int(run(session, _COUNT, of).scalar_one()), tuple(run(session, _NAMES, of).scalars())
+
+
+def why_unreadable(session: Session, run_id: str) -> str | None:
+    """Why a run is not complete beside what may be ours and could not be read; None when there is no such thing."""
+    count = int(run(session, _COUNT_MAYBE_OURS, {"of_run": run_id}).scalar_one())
+    _, names = read_unreadable(session, run_id)
+    return words.unreadable(count, names[:count]) if count else None
