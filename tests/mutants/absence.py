@@ -199,8 +199,8 @@ MUTANTS = (
     Mutant(
         "another namespace is another service, whatever its key",
         LOOKUP,
-        "return item.key == replace(self.binding",
-        "return True or item.key == replace(self.binding",
+        "return item.namespace != self.binding.namespace and self.binding.computes(item)",
+        "return item.namespace not in (None, self.binding.namespace)",
         kept="P12: the namespace",
     ),
     Mutant(
@@ -221,6 +221,6 @@ MUTANTS = (
         STRIPE,
         'if page is None or page.kind != "list" or page.url != path:',
         "if page is None:",
-        also=(STRIPE, "if any(found.kind not in (None, kind) for found in page.data):", "if False:"),
+        also=(STRIPE, "if any(isinstance(found.kind, str) and found.kind != kind for found in objects):", "if False:"),
     ),
 )
