@@ -199,8 +199,8 @@ MUTANTS = (
     Mutant(
         "another namespace is another service, whatever its key",
         LOOKUP,
-        "return item.key == replace(self.binding",
-        "return True or item.key == replace(self.binding",
+        "return item.namespace != self.binding.namespace and self.binding.computes(item)",
+        "return item.namespace not in (None, self.binding.namespace)",
         kept="P12: the namespace",
     ),
     Mutant(
