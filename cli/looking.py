@@ -62,7 +62,9 @@ def pending(older_than: OlderThan = None, as_json: Json = False) -> int:
                 output.json_line(one.as_json())
             else:
                 passed, last = age(now - one.created_at), f"not to be sent after {iso(one.not_after)}"
-                why = "; ".join(text for text in (one.reason, last if one.not_after else None) if text)
+                rest = f"next try {iso(one.resume_at)}" if words.resting(one) else None
+                told = (one.reason, last if one.not_after else None, words.lease(one), rest)
+                why = "; ".join(text for text in told if text)
                 rows.append((passed, one.state, one.intent_id, str(one.attempt), words.money(one), why))
     if rows:
         output.table(("age", "state", "intent", "attempt", "amount", "reason"), rows, right=(0, 3, 4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,10 +36,27 @@ def block(charge: Charge, *, newest: bool = True) -> list[str]:
         "intent": charge.provider_intent_id,
         "sends": str(charge.sends),
         "not after": iso(charge.not_after),
+        "lease": lease(charge),
+        "next try": f"workers leave it alone until {iso(charge.resume_at)}" if resting(charge) else None,
         "next": next_step(charge) if newest else "",
     }
     told = [f"  {name:<8} {text}" for name, text in rows.items() if text]
     return [f"{charge.intent_id}, attempt {charge.attempt}: {charge.state}", *told]
+
+
+def lease(charge: Charge) -> str | None:
+    """Which worker is at a pending charge, and until when; of a dead one's it says that it is over."""
+    from gateway_client.charge import iso
+
+    if charge.final or charge.leased_by is None or charge.leased_until is None:
+        return None
+    over = ", which is over: the next worker takes it" if charge.leased_until <= datetime.now(UTC) else ""
+    return f"leased by {charge.leased_by} until {iso(charge.leased_until)}{over}"
+
+
+def resting(charge: Charge) -> bool:
+    """True while workers leave a pending charge alone."""
+    return not charge.final and charge.resume_at is not None and charge.resume_at > datetime.now(UTC)
 
 
 def next_step(charge: Charge) -> str:  # noqa: PLR0911 - one state a line

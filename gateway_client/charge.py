@@ -38,6 +38,9 @@ class Charge:
     payment_method: str | None = None  # None: not known of an imported attempt
     not_after: datetime | None = None  # the latest moment at which it may first be sent
     unproven: bool = False  # a send left, and no result of it is proven: no answer, a 5xx, a box's page
+    leased_by: str | None = None  # the worker that is at it, or whose lease was never given back
+    leased_until: datetime | None = None  # workers take it from then on, whatever became of that one
+    resume_at: datetime | None = None  # workers leave it alone until then
 
     @property
     def money(self) -> Money:
@@ -74,6 +77,9 @@ class Charge:
             "not_after": iso(self.not_after),
             "first_sent_at": iso(self.first_sent_at),
             "settled_at": iso(self.settled_at),
+            "leased_by": self.leased_by,
+            "leased_until": iso(self.leased_until),
+            "resume_at": iso(self.resume_at),
             "reason": self.reason,
         }
 

@@ -130,7 +130,7 @@ def begin(connection: Connection, *, write: bool) -> dict[str, Any]:
     asked = f"{_TIMEOUTS}, {_DURABILITY}, {intake.POSTGRES_IDENTITY}"  # one round trip
     *_, fsync, commit, replica, found, history = _told(connection, asked)
     info: dict[str, Any] = _checked(connection, fsync, commit, replica, history) if write else {}
-    return {**info, intake.IDENTITY: found}
+    return {**info, CLOCK: True, intake.IDENTITY: found}
 
 
 def identity(connection: Connection) -> object:

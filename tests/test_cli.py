@@ -18,7 +18,7 @@ from tests.cli_world import API_KEY, CARD, DATABASES, ON_A_FILE, ROOT, World, wo
 
 CHARGE_FIELDS = (
     "intent_id attempt state idempotency_key amount currency provider_intent_id provider_charge_id sends created_at "
-    "not_after first_sent_at settled_at reason"
+    "not_after first_sent_at settled_at leased_by leased_until resume_at reason"
 ).split()
 
 

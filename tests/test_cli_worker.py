@@ -42,7 +42,7 @@ def test_something_is_left(shell: World) -> None:
     prepare(shell, 1)
     shell.sandbox.fault("lost_reply")
     run = shell.paycli("worker", "--until-idle", "--json")
-    assert (run.code, [each.get("state") for each in run.objects]) == (1, [None, "unknown", None])
+    assert (run.code, [each.get("state") for each in run.objects]) == (1, [None, "unknown", None, None])
     [(aside,)] = sql(shell, "SELECT resume_at > CURRENT_TIMESTAMP FROM pending_charges")
     assert aside == 1
 

@@ -204,7 +204,26 @@ class Release(DatabaseEffect[None]):
     rows: tuple[tuple[str, int, float | None], ...]
 
 
-READING = (ReadBinding, ReadPending)
+@dataclass(frozen=True)
+class Waiting:
+    """How many pending charges there are, by what workers wait for; of leases and back-offs the first and last end."""
+
+    due: int  # taken by the next who asks
+    leased: int
+    leased_until: tuple[datetime, datetime] | None
+    backed_off: int
+    backed_off_until: tuple[datetime, datetime] | None
+    answers: int  # of a send that is open: it may still be answered
+
+
+@dataclass(frozen=True)
+class CountWaiting(DatabaseEffect[Waiting]):
+    """Count the pending charges: who found none that is due hears why."""
+
+    open_s: float  # as of a Lease
+
+
+READING = (ReadBinding, ReadPending, CountWaiting)
 """Effects that write nothing: they wait for no lock."""
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from gateway_client.charge import Charge
+from gateway_client.charge import Charge, iso
 from gateway_client.errors import (
     AccountRefused,
     ChargeOnceError,
@@ -27,6 +27,7 @@ from gateway_client.flow.effects import (
     Ask,
     BeginSend,
     Begun,
+    CountWaiting,
     Effect,
     Flow,
     Lease,
@@ -39,6 +40,7 @@ from gateway_client.flow.effects import (
     Settle,
     Tell,
     Wait,
+    Waiting,
 )
 from gateway_client.flow.lookup import may_send_after, read_lists
 from gateway_client.flow.resuming import PENDING_PAGE_ROWS_MAX, advance, look_up_all
@@ -96,6 +98,7 @@ def work_flow(setup: Setup, plan: Plan) -> Flow[None]:
 def _work(setup: Setup, plan: Plan, pace: Pace) -> Flow[None]:
     looked_up: frozenset[str] | None = None
     breaker = Breaker()
+    idle = ""
     while True:
         try:
             binding = yield from bind_flow(setup)
@@ -103,6 +106,7 @@ def _work(setup: Setup, plan: Plan, pace: Pace) -> Flow[None]:
                 looked_up = yield from _first_look(setup, binding)
             if (yield from _batch(setup, plan, pace, breaker, binding, looked_up)):
                 continue
+            idle = yield from _tell_idle(plan, idle)
         except ProviderUnavailable as error:
             yield from _until_it_answers(setup, plan, pace, error)
             continue
@@ -113,6 +117,32 @@ def _work(setup: Setup, plan: Plan, pace: Pace) -> Flow[None]:
         if plan.until_idle:
             return
         yield from Wait(POLL_S / 2, POLL_S * 1.5)
+
+
+def _tell_idle(plan: Plan, told: str) -> Flow[str]:
+    """Tell why none of the pending charges is due, once for as long as it is so; what was told."""
+    waiting = yield from CountWaiting(plan.timeout_s + BEGUN_S)
+    text = nothing_due(waiting)
+    if text not in ("", told):
+        yield from Tell(text, plan.news)
+    return text
+
+
+def nothing_due(waiting: Waiting) -> str:
+    """Why a worker has nothing to do, in words; "" when nothing is pending."""
+    counted = [f"{waiting.due} due"]
+    if waiting.leased_until is not None:
+        counted.append(f"{waiting.leased} leased until {_span(waiting.leased_until)}")
+    if waiting.backed_off_until is not None:
+        counted.append(f"{waiting.backed_off} backed off until {_span(waiting.backed_off_until)}")
+    if waiting.answers:
+        counted.append(f"{waiting.answers} with a send that may still be answered")
+    return ", ".join(counted) if len(counted) > 1 or waiting.due else ""
+
+
+def _span(until: tuple[datetime, datetime]) -> str:
+    first, last = (iso(moment) for moment in until)
+    return f"{first}" if first == last else f"{first} to {last}"
 
 
 def _first_look(setup: Setup, binding: Binding) -> Flow[frozenset[str]]:

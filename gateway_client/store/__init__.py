@@ -15,6 +15,7 @@ from gateway_client.flow.effects import (
     BeginSend,
     Bind,
     Claim,
+    CountWaiting,
     DatabaseEffect,
     EndLate,
     GiveUp,
@@ -29,7 +30,7 @@ from gateway_client.flow.effects import (
 )
 from gateway_client.store.claim import bind, claim, read_binding
 from gateway_client.store.gate import begin_send, end_late
-from gateway_client.store.leases import lease, release
+from gateway_client.store.leases import count_waiting, lease, release
 from gateway_client.store.reading import read_attempts, read_history, read_pending
 from gateway_client.store.rows import RECORDS
 from gateway_client.store.settle import give_up, note_quiet, prove_absent, settle
@@ -70,6 +71,8 @@ def _perform(session: Session, effect: DatabaseEffect[Any], now: datetime) -> ob
         case Release():
             release(session, effect, now)
             return None
+        case CountWaiting():
+            return count_waiting(session, effect, now)
     raise TypeError(f"not a database effect: {type(effect).__name__}")
 
 

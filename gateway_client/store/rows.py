@@ -173,6 +173,9 @@ class Record:
             payment_method=row["payment_method"] or None,
             not_after=row["not_after"],
             unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left),
+            leased_by=row["leased_by"],
+            leased_until=row["leased_until"],
+            resume_at=row["resume_at"],
         )
 
 
