@@ -77,13 +77,13 @@ class Client(Driver):
         on_record: telemetry.Hook | None = None,
         seal_secret: str | None = None,
     ) -> None:
-        super().__init__(
-            gateway, namespace=namespace, retry=retry, clock=clock, on_record=on_record, seal_secret=seal_secret
-        )
         try:
+            super().__init__(
+                gateway, namespace=namespace, retry=retry, clock=clock, on_record=on_record, seal_secret=seal_secret
+            )
             self._database = Database(database)
         finally:
-            del database  # a crash reporter sends local variables, and a URL holds a password
+            del database, seal_secret  # a crash reporter sends local variables, and a URL holds a password
         self._new_wire = partial(Wire, gateway, timeout_s, transport)
         self._wire = self._new_wire()
         self._inherited: list[Wire] = []

@@ -65,12 +65,15 @@ class Driver:
         on_record: telemetry.Hook | None = None,
         seal_secret: str | None = None,
     ) -> None:
+        try:
+            seal = None if seal_secret is None else Seal(seal_secret)
+        finally:
+            del seal_secret  # a crash reporter sends local variables
         check_namespace(namespace)
         self._clock: Clock = clock or SystemClock()
         self._gateway = gateway
         self._on_record = on_record
         began = datetime.fromtimestamp(self._clock.time(), UTC)
-        seal = None if seal_secret is None else Seal(seal_secret)
         self._setup = Setup(gateway, namespace, retry or RetryPolicy(), began, seal)
         self._time = ProviderTime(self._clock)
         self._met: Account | CouldNotAsk | None = None

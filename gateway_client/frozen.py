@@ -39,18 +39,20 @@ class Seal:
 
     def __init__(self, secret: str) -> None:
         words = secret.split() if type(secret) is str else []
-        if not words or any(len(word) < SECRET_CHARACTERS_MIN or not word.isprintable() for word in words):
+        fine = words and all(len(word) >= SECRET_CHARACTERS_MIN and word.isprintable() for word in words)
+        self._secrets = {_id(word.encode()): word.encode() for word in words} if fine else {}
+        del secret, words  # a crash reporter sends local variables
+        if not self._secrets:
             raise InvalidInput(
                 "seal_secret",
                 f"must be {SECRET_CHARACTERS_MIN} or more printable characters without a space, drawn by chance; "
                 "during a rotation the new one, a space, the old one",
             )
-        self._secrets = {_id(word.encode()): word.encode() for word in words}
 
     @property
     def id(self) -> str:
         """A name of the secret that seals, which tells nothing of it: seals of it begin so."""
-        return next(iter(self._secrets))
+        return next(iter(self._secrets), "")
 
     @property
     def ids(self) -> tuple[str, ...]:

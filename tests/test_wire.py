@@ -170,7 +170,9 @@ def test_a_host_with_many_dead_addresses_ends_in_time(exchange: Exchange, monkey
         real = socket.getaddrinfo
         name = "api.example.invalid"
         monkeypatch.setattr(
-            socket, "getaddrinfo", lambda host, *rest, **more: found if host == name else real(host, *rest, **more)
+            socket,
+            "getaddrinfo",
+            lambda host, *rest, **more: found if host in (name, name.encode()) else real(host, *rest, **more),
         )
         start = time.monotonic()
         (reply,) = exchange("https://api.example.invalid")

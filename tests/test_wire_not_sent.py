@@ -136,7 +136,9 @@ def named(monkeypatch: pytest.MonkeyPatch, port: int, *hosts: str) -> str:
     real = socket.getaddrinfo
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in hosts]
     monkeypatch.setattr(
-        socket, "getaddrinfo", lambda host, *rest, **more: found if host == "localhost" else real(host, *rest, **more)
+        socket,
+        "getaddrinfo",
+        lambda host, *rest, **more: found if host in ("localhost", b"localhost") else real(host, *rest, **more),
     )
     return f"http://localhost:{port}"
 
