@@ -22,7 +22,7 @@ def in_hours(length: timedelta) -> int:
     return ceil(length / timedelta(hours=1))
 
 
-HOURS = (0, 25, 100)
+HOURS = (0, 101, 202)
 """When the phases are: keys alive; the lives of those over, and again."""
 
 QUIET = in_hours(BOUNDS.quiet_unproven)

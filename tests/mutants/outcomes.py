@@ -121,13 +121,6 @@ MUTANTS = (
         "if item.currency != charge.currency:",
         "if False:",
     ),
-    Mutant(
-        "the key in the answer is not compared",
-        STRIPE,
-        "if item.key != charge.idempotency_key and not stripped:",
-        "if False:",
-        also=(ANSWERS, "    if item.key != charge.idempotency_key:\n", "    if False:\n"),
-    ),
     # Whether an answer answers this request
     Mutant(
         "an error without an echo is believed",

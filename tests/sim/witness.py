@@ -109,10 +109,14 @@ class Witness:
         return [one for one in self._provider.intents() if not self._late_of_rejected(attempt[0], one)]
 
     def _late_of_rejected(self, intent_id: str, one: dict[str, Any]) -> bool:
-        """Whether it is of a rejected attempt, and listed after the reading for the next one: outside (MODEL §6)."""
+        """Whether it is of an attempt all of whose sends were refused, and listed after the reading for the next one.
+
+        That is outside of the model (MODEL §6).
+        """
         number = int(one["metadata"].get("paycli_attempt", 0))
         row, reading = self.ghost.rows.get((intent_id, number)), self.ghost.cleared.get((intent_id, number + 1))
-        if row is None or row.state != "rejected" or reading is None:
+        refused = all(sent.refused or not sent.may_execute for sent in self.ghost.of_attempt((intent_id, number)))
+        if row is None or row.state != "rejected" or reading is None or not refused:
             return False
         return self._provider.made_at(one) > reading.begun_at - self._provider.lag_s - 2.0
 
