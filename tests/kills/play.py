@@ -107,7 +107,7 @@ class Play:
         if report["signal"] == signal.SIGKILL and actor.death is not None:
             self.ended.append((actor.kind, actor.death.at, actor.death.nth, actor.fresh))
             self.figures["killed in a race"] += of.is_race
-            self.left_leased |= actor.kind == "reconciler" and bool(self.store.rows())
+            self.left_leased |= actor.kind == "reconciler"
         elif actor.death is not None:
             self.figures["ended before they were killed"] += 1
         self.wrong += judge.of_report(actor, of, report["said"])

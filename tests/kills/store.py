@@ -27,6 +27,8 @@ class Store:
 
     def outlive_the_leases(self) -> None:
         """Let every lease of a run end, as if a minute had passed; by a process that ends as a killed one does."""
+        if not self.read("SELECT 1 FROM sqlite_master WHERE name = 'paycli_runs'"):
+            return
         statement = "UPDATE paycli_runs SET leased_until = '2000-01-01 00:00:00.000000'"
         script = (
             f"import os, sqlite3; sqlite3.connect({str(self.path)!r}, 5, isolation_level=None).execute({statement!r})"
