@@ -189,6 +189,7 @@ BROKEN: dict[str, Callable[[], None]] = {
         ghost(SENT), ROTATED, reading(safety.QUIET_S - 80)
     ),
     "S15: an object not listed": lambda: safety.s15_scan_completeness("run_1", {"ch_1"}, {"ch_1", "ch_2"}),
+    "S8: rejected beside an open send": lambda: safety.s8_rejected_alone(ghost(SENT, row=REJECTED), REJECTED),
     "S8: absent, and charged in the end": lambda: safety.s8_absence_stays_true(ghost(SENT, row=ABSENT), ATTEMPT),
     "S16: begun when it was closed": lambda: safety.s16_closed_is_closed(CLOSED_CHARGE),
     "S16: not closed": lambda: safety.s16_absence_evidence(ghost(SENT), ABSENT, ROW, reading(HOUR_S), 2 * HOUR_S),

@@ -13,6 +13,11 @@ MUTANTS = (
         SETTLE,
         "if Event.PROVEN_ABSENT not in TRANSITIONS[record.state]:",
         "if False:",
+        also=(
+            "gateway_client/evidence.py",
+            "(State.SENDING, State.UNKNOWN, State.CONFLICT),",
+            "tuple(State),",
+        ),
     ),
     Mutant(
         "a late answer moves a row that has ended",

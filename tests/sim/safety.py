@@ -228,6 +228,14 @@ def s8_no_false_failure(ghost: Ghost, row: Row, charges: Iterable[dict[str, Any]
             raise Broken("S8", f"{row.intent_id} attempt {row.attempt} is {row.state}, and {charge['id']} succeeded")
 
 
+def s8_rejected_alone(ghost: Ghost, row: Row) -> None:
+    """A rejection is no end while another send of the attempt may still be executed: not beside an unproven one."""
+    attempt = (row.intent_id, row.attempt)
+    beside = [sent for sent in ghost.of_attempt(attempt) if sent.may_execute and _unproven(sent)]
+    if row.state == "rejected" and beside:
+        raise Broken("S8", f"{attempt} is rejected, and {len(beside)} sends of it are unproven")
+
+
 def s8_refused_by_somebody(ghost: Ghost, row: Row, intents: Iterable[dict[str, Any]]) -> None:
     """A refusal is the provider's own word on this attempt: never a timeout, a 409, a 429, a 401 or a box's page.
 

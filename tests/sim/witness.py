@@ -262,6 +262,8 @@ class Witness:
             if row.state != "rejected":  # another delivery than the rejected one may have charged: it is found (L2)
                 self._not_charged(row, call)
             safety.s8_refused_by_somebody(self.ghost, row, self._provider.intents())
+            if before is not None and before.state != row.state:
+                safety.s8_rejected_alone(self.ghost, row)
         if row.state == "absent":
             safety.s16_absence_evidence(self.ghost, row, before, self.ghost.readings.get(call.name), self._now())
 
