@@ -190,7 +190,7 @@ def test_only_a_complete_run_counts(world: Night, attempted: str) -> None:
         assert world.sql("SELECT complete, ended_at IS NULL FROM paycli_runs ORDER BY started_at") == [(0, 0), (0, 1)]
     assert fired(world) == {"not_reconciled": NEVER}
     world.hooks.clear()
-    world.clock.advance(minutes=2)  # the lease of the run that was killed is over
+    world.end_leases()
     assert world.run().complete
     assert fired(world) == {}
 
