@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from gateway_client import State
 from gateway_client.finding import CRITICAL, Code
 from reconcile.alerts import Alert, Severity
 from tests.kit import START
@@ -19,8 +18,6 @@ from tests.nightly_facts import (
     fired,
     plant_finding,
 )
-
-FINAL = tuple(state for state in State if state.final)
 
 
 @pytest.fixture(params=DATABASES)

@@ -15,7 +15,6 @@ from tests.test_webhook import http_server
 SECRET = "whsec_CanaryOfTheCoalMine4242"
 SIGNED = {"PAYCLI_WEBHOOK_SECRET": SECRET}
 FIELDS = "cause severity count since intent_id message".split()
-NEVER = "no reconciliation was ever completed: run `paycli reconcile`, and every night"
 CLOSED = "http://127.0.0.1:1"
 PATH = "/hooks/CanaryInThePath"
 TRIES = 4

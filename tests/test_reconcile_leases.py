@@ -27,7 +27,6 @@ from tests.nightly import Night, codes
 from tests.nightly_stage import LISTS, Interrupted, Stage, folder
 from tests.reconcile_yard import who_works
 
-SECONDS_MAX = 20.0
 TODAY, BEFORE = date(2026, 11, 21), date(2026, 11, 20)
 HOST = socket.gethostname()
 LEASE_S = 60.0  # 30 s, and 30 s of the client's `timeout_s`

@@ -156,10 +156,6 @@ def draw(dice: Dice) -> Lengths:
     return made
 
 
-def _skews(dice: Dice) -> tuple[float, ...]:
-    return pick(dice, (0.0, SKEW_S), (-SKEW_S, SKEW_S), (-SKEW_S,), (0.0, -200.0))
-
-
 def action(dice: Dice) -> str:
     """What is done next."""
     left = dice.random() * _ALL

@@ -20,7 +20,6 @@ ANSWERS_MAX = 400_000
 
 STRIPE_ANSWERS = "gateway_client/gateways/stripe_answers.py"
 STRIPE = "gateway_client/gateways/stripe_api.py"
-OBJECTS = "gateway_client/gateways/stripe_objects.py"
 BOUNDS = "gateway_client/bounds.py"
 STATE = "gateway_client/state.py"
 ROWS = "gateway_client/store/rows.py"
@@ -30,7 +29,6 @@ CLAIM = "gateway_client/store/claim.py"
 ABSENCE = "gateway_client/absence.py"
 CLEARING = "gateway_client/flow/clearing.py"
 LOOKUP = "gateway_client/flow/lookup.py"
-OUTCOME = "gateway_client/outcome.py"
 
 PLANTS = (
     Mutant(

@@ -9,7 +9,6 @@ _TIMEOUT = "return Answer(not_answered(reply), elapsed_ms=reply.elapsed_ms)"
 _IN_USE = 'return InFlight("a request with this key is executing now")'
 _OTHER = 'return Unknown(f"HTTP {status}: {words}")'
 _NO_INTENT = 'return replace(base, outcome=Unknown(f"HTTP {base.status} without a payment intent in it"))'
-_NOT_OURS = 'return replace(base, outcome=Unknown("the answer is about another payment: our key is not in it"))'
 _ECHOED = 'echoed = reply.headers.get("idempotency-key") == charge.idempotency_key'
 _REFUSED = "return Rejected(reason) if cause is None else Refused(cause, reason)"
 

@@ -6,8 +6,6 @@ FLOW = "reconcile/flow.py"
 MATCH = "reconcile/match.py"
 WINDOW = "reconcile/window.py"
 RUNS = "reconcile/store/runs.py"
-ITEMS = "reconcile/store/items.py"
-REPAIRS = "reconcile/store/repairs.py"
 FINDINGS = "reconcile/store/findings.py"
 
 MUTANTS = (
