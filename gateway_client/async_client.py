@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from gateway_client import intake, store, telemetry
 from gateway_client.charge import Charge
 from gateway_client.clock import Clock
-from gateway_client.db import AsyncDatabase
+from gateway_client.async_db import async_database
 from gateway_client.driver import (
     Driver,
     Listener,
@@ -76,7 +76,7 @@ class AsyncClient(Driver):
             super().__init__(
                 gateway, namespace=namespace, retry=retry, clock=clock, on_record=on_record, seal_secret=seal_secret
             )
-            self._database = AsyncDatabase(database)
+            self._database = async_database(database)
         finally:
             del database, seal_secret  # a crash reporter sends local variables, and a URL holds a password
         self._new_wire = partial(AsyncWire, gateway, timeout_s, transport)

@@ -32,6 +32,7 @@ from gateway_client.flow.effects import (
     READING,
     BeginSend,
     Begun,
+    Claim,
     ClearFirst,
     DatabaseEffect,
     ReadBinding,
@@ -151,7 +152,7 @@ class Driver:
             inner.info.pop(store.RECORDS, None)  # of a try that was undone
             return store.perform(inner, effect, self._time.now())
 
-        result = joined(session, work)
+        result = joined(session, work, intent_of(effect) or "")
         records: list[telemetry.Record] = session.info.pop(store.RECORDS, [])
         event.listen(session, "after_rollback", lambda _: records.clear(), once=True)
         event.listen(session, "after_commit", lambda _: telemetry.emit(records, self._on_record), once=True)
@@ -168,12 +169,22 @@ class Driver:
         self._met, self._pid = None, os.getpid()
 
 
-def transaction_of(effect: DatabaseEffect[Any]) -> dict[str, bool]:
-    """What the transaction of an effect is: does it write, and may it be done again when nobody confirmed its commit?
+def transaction_of(effect: DatabaseEffect[Any]) -> dict[str, Any]:
+    """What the transaction of an effect is: does it write, may it be done again when nobody confirmed its commit, and
+    which intent does it decide about?
 
     A send that was begun twice is not as if it was begun once: its call ends, and nothing has left.
     """
-    return {"write": not isinstance(effect, READING), "repeatable": not isinstance(effect, BeginSend)}
+    return {
+        "write": not isinstance(effect, READING),
+        "repeatable": not isinstance(effect, BeginSend),
+        "intent_id": intent_of(effect),
+    }
+
+
+def intent_of(effect: DatabaseEffect[Any]) -> str | None:
+    """The intent that an effect decides about, if it is one."""
+    return effect.intent.intent_id if isinstance(effect, Claim) else getattr(effect, "intent_id", None)
 
 
 def not_recorded(effect: DatabaseEffect[Any], error: Exception) -> Exception:

@@ -1,12 +1,13 @@
 """PostgreSQL, or an engine that speaks it, as a store: durable commits of a primary; what is refused, in which words.
 
 Nothing is kept in a database session: each transaction says what it needs, so a transaction-mode pooler may stand
-between. Transactions are SERIALIZABLE, and done again when the database asks for it; what must not happen twice is
-forbidden by unique keys and locked rows besides.
+between. Transactions are READ COMMITTED: who decides about an intent locks it first, by its number and then by its rows,
+so that one sees all that the other has committed. What must not happen twice is forbidden by unique keys besides.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -23,6 +24,7 @@ from gateway_client.errors import ConfigurationError, StoreUnavailable
 from gateway_client.tables import Base
 
 LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, CONNECT_TIMEOUT_S = 5, 30, 10
+LOCK_TIMEOUT_GROUP_MS = 100  # of a group's transaction: a work that waits for somebody's lock is done alone
 DEADLINE_S: float | None = 60  # of one transaction, when whoever is there does not even answer
 
 UTF8 = "UTF8"  # what a database must keep, and a connection speak: what people write has any character
@@ -32,7 +34,8 @@ OPTIONS: Mapping[str, Any] = {
     "connect_args": {"prepare_threshold": None, "connect_timeout": CONNECT_TIMEOUT_S, "client_encoding": UTF8},
 }
 ASYNC_DRIVER = "postgresql+psycopg"
-ISOLATION: str | None = "SERIALIZABLE"
+ISOLATION: str | None = "READ COMMITTED"
+ISOLATION_READING: str | None = "REPEATABLE READ"  # all that is read is of one moment
 # In `Session.info`:
 TIMELINE = "charge_once_timeline"  # the history that the database is on; a promoted standby has another
 CLOCK = "charge_once_clock"  # the database has a clock of its own
@@ -40,9 +43,6 @@ WARNINGS = "charge_once_warnings"  # what the server has said on this connection
 
 _DURABLE = ("on", "local", "remote_write", "remote_apply")
 # An engine that lacks a setting says nothing of it; WAL names begin with the timeline.
-_TIMEOUTS = f"""
-set_config('lock_timeout', '{LOCK_TIMEOUT_S}s', true), set_config('statement_timeout', '{STATEMENT_TIMEOUT_S}s', true)
-"""
 _DURABILITY = "current_setting('fsync', true), current_setting('synchronous_commit', true), pg_is_in_recovery()"
 _TIMELINE = "CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END"
 _CAN_TELL = "SELECT count(*) FROM pg_catalog.pg_proc WHERE proname = 'pg_walfile_name'"
@@ -125,12 +125,41 @@ def copy(connection: Connection, path: Path) -> None:
         target.dispose()
 
 
-def begin(connection: Connection, *, write: bool) -> dict[str, Any]:
-    """Say how long a transaction may wait, and check that its commit will be durable, on a primary."""
-    asked = f"{_TIMEOUTS}, {_DURABILITY}, {intake.POSTGRES_IDENTITY}"  # one round trip
+def begin(connection: Connection, *, write: bool, owned: bool, patient: bool) -> dict[str, Any]:
+    """Say how long a transaction may wait, and check that its commit will be durable, on a primary.
+
+    `owned`: nobody but us has had the connection, so what was read once is so.
+    """
+    timeouts = _timeouts(f"{LOCK_TIMEOUT_S}s" if patient else f"{LOCK_TIMEOUT_GROUP_MS}ms")
+    known = connection.info.get(CHECKED) if owned and write else None
+    if known is not None:  # one round trip
+        (*_, history) = _told(connection, timeouts)
+        return {TIMELINE: history, CLOCK: True, WARNINGS: connection.info[WARNINGS], intake.IDENTITY: known}
+    asked = f"{timeouts}, {_DURABILITY}, {intake.POSTGRES_IDENTITY}"
     *_, fsync, commit, replica, found, history = _told(connection, asked)
     info: dict[str, Any] = _checked(connection, fsync, commit, replica, history) if write else {}
+    if owned and write:
+        connection.info[CHECKED] = found
     return {**info, CLOCK: True, intake.IDENTITY: found}
+
+
+def _timeouts(lock: str) -> str:
+    return (
+        f"set_config('lock_timeout', '{lock}', true), "
+        f"set_config('statement_timeout', '{STATEMENT_TIMEOUT_S}s', true)"
+    )
+
+
+CHECKED = "charge_once_checked"  # in the info of a connection of ours: its tables, once durability was read back
+
+
+def lock(connection: Connection, intent_id: str) -> None:
+    """Let one transaction after the other decide about an intent, be there rows of it or none yet.
+
+    The lock is the database's own, by a number of 64 bits: two intents that share one wait for each other, no more.
+    """
+    number = int.from_bytes(hashlib.sha256(f"charge-once {intent_id}".encode()).digest()[:8], signed=True)
+    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (number,))
 
 
 def identity(connection: Connection) -> object:
@@ -149,7 +178,7 @@ def patient(connection: Connection) -> Iterator[None]:
     before = connection.exec_driver_sql(
         "SELECT current_setting('lock_timeout'), current_setting('statement_timeout')"
     ).one()
-    connection.exec_driver_sql(f"SELECT {_TIMEOUTS}")
+    connection.exec_driver_sql(f"SELECT {_timeouts(f'{LOCK_TIMEOUT_S}s')}")
     yield
     connection.execute(
         text("SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true)"),
@@ -283,6 +312,11 @@ def lacks_tables(error: DBAPIError) -> bool:
 def passes(error: DBAPIError) -> bool:
     """Whether the same transaction may succeed when it is done again."""
     return getattr(error.orig, "sqlstate", None) in _AGAIN
+
+
+def waits(error: DBAPIError) -> bool:
+    """Whether another transaction's lock was not waited for as long as it may be."""
+    return getattr(error.orig, "sqlstate", None) == "55P03"
 
 
 def lost(error: DBAPIError) -> bool:
