@@ -216,7 +216,10 @@ def test_everything_goes_through_it(shell: World) -> None:
             asked, tunnels = len(shell.sandbox.requests) - before[0], len(proxy.requests) - before[1]
             assert (command, asked) == (command, tunnels)
             assert (command, tunnels > 0) == (command, True)
+        before = len(proxy.requests), len(shell.sandbox.requests)
         told, place = found(doctor(shell)), f"127.0.0.1:{proxy.port}"
+        asked_of = len(proxy.requests) - before[0], len(shell.sandbox.requests) - before[1]
+    assert asked_of == (2, 1)  # a tunnel to try it, and one for the question
     assert f"PAYCLI_PROXY {place}" in told["settings"]["found"]
     assert told["proxy"]["result"] == told["account"]["result"] == "ok"
     assert told["proxy"]["found"].startswith(f"{place} opens tunnels to {shell.env['PAYCLI_STRIPE_API_BASE']}")
