@@ -44,6 +44,7 @@ from gateway_client.flow.effects import (
 from gateway_client.gateways.base import Account, Gateway
 from gateway_client.intent import PaymentIntent, check_intent_id, check_text
 from gateway_client.outcome import CouldNotAsk
+from gateway_client.proxy import read_proxy
 from gateway_client.retry import RetryPolicy
 from gateway_client.wire import AsyncWire, unaged
 
@@ -71,15 +72,17 @@ class AsyncClient(Driver):
         clock: Clock | None = None,
         on_record: telemetry.Hook | None = None,
         seal_secret: str | None = None,
+        proxy: str | None = None,
     ) -> None:
         try:
+            way = read_proxy(proxy, base_url=gateway.base_url, transport=transport)
             super().__init__(
                 gateway, namespace=namespace, retry=retry, clock=clock, on_record=on_record, seal_secret=seal_secret
             )
             self._database = async_database(database)
         finally:
-            del database, seal_secret  # a crash reporter sends local variables, and a URL holds a password
-        self._new_wire = partial(AsyncWire, gateway, timeout_s, transport)
+            del database, seal_secret, proxy  # a crash reporter sends local variables, and a URL holds a password
+        self._new_wire = partial(AsyncWire, gateway, timeout_s, transport, way)
         self._wire = self._new_wire()
         self._inherited: list[AsyncWire] = []
         self._lock = asyncio.Lock()
