@@ -13,9 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from gateway_client import intake, store, telemetry
+from gateway_client.async_db import async_database
 from gateway_client.charge import Charge
 from gateway_client.clock import Clock
-from gateway_client.async_db import async_database
 from gateway_client.driver import (
     Driver,
     Listener,

@@ -87,7 +87,7 @@ class ThreadedDatabase:
     async def transact(
         self, work: Work[T], *, write: bool = True, repeatable: bool = True, intent_id: str | None = None
     ) -> T:
-        """As Database.transact. When the task is cancelled, it ends once the transaction has: no lock is left behind."""
+        """As Database.transact. A task that is cancelled ends once its transaction has: no lock is left behind."""
         if not write:
             return await self._in_thread(lambda: self._database.transact(work, write=False))
         job = _Awaited(work, repeatable, intent_id, asyncio.get_running_loop().create_future())
@@ -215,6 +215,7 @@ class AsyncEngineDatabase(Common):
 
     async def _try(self, job: Job[Any], *, write: bool) -> Ended | None:
         """One transaction; None when it is committed."""
+
         def whole(connection: Any) -> None:
             self._do(connection, [job], write=write, patient=True)
 

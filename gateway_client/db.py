@@ -1,8 +1,8 @@
 """Engines and transactions: one function of a Transaction is one durable piece of work, on whatever database it is.
 
 `Database` runs such functions for the sync client, in groups (`group_commit.py`), and again when the database asks for
-it; `async_db.py` does so for the async client; what they do is `store/`. What is particular to a database is `sqlite.py`
-and `postgres.py`; what a caller hands in is checked in `intake.py`.
+it; `async_db.py` does so for the async client; what they do is `store/`. What is particular to a database is
+`sqlite.py` and `postgres.py`; what a caller hands in is checked in `intake.py`.
 """
 
 from __future__ import annotations
@@ -110,10 +110,12 @@ class Common:
             connection.begin()  # the listeners of a caller's engine hear of it, and may begin in their own way
             taken = connections.Taken(connection)
             intake.check_options(connection)
-            info = self._backend.begin(connection, write=write, owned=self._owned, patient=patient)
+            only = jobs[0] if len(jobs) == 1 else None
+            lock = None if only is None else only.intent_id
+            info = self._backend.begin(connection, write=write, owned=self._owned, patient=patient, lock=lock)
             self._check_identity(info[intake.IDENTITY], connection.engine.url)
-            if len(jobs) == 1:
-                self._work(connection, jobs[0], info)
+            if only is not None:
+                only.found = only.work(Transaction(connection, info))
             else:
                 for job in jobs:
                     self._in_savepoint(connection, job, info)
@@ -130,16 +132,13 @@ class Common:
                     raise Ended(shared, committing=committing) from error
             raise Ended(error, committing=committing) from error
 
-    def _work(self, connection: Connection, job: Job[Any], info: dict[str, Any]) -> None:
-        if job.intent_id is not None:
-            self._backend.lock(connection, job.intent_id)
-        job.found = job.work(Transaction(connection, dict(info)))
-
     def _in_savepoint(self, connection: Connection, job: Job[Any], info: dict[str, Any]) -> None:
         """One of several works: undone by itself when it fails, and done again when the database stood in its way."""
         connection.exec_driver_sql("SAVEPOINT one_work")
         try:
-            self._work(connection, job, info)
+            if job.intent_id is not None:
+                self._backend.lock(connection, job.intent_id)
+            job.found = job.work(Transaction(connection, dict(info)))
         except Exception as error:
             if isinstance(error, DBAPIError) and error.connection_invalidated:
                 raise

@@ -1,8 +1,8 @@
 """PostgreSQL, or an engine that speaks it, as a store: durable commits of a primary; what is refused, in which words.
 
 Nothing is kept in a database session: each transaction says what it needs, so a transaction-mode pooler may stand
-between. Transactions are READ COMMITTED: who decides about an intent locks it first, by its number and then by its rows,
-so that one sees all that the other has committed. What must not happen twice is forbidden by unique keys besides.
+between. Transactions are READ COMMITTED: who decides about an intent locks it first, by its number and then by its
+rows, so that one sees all that the other has committed. What must not happen twice is forbidden by unique keys besides.
 """
 
 from __future__ import annotations
@@ -125,41 +125,45 @@ def copy(connection: Connection, path: Path) -> None:
         target.dispose()
 
 
-def begin(connection: Connection, *, write: bool, owned: bool, patient: bool) -> dict[str, Any]:
-    """Say how long a transaction may wait, and check that its commit will be durable, on a primary.
+def begin(connection: Connection, *, write: bool, owned: bool, patient: bool, lock: str | None) -> dict[str, Any]:
+    """Say how long a transaction may wait, lock the intent that it decides about, and check that its commit will be
+    durable, on a primary: one round trip.
 
     `owned`: nobody but us has had the connection, so what was read once is so.
     """
-    timeouts = _timeouts(f"{LOCK_TIMEOUT_S}s" if patient else f"{LOCK_TIMEOUT_GROUP_MS}ms")
+    asked = _timeouts(f"{LOCK_TIMEOUT_S}s" if patient else f"{LOCK_TIMEOUT_GROUP_MS}ms")
+    if lock is not None:
+        asked += f", pg_advisory_xact_lock({_number(lock)})"
     known = connection.info.get(CHECKED) if owned and write else None
-    if known is not None:  # one round trip
-        (*_, history) = _told(connection, timeouts)
+    if known is not None:
+        (*_, history) = _told(connection, asked)
         return {TIMELINE: history, CLOCK: True, WARNINGS: connection.info[WARNINGS], intake.IDENTITY: known}
-    asked = f"{timeouts}, {_DURABILITY}, {intake.POSTGRES_IDENTITY}"
-    *_, fsync, commit, replica, found, history = _told(connection, asked)
+    *_, fsync, commit, replica, found, history = _told(
+        connection, f"{asked}, {_DURABILITY}, {intake.POSTGRES_IDENTITY}"
+    )
     info: dict[str, Any] = _checked(connection, fsync, commit, replica, history) if write else {}
     if owned and write:
         connection.info[CHECKED] = found
     return {**info, CLOCK: True, intake.IDENTITY: found}
 
 
-def _timeouts(lock: str) -> str:
-    return (
-        f"set_config('lock_timeout', '{lock}', true), "
-        f"set_config('statement_timeout', '{STATEMENT_TIMEOUT_S}s', true)"
-    )
-
-
 CHECKED = "charge_once_checked"  # in the info of a connection of ours: its tables, once durability was read back
 
 
-def lock(connection: Connection, intent_id: str) -> None:
-    """Let one transaction after the other decide about an intent, be there rows of it or none yet.
+def _timeouts(lock: str) -> str:
+    return (
+        f"set_config('lock_timeout', '{lock}', true), set_config('statement_timeout', '{STATEMENT_TIMEOUT_S}s', true)"
+    )
 
-    The lock is the database's own, by a number of 64 bits: two intents that share one wait for each other, no more.
-    """
-    number = int.from_bytes(hashlib.sha256(f"charge-once {intent_id}".encode()).digest()[:8], signed=True)
-    connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (number,))
+
+def lock(connection: Connection, intent_id: str) -> None:
+    """Let one transaction after the other decide about an intent, be there rows of it or none yet."""
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_number(intent_id)})")
+
+
+def _number(intent_id: str) -> int:
+    """The number by which the database locks an intent: two that share one wait for each other, and no more."""
+    return int.from_bytes(hashlib.sha256(f"charge-once {intent_id}".encode()).digest()[:8], signed=True)
 
 
 def identity(connection: Connection) -> object:

@@ -109,16 +109,13 @@ def copy(connection: Connection, path: Path) -> None:
             raise StoreUnavailable(f"the store cannot be copied to {path.parent}: {error}") from None
 
 
-def begin(connection: Connection, *, write: bool, owned: bool, patient: bool) -> dict[str, Any]:
+def begin(connection: Connection, *, write: bool, owned: bool, patient: bool, lock: str | None) -> dict[str, Any]:
     """Start a transaction on a connection whose file and durability have been checked.
 
     `owned`: nobody but us has had the connection, so what was set and read back once is so.
     """
     known = connection.info.get(CHECKED) if owned else None
-    if known is not None:
-        found = intake.check_file(known)
-    else:
-        found = intake.sqlite_identity(connection)
+    found = intake.sqlite_identity(connection) if known is None else intake.check_file(known)
     info: dict[str, Any] = {intake.IDENTITY: found}
     if not write:  # changes nothing, not even the journal of a file that is not ours; all that is read is of one moment
         if not _in_transaction(connection):
@@ -141,7 +138,9 @@ def lock(connection: Connection, intent_id: str) -> None:
     """A file has one writer at a time."""
 
 
-CHECKED = "charge_once_checked"  # in the info of a connection of ours: the path of its file, once durability was read back
+CHECKED = (
+    "charge_once_checked"  # in the info of a connection of ours: the path of its file, once durability was read back
+)
 FILES = "charge_once_files"  # in the info of a connection and of a session: its file, and what it has open
 
 

@@ -33,6 +33,7 @@ from gateway_client.finding import HARMLESS, Code
 from gateway_client.gateways.base import Binding
 from gateway_client.outcome import IN_DOUBT, NAMES, RESULTS, Answer, NotExecuted
 from gateway_client.postgres import CLOCK
+from gateway_client.postgres import lock as lock_in_database
 from gateway_client.state import Event, State, next_state
 from gateway_client.tables import Event as EventRow
 from gateway_client.tables import Finding, PendingCharge, Send, Store, table
@@ -115,6 +116,12 @@ def clock_of(session: Session, now: datetime) -> datetime:
         return now
     told: datetime = run(session, _CLOCK).scalar_one()
     return told
+
+
+def lock_intent(session: Session, intent_id: str) -> None:
+    """Lock an intent that the transaction was not begun for. A file has one writer, so there is nothing to lock."""
+    if session.info.get(CLOCK):
+        lock_in_database(session.connection(), intent_id)
 
 
 def key_of(row: Row) -> dict[str, Any]:
