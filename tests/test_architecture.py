@@ -32,7 +32,9 @@ SHELL_ORDER = (
     "gateway_client.sqlite",
     "gateway_client.postgres",
     "gateway_client.backends",
+    "gateway_client.group_commit",  # the lock of the writer
     "gateway_client.db",
+    "gateway_client.async_db",
     "gateway_client.condition",
     "gateway_client.store.rows",
     "gateway_client.store.findings",
