@@ -81,7 +81,7 @@ class Mass:
             row |= {"provider_charge_id": f"ch_{name}_1" if known else None}
             rows.append(row | changes)
             send = {"intent_id": name, "attempt": 1, "send_no": 1, "begun_at": moment, "ended_at": moment}
-            send |= {"proven": known}
+            send |= {"proven": known, "actor": "billing@web-3"}
             sends.append(send | {"credential_id": Stripe(Sandbox.api_key).credential_id, "outcome": state})
         self._insert("pending_charges", rows)
         self._insert("paycli_sends", sends)
