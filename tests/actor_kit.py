@@ -20,7 +20,7 @@ def name() -> str:
         return f"uid {os.getuid()}"
 
 
-def known(url: str) -> str:
+def known(url: str = "sqlite://") -> str:
     """Who these tests are, as a store of that URL knows it."""
     user = make_url(url).username
     return f"{name()}@{HOST}" + (f", database user {user}" if user else "")
