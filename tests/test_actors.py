@@ -16,7 +16,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session
 
 from gateway_client import Client, PaymentIntent, Sandbox, Stripe
-from gateway_client.actor import described, name_of
+from gateway_client.actor import actor, described, name_of
 from gateway_client.flow.effects import GiveUp
 from reconcile.alerts import Alert
 from reconcile.store.told import read_told, remember
@@ -65,6 +65,13 @@ def test_a_user_without_a_name() -> None:
     """E3: a user that the system's list does not name is told by its number, whatever it is called besides."""
     told = described(UID_OF_NOBODY_MAX, "web-3", {"LOGNAME": "root"}, "app")
     assert told == f"uid {UID_OF_NOBODY_MAX}@web-3, database user app, claims to be 'root'"
+
+
+def test_the_real_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """E3: it is the user who started a program, not the one whose rights the program took on."""
+    monkeypatch.setattr(os, "getuid", lambda: UID_OF_NOBODY_MAX)
+    monkeypatch.setattr(os, "geteuid", lambda: UID_OF_NOBODY_MAX - 1)
+    assert actor() == f"uid {UID_OF_NOBODY_MAX}@{HOST}"
 
 
 def test_names_that_are_no_text() -> None:
@@ -117,7 +124,7 @@ def test_who_gives_up_again(library: Library, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv("LOGNAME", claimed)
         library.perform(GiveUp(ORDER.intent_id, "the customer left", Stripe.profile))
     given_up = library.sql("SELECT actor FROM paycli_events WHERE event = 'given up: the customer left' ORDER BY 1")
-    assert [actor for (actor,) in given_up] == [f"{known(library.url)}, claims to be '{one}'" for one in ("ann", "bob")]
+    assert [who for (who,) in given_up] == [f"{known(library.url)}, claims to be '{one}'" for one in ("ann", "bob")]
 
 
 def watched(engine: Engine, statements: list[str]) -> Engine:
