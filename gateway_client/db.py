@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from gateway_client import connections, intake, schema, sqlite
+from gateway_client.actor import ACTOR, DATABASE_USER, actor
 from gateway_client.backends import backend_of, explained, parsed
 from gateway_client.deadline import Deadline, guard
 from gateway_client.errors import ConfigurationError, StoreUnavailable
@@ -62,6 +63,7 @@ class _Common:
         if self._backend.DEADLINE_S is not None:
             guard(engine)
         self._backend.watch(engine)
+        actor()  # our name is asked for now, before any transaction: the list of names may be slow
 
     @property
     def place(self) -> str:
@@ -76,7 +78,7 @@ class _Common:
             raise intake.other_database(backend_of(theirs).place(theirs), self.place)
         with explained(self.url):
             self._check_identity(self._backend.identity(connection), theirs)
-            session.info.update(self._backend.join(connection))
+            session.info.update(_named(self._backend.join(connection)))
         intake.check_begun(connection)
 
     def _whole(self, work: Callable[[Session], T], write: bool, fate: _Fate) -> Callable[[Session], T]:
@@ -87,7 +89,8 @@ class _Common:
             taken = connections.Taken(connection)
             try:
                 intake.check_options(connection)
-                session.info.update(self._backend.begin(connection, write=write))
+                found = self._backend.begin(connection, write=write)
+                session.info.update(_named(found) if write else found)
                 self._check_identity(session.info[intake.IDENTITY], connection.engine.url)
                 result = work(session)
                 if write:
@@ -308,6 +311,11 @@ async def _ended(task: asyncio.Task[Any]) -> None:
             await asyncio.wait({task})
     if not task.cancelled():
         task.exception()  # told to nobody: whoever waited was cancelled
+
+
+def _named(info: dict[str, Any]) -> dict[str, Any]:
+    """Add who does it to what a transaction knows."""
+    return {**info, ACTOR: actor(info.get(DATABASE_USER))}
 
 
 def _identity(session: Session) -> object:

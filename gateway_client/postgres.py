@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, Engine, Pool, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from gateway_client import connections, intake, schema, sqlite
+from gateway_client.actor import DATABASE_USER
 from gateway_client.database_url import check_parameters, hosts_of, wrong
 from gateway_client.errors import ConfigurationError, StoreUnavailable
 from gateway_client.tables import Base
@@ -44,6 +45,7 @@ _TIMEOUTS = f"""
 set_config('lock_timeout', '{LOCK_TIMEOUT_S}s', true), set_config('statement_timeout', '{STATEMENT_TIMEOUT_S}s', true)
 """
 _DURABILITY = "current_setting('fsync', true), current_setting('synchronous_commit', true), pg_is_in_recovery()"
+_USER = "session_user::text"  # who logged in, whatever SET ROLE says
 _TIMELINE = "CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END"
 _CAN_TELL = "SELECT count(*) FROM pg_catalog.pg_proc WHERE proname = 'pg_walfile_name'"
 
@@ -127,9 +129,9 @@ def copy(connection: Connection, path: Path) -> None:
 
 def begin(connection: Connection, *, write: bool) -> dict[str, Any]:
     """Say how long a transaction may wait, and check that its commit will be durable, on a primary."""
-    asked = f"{_TIMEOUTS}, {_DURABILITY}, {intake.POSTGRES_IDENTITY}"  # one round trip
-    *_, fsync, commit, replica, found, history = _told(connection, asked)
-    info: dict[str, Any] = _checked(connection, fsync, commit, replica, history) if write else {}
+    asked = f"{_TIMEOUTS}, {intake.POSTGRES_IDENTITY}, {_DURABILITY}, {_USER}"  # one round trip
+    *_, found, fsync, commit, replica, user, history = _told(connection, asked)
+    info: dict[str, Any] = _checked(connection, fsync, commit, replica, user, history) if write else {}
     return {**info, CLOCK: True, intake.IDENTITY: found}
 
 
@@ -140,7 +142,7 @@ def identity(connection: Connection) -> object:
 
 def join(connection: Connection) -> dict[str, Any]:
     """Check that the caller's own transaction is durable; what `prepare` then does is done `patient`ly."""
-    return _checked(connection, *_told(connection, _DURABILITY))
+    return _checked(connection, *_told(connection, f"{_DURABILITY}, {_USER}"))
 
 
 @contextmanager
@@ -180,14 +182,16 @@ def _tells(connection: Connection) -> bool:
     return True
 
 
-def _checked(connection: Connection, fsync: str, commit: str, replica: bool, history: str | None) -> dict[str, Any]:
+def _checked(
+    connection: Connection, fsync: str, commit: str, replica: bool, user: str, history: str | None
+) -> dict[str, Any]:
     if replica:
         raise StoreUnavailable("the database is a replica: what it reads may be old. Connect to the primary")
     if fsync == "off" or commit not in (None, *_DURABLE):
         raise StoreUnavailable(
             f"the database is not durable: fsync={fsync} and synchronous_commit={commit}, needed are on and on"
         )
-    return {TIMELINE: history, CLOCK: True, WARNINGS: connection.info[WARNINGS]}
+    return {TIMELINE: history, DATABASE_USER: user, CLOCK: True, WARNINGS: connection.info[WARNINGS]}
 
 
 def _heard(connection: Connection) -> list[str]:

@@ -7,6 +7,7 @@ import hashlib
 from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.orm import Session
 
+from gateway_client.actor import ACTOR
 from gateway_client.store.rows import run
 from gateway_client.tables import ToldAlert, table
 from reconcile.told import News, Told
@@ -34,7 +35,10 @@ def read_told(session: Session, receiver: str) -> dict[str, Told]:
 
 def remember(session: Session, receiver: str, news: News) -> None:
     """Keep what a receiver has heard, in place of what it had heard before."""
-    run(session, _FORGET, {"of_receiver": receiver})
+    of = {"of_receiver": receiver}
+    told_by = {(row["cause"], row["told_at"]): row["told_by"] for row in run(session, _TOLD, of).mappings()}
+    run(session, _FORGET, of)
     for told in news.remembered:
         row = {name: getattr(told, name) for name in ("cause", "severity", "count", "latest", "told_at")}
-        run(session, _INSERT, {"receiver": receiver, **row})
+        who = told_by.get((told.cause, told.told_at), session.info[ACTOR])  # what is kept was told by another call
+        run(session, _INSERT, {"receiver": receiver, **row, "told_by": who})

@@ -151,7 +151,7 @@ def _resolve(world: World, intent_id: str) -> None:
     def close(session: Any) -> None:
         for finding in read_findings(session, closed=False, after=None, rows_max=100):
             if finding.intent_id == intent_id:
-                close_finding(session, finding.id, "person@example.com", "looked at", now)
+                close_finding(session, finding.id, "looked at", now)
                 world.ghost.seen[f"closed: {finding.code}"] += 1
 
     world.store.database.transact(close)
