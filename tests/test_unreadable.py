@@ -86,7 +86,7 @@ def test_a_type_error_in_any_field(path: str, fields: Object) -> None:
         found = page(path, made(path, 1, metadata=metadata, **fields))
         (one,) = found.unreadable
         assert (found.items, one.may_be_of(OURS)) == ((), ours)
-        assert one.object_id == ("no_id_1" if name == "id" else "x_1")
+        assert one.object_id == (f"no_id_1_of_{path[4:]}" if name == "id" else "x_1")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,8 @@ def test_whose_it_may_be(metadata: object, ours: bool) -> None:
 def test_no_object_at_all(item: object) -> None:
     """B2: what cannot be read as far as its metadata may be ours; it is named by where it stands."""
     found = page(CHARGES, item, made(CHARGES, 1), item, item, made(CHARGES, 2))
-    assert [one.object_id for one in found.unreadable] == ["no_id_1", "no_id_1_after_x_1", "no_id_2_after_x_1"]
+    names = ["no_id_1_of_charges", "no_id_1_of_charges_after_x_1", "no_id_2_of_charges_after_x_1"]
+    assert [one.object_id for one in found.unreadable] == names
     assert [one.may_be_of(OURS) for one in found.unreadable] == [True] * 3
     assert ([one.object_id for one in found.items], found.last_id) == (["x_1", "x_2"], "x_2")
 
