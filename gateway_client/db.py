@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from gateway_client import connections, intake, schema, sqlite
-from gateway_client.backends import backend_of, explained, parsed
+from gateway_client.backends import backend_of, engine_options, explained, parsed
 from gateway_client.deadline import Deadline, guard
 from gateway_client.errors import ConfigurationError, StoreUnavailable
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_QUIET: dict[str, Any] = {"hide_parameters": True}  # keys and bodies stay out of SQLAlchemy's log and messages
 TRIES_MAX = 30  # of one transaction that others stand in the way of
 TRIES_LOST_MAX = 2  # of one whose connection was lost
 JOIN_TRIES_MAX = 3  # in the caller's transaction: READ COMMITTED finds at the second what stood in the first's way
@@ -129,7 +128,7 @@ class Database(_Common):
                 url = parsed(database)
             finally:
                 del database  # a crash reporter sends local variables
-            self._engine = create_engine(url, **backend_of(url).OPTIONS, **_QUIET)
+            self._engine = create_engine(url, **engine_options(url))
         elif isinstance(database, Engine):
             self._engine = database
         else:
@@ -208,9 +207,8 @@ class AsyncDatabase(_Common):
                 url = parsed(database)
             finally:
                 del database
-            backend = backend_of(url)
-            url = url.set(drivername=backend.ASYNC_DRIVER)
-            self._engine = create_async_engine(url, **backend.OPTIONS, **_QUIET)
+            url = url.set(drivername=backend_of(url).ASYNC_DRIVER)
+            self._engine = create_async_engine(url, **engine_options(url))
         elif isinstance(database, AsyncEngine):
             self._engine = database
         else:
