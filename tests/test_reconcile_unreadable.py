@@ -225,6 +225,20 @@ def test_one_id_twice(world: Night) -> None:
     assert (result.complete, result.unreadable_ids) == (False, (broken,))
 
 
+@pytest.mark.parametrize("fields", [{"id": None, "metadata": 7}, {"status": None, "metadata": 7}], ids=str)
+def test_one_that_is_there_no_more(world: Night, fields: Object) -> None:
+    """B2: what could not be read, and is gone or can be read by the next call, keeps no night incomplete."""
+    (broken,) = strangers(world, 1)
+    lists = Lists(world)
+    break_ids(lists, [broken], **fields)
+    assert not world.run().complete
+    lists.change = lambda one: None
+    if "status" in fields:
+        world.sandbox.remove(broken)
+    result = world.run()
+    assert (result.complete, result.unreadable) == (True, 0)
+
+
 def test_of_another_time(world: Night) -> None:
     """B2: a page with an unreadable object of another time than was asked for is no answer, as with a readable one."""
     (broken,) = strangers(world, 1)

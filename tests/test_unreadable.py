@@ -238,6 +238,25 @@ def test_our_names_and_amount_are_no_match(either: World) -> None:
 
 
 @pytest.mark.parametrize("who", ["resume", "worker"])
+def test_what_names_it_without_its_key(who: str) -> None:
+    """B2: nor is it sent beside one that can be read, and names it under another key; the reason is told."""
+    with World() as world:
+        world.open_client().prepare(ORDER)
+        world.stranger_pays(500)
+        world.clock.advance(minutes=5)
+        names = claims(ORDER.intent_id, world.binding, key="pc1_other")
+        for path in (INTENTS, CHARGES):
+            break_all(world, path, metadata=names)
+        client, sends = world.open_client(retry=ONE_SEND), len(world.sends)
+        if who == "resume":
+            client.resume()
+        else:
+            Worker(cast("Client", client)).run(until_idle=True)
+        assert (len(world.sends), world.state()) == (sends, State.PREPARED)
+        assert "an object that names this attempt" in world.row()["reason"]
+
+
+@pytest.mark.parametrize("who", ["resume", "worker"])
 def test_what_is_looked_up_before_it_is_sent(who: str) -> None:
     """B2: what an older process has prepared is not sent beside an object that may be of it; the reason is told."""
     with World() as world:
