@@ -28,7 +28,8 @@ def read_told(session: Session, receiver: str) -> dict[str, Told]:
     """What a receiver was told and was not told to be over, by cause."""
     rows = run(session, _TOLD, {"of_receiver": receiver}).mappings()
     return {
-        row["cause"]: Told(row["cause"], row["severity"], row["count"], row["latest"], row["told_at"]) for row in rows
+        row["cause"]: Told(row["cause"], row["severity"], row["count"], row["since"], row["latest"], row["told_at"])
+        for row in rows
     }
 
 
@@ -36,5 +37,5 @@ def remember(session: Session, receiver: str, news: News) -> None:
     """Keep what a receiver has heard, in place of what it had heard before."""
     run(session, _FORGET, {"of_receiver": receiver})
     for told in news.remembered:
-        row = {name: getattr(told, name) for name in ("cause", "severity", "count", "latest", "told_at")}
+        row = {name: getattr(told, name) for name in ("cause", "severity", "count", "since", "latest", "told_at")}
         run(session, _INSERT, {"receiver": receiver, **row})

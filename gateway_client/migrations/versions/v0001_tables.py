@@ -267,6 +267,7 @@ def _told_alerts(op: Operations) -> None:
         _text("cause"),
         _text("severity"),
         _number("count"),
+        _time("since", nullable=True),
         _time("latest", nullable=True),
         _time("told_at"),
         sa.PrimaryKeyConstraint("receiver", "cause"),
