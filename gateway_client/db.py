@@ -8,29 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy import URL, Engine, NullPool, Pool, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from gateway_client import connections, intake, schema, sqlite
 from gateway_client.actor import ACTOR, DATABASE_USER, actor
-from gateway_client.backends import backend_of, explained, parsed
+from gateway_client.backends import backend_of, engine_options, explained, parsed
 from gateway_client.deadline import Deadline, guard
-from gateway_client.errors import ConfigurationError, StoreUnavailable
+from gateway_client.errors import ConfigurationError, StoreUnavailable, UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
 
-_QUIET: dict[str, Any] = {"hide_parameters": True}  # keys and bodies stay out of SQLAlchemy's log and messages
+_loops: WeakKeyDictionary[Pool, asyncio.AbstractEventLoop] = WeakKeyDictionary()  # in which each was used first
+_first_use = threading.Lock()
+
 TRIES_MAX = 30  # of one transaction that others stand in the way of
 TRIES_LOST_MAX = 2  # of one whose connection was lost
 JOIN_TRIES_MAX = 3  # in the caller's transaction: READ COMMITTED finds at the second what stood in the first's way
@@ -132,7 +136,7 @@ class Database(_Common):
                 url = parsed(database)
             finally:
                 del database  # a crash reporter sends local variables
-            self._engine = create_engine(url, **backend_of(url).OPTIONS, **_QUIET)
+            self._engine = create_engine(url, **engine_options(url))
         elif isinstance(database, Engine):
             self._engine = database
         else:
@@ -211,14 +215,27 @@ class AsyncDatabase(_Common):
                 url = parsed(database)
             finally:
                 del database
-            backend = backend_of(url)
-            url = url.set(drivername=backend.ASYNC_DRIVER)
-            self._engine = create_async_engine(url, **backend.OPTIONS, **_QUIET)
+            url = url.set(drivername=backend_of(url).ASYNC_DRIVER)
+            self._engine = create_async_engine(url, **engine_options(url))
         elif isinstance(database, AsyncEngine):
             self._engine = database
         else:
             raise ConfigurationError("database must be a URL or an AsyncEngine")
         super().__init__(self._engine.url, owned=owned)
+
+    def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Refuse a caller's engine whose connections belong to another event loop, by another client's first call."""
+        pool = self._engine.pool
+        if self._owned or isinstance(pool, NullPool):  # that one keeps no connection: each is opened where it is used
+            return
+        with _first_use:
+            first = _loops.setdefault(pool, loop)
+        if first is not loop:
+            raise UsageError(
+                "this AsyncEngine belongs to another event loop, that of the first call of another AsyncClient: make "
+                "one engine for each loop, or one with poolclass=NullPool; or await its dispose() where the other loop "
+                "ends. Nothing was written or sent."
+            )
 
     async def transact(self, work: Callable[[Session], T], *, write: bool = True, repeatable: bool = True) -> T:
         """As Database.transact. When the task is cancelled, it ends once the transaction has: no lock is left behind.

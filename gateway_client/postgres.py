@@ -7,6 +7,7 @@ forbidden by unique keys and locked rows besides.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -50,18 +51,30 @@ _TIMELINE = "CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_curr
 _CAN_TELL = "SELECT count(*) FROM pg_catalog.pg_proc WHERE proname = 'pg_walfile_name'"
 
 
+# Parameters that libpq knows, and the values of them (none: any) by which no store can be written.
+_NO_STORE = {"replication": (), "target_session_attrs": ("read-only", "standby", "prefer-standby")}
+
+
 def checked(url: URL) -> URL:
     """A URL for psycopg, or ConfigurationError."""
     if url.drivername not in ("postgresql", "postgresql+psycopg"):
         raise wrong("names another driver: use psycopg, as in postgresql+psycopg://user@host/database")
     if not url.database:
         raise wrong("names no database: postgresql+psycopg://user@host/database")
+    known = _parameters()
+    for name, values in _NO_STORE.items():
+        if name in url.query and (not values or url.query[name] in values):
+            raise wrong(f"has the parameter {name}, which leads to no primary that takes rows: leave it out")
+    return check_parameters(url, known).set(drivername="postgresql+psycopg")
+
+
+def _parameters() -> Sequence[str]:
+    """The names of the parameters that libpq knows."""
     try:
         from psycopg.pq import Conninfo
     except ImportError:
         raise ConfigurationError("PostgreSQL needs psycopg: pip install 'charge-once[postgres]'") from None
-    known = [option.keyword.decode() for option in Conninfo.get_defaults()]
-    return check_parameters(url, known).set(drivername="postgresql+psycopg")
+    return [option.keyword.decode() for option in Conninfo.get_defaults()]
 
 
 def place(url: URL) -> str:
@@ -107,7 +120,7 @@ def _check_encoding(url: URL, connection: Any, record: Any) -> None:
         )
     raise ConfigurationError(
         f"this connection to the database {place(url)} speaks {spoken}, and needed is UTF8: take client_encoding out "
-        "of the engine's options. Nothing was written or sent."
+        "of PAYCLI_DATABASE_URL, or of the engine's options. Nothing was written or sent."
     )
 
 
@@ -263,6 +276,8 @@ _REFUSALS = {  # in this order: "too many connections for role", "the database s
     "resolve": "its host has no address",
     "refused": "nothing answers at its address",
     "unreachable": "nothing answers at its address",
+    "not support ssl": "it has no TLS, and sslmode asks for it",
+    "session is read-only": _EXPLANATIONS["25006"],
     "timeout": "it does not answer",
 }
 
@@ -282,6 +297,35 @@ def explained(error: DBAPIError) -> str | None:
 def lacks_tables(error: DBAPIError) -> bool:
     """Whether what is missing is our tables."""
     return getattr(error.orig, "sqlstate", None) == "42P01"
+
+
+# What libpq, psycopg and the server say of a value that no other try mends; it names its parameter, or "" is in it.
+_REFUSED_VALUES = {
+    r'invalid "?(\w+)"? value: ': "",
+    r'invalid integer value ".*" for connection option "(\w+)"': "",
+    r'invalid value for parameter "(\w+)"': "",
+    r"bad value for (\w+):": "",
+    r"weak (sslmode) ": "",
+    r"invalid command-line argument|unrecognized configuration parameter": "options",
+    r"could not parse network address|host names with \d+ hostaddr values": "hostaddr",
+    r"definition of service|service file": "service",
+    r"root certificate file": "sslrootcert",
+    r"certificate file|certificate present": "sslcert",
+    r"private key file": "sslkey",
+}
+
+
+def wrong_setting(error: DBAPIError) -> str | None:
+    """Which parameter of its URL has a value that is refused, so that another try would not help; or None."""
+    if getattr(error.orig, "sqlstate", None):  # a statement's: connecting has no code
+        return None
+    for pattern, name in _REFUSED_VALUES.items():
+        found = re.search(pattern, str(error.orig))
+        if found is not None:
+            named = name or found[1]
+            where = named if named in _parameters() else "options"  # a server's own setting is given there
+            return f"has a value of the parameter {where} that is refused (or the environment has one, by libpq's PG…)"
+    return None
 
 
 def passes(error: DBAPIError) -> bool:

@@ -292,6 +292,7 @@ class ToldAlert(Base, table=True):
     cause: str = Field(primary_key=True)
     severity: str
     count: int
+    since: datetime | None = Field(default=None, sa_type=UtcDateTime)  # its oldest row's, and its youngest one's
     latest: datetime | None = Field(default=None, sa_type=UtcDateTime)
     told_at: datetime = Field(sa_type=UtcDateTime)
     told_by: str  # who delivered it

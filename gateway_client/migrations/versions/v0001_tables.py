@@ -272,6 +272,7 @@ def _told_alerts(op: Operations) -> None:
         _text("cause"),
         _text("severity"),
         _number("count"),
+        _time("since", nullable=True),
         _time("latest", nullable=True),
         _time("told_at"),
         _text("told_by"),
