@@ -72,10 +72,10 @@ def _table(section: Section, rounds: list[dict[str, float]], rows: int) -> Table
 
 def _finish(bench: Bench, section: Section, place: str, name: str, commands: list[tuple[str, ...]]) -> float | None:
     """Run some processes on a copy of the backlog, and return how many charges a second the provider saw."""
-    copy = bench.places.copy(place)
+    copy, running = bench.places.copy(place), list[subprocess.Popen[bytes]]()
     try:
         with serving(bench.program, delay_ms=bench.delay_ms) as provider, tempfile.TemporaryFile("w+") as said:
-            running = [_start(command, provider, copy, said) for command in commands]
+            running += [_start(command, provider, copy, said) for command in commands]
             seen = _watch(provider, running, bench.scale.backlog_s, bench.scale.backlog_rows)
             for process in running:
                 if process.poll() is None:
@@ -94,6 +94,9 @@ def _finish(bench: Bench, section: Section, place: str, name: str, commands: lis
                 section.failed(name, {f"{counters['payments']} payments of {bench.scale.backlog_rows} charges": 1})
             return seen
     finally:
+        for process in running:
+            process.kill()
+            process.wait()
         bench.places.drop(copy)
 
 

@@ -119,14 +119,14 @@ def crowd(bench: Bench) -> Section:
 
 
 def _crowd(bench: Bench, mode: Mode, section: Section) -> list[dict[str, Any]]:
-    database = bench.places.fresh(mode.database)
+    database, children = bench.places.fresh(mode.database), list[Child]()
     try:
         with serving(bench.program, delay_ms=bench.delay_ms) as provider:
             # The first client of an empty database makes its tables: that is not what is measured here.
             first = _job(bench, mode, provider, database) | {"calls": 1, "levels": (1,)}
             section.failed(mode.label, _failures(Child(first).result(SETTLE_S_MAX)))
             job = _job(bench, mode, provider, database) | {"levels": (CROWD // PROCESSES,), "together": True}
-            children = [Child(job | {"prefix": secrets.token_hex(4)}) for _ in range(PROCESSES)]
+            children += [Child(job | {"prefix": secrets.token_hex(4)}) for _ in range(PROCESSES)]
             until = time.monotonic() + READY_S_MAX
             while time.monotonic() < until and not all(child.is_ready() for child in children):
                 time.sleep(0.02)
@@ -139,6 +139,8 @@ def _crowd(bench: Bench, mode: Mode, section: Section) -> list[dict[str, Any]]:
             _compare(section, mode, provider, bursts)
             return bursts
     finally:
+        for child in children:
+            child.end()
         bench.places.drop(database)
 
 

@@ -45,10 +45,10 @@ def _size(bench: Bench, section: Section, table: Table, size: int) -> None:
             bench.scale.rounds, bench.scale.night_s_max / len(bench.scale.nights), f"night of {size:,}"
         ):
             values: dict[str, float] = {}
-            values |= _run(bench, section, "fetch", plan, None)
+            values |= _run(bench, section, size, "fetch", plan, None)
             for kind in KINDS:
-                values |= _run(bench, section, f"naive-{kind}", naive_plan, naive_places[kind])
-                values |= _run(bench, section, f"ours-{kind}", plan, places[kind])
+                values |= _run(bench, section, size, f"naive-{kind}", naive_plan, naive_places[kind])
+                values |= _run(bench, section, size, f"ours-{kind}", plan, places[kind])
             for kind in KINDS:
                 values |= _compared(values, kind)
             rounds.append(values)
@@ -86,7 +86,7 @@ def _row(section: Section, table: Table, size: int, who: str, label: str) -> Non
     )
 
 
-def _run(bench: Bench, section: Section, who: str, plan: Plan, database: str | None) -> dict[str, float]:
+def _run(bench: Bench, section: Section, size: int, who: str, plan: Plan, database: str | None) -> dict[str, float]:
     """Do one run on a copy of the store, and return its figures."""
     copy = None if database is None else bench.places.copy(database)
     try:
@@ -101,7 +101,7 @@ def _run(bench: Bench, section: Section, who: str, plan: Plan, database: str | N
             }
             before = 0 if copy is None else bench.places.size(copy)
             result = run_child(job, RUN_S_MAX)
-            where = f"{plan.count:,} charges, {who}"
+            where = f"{size:,} charges, {who}"
             if "error" in result:
                 section.failed(where, {result["error"]: 1})
                 return {}

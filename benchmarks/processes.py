@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -64,9 +65,14 @@ class Child:
         except subprocess.TimeoutExpired:
             return {"error": f"killed after {seconds_max:.0f} s"}
         finally:
-            self._process.kill()
-            self._process.wait()
-            for file in (self._said, self._erred, self._in):
+            self.end()
+
+    def end(self) -> None:
+        """End it, wherever it is; calling it again does nothing."""
+        self._process.kill()
+        self._process.wait()
+        for file in (self._said, self._erred, self._in):
+            with suppress(OSError):  # what was not read of its input is of no use any more
                 file.close()
 
     def _text(self) -> str:
