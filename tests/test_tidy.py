@@ -19,7 +19,7 @@ EXCEPTIONS: dict[str, str] = {}
 
 PATHS = sorted(
     str(path.relative_to(ROOT))
-    for folder in ("gateway_client", "reconcile", "cli", "tests")
+    for folder in ("gateway_client", "reconcile", "cli", "tests", "benchmarks")
     for path in (ROOT / folder).rglob("*.py")
 )
 
