@@ -189,6 +189,8 @@ class AsyncClient(Driver):
 
     async def _open(self) -> None:
         usable, loop = self._usable(), asyncio.get_running_loop()
+        if os.getpid() not in self._loops:
+            self._database.check_loop(loop)
         if self._loops.setdefault(os.getpid(), loop) is not loop:  # one step: another thread may come at this moment
             raise _another_loop("Nothing was written or sent.")
         if not usable:

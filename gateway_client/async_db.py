@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from weakref import WeakKeyDictionary
 
+from sqlalchemy import NullPool, Pool
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -20,7 +22,7 @@ from gateway_client import connections
 from gateway_client.backends import explained
 from gateway_client.db import Common, Database, Ended, tables_found, upgrade_tables
 from gateway_client.deadline import Deadline
-from gateway_client.errors import ConfigurationError
+from gateway_client.errors import ConfigurationError, UsageError
 from gateway_client.group_commit import Job
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Work = Callable[[Any], T]
+
+_loops: WeakKeyDictionary[Pool, asyncio.AbstractEventLoop] = WeakKeyDictionary()  # in which each was used first
+_first_use = threading.Lock()
 
 THREADS_MAX = 8  # one leads the groups; the others read, and wait for what stands in the way of a single work
 
@@ -41,6 +46,7 @@ class AsyncDatabase(Protocol):
         self, work: Work[T], *, write: bool = True, repeatable: bool = True, intent_id: str | None = None
     ) -> T: ...
     async def create(self) -> None: ...
+    def check_loop(self, loop: asyncio.AbstractEventLoop) -> None: ...
     def join(self, session: Session) -> None: ...
     def after_fork(self) -> None: ...
     async def close(self) -> None: ...
@@ -79,6 +85,9 @@ class ThreadedDatabase:
     def place(self) -> str:
         """Where the store is, for people."""
         return self._database.place
+
+    def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Threads belong to no loop."""
 
     def join(self, session: Session) -> None:
         """As Database.join."""
@@ -179,6 +188,20 @@ class AsyncEngineDatabase(Common):
     def __init__(self, database: AsyncEngine) -> None:
         self._engine = database
         super().__init__(self._engine.url, owned=False)
+
+    def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Refuse an engine whose connections belong to another event loop, by another client's first call."""
+        pool = self._engine.pool
+        if isinstance(pool, NullPool):  # that one keeps no connection: each is opened where it is used
+            return
+        with _first_use:
+            first = _loops.setdefault(pool, loop)
+        if first is not loop:
+            raise UsageError(
+                "this AsyncEngine belongs to another event loop, that of the first call of another AsyncClient: make "
+                "one engine for each loop, or one with poolclass=NullPool; or await its dispose() where the other loop "
+                "ends. Nothing was written or sent."
+            )
 
     async def transact(
         self, work: Work[T], *, write: bool = True, repeatable: bool = True, intent_id: str | None = None

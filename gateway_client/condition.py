@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from gateway_client import postgres
-from gateway_client.backends import backend_of, explained, parsed
+from gateway_client.backends import backend_of, engine_options, explained, parsed
 from gateway_client.intake import unescaped
 from gateway_client.sqlite import LOCK_TIMEOUT_S
 from gateway_client.tables import Base
@@ -61,7 +61,7 @@ def _engine(url: URL) -> Engine:
         path = Path(url.database or "").absolute()
         return create_engine(url, creator=lambda: _sqlite_connection(path), poolclass=NullPool, hide_parameters=True)
     readonly = {"isolation_level": "READ COMMITTED", "postgresql_readonly": True}  # a replica answers that, too
-    return create_engine(url, **postgres.OPTIONS, poolclass=NullPool, hide_parameters=True, execution_options=readonly)
+    return create_engine(url, **engine_options(url), poolclass=NullPool, execution_options=readonly)
 
 
 def _sqlite_connection(path: Path) -> sqlite3.Connection:

@@ -18,14 +18,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from gateway_client import connections, intake, schema, sqlite
-from gateway_client.backends import backend_of, explained, parsed
+from gateway_client.actor import ACTOR, DATABASE_USER, actor
+from gateway_client.backends import backend_of, engine_options, explained, parsed
 from gateway_client.deadline import Deadline, guard
 from gateway_client.errors import ConfigurationError, StoreUnavailable
 from gateway_client.group_commit import Group, Job
 
 T = TypeVar("T")
 
-QUIET: dict[str, Any] = {"hide_parameters": True}  # keys and bodies stay out of SQLAlchemy's log and messages
 TRIES_MAX = 30  # of one transaction that others stand in the way of
 TRIES_LOST_MAX = 2  # of one whose connection was lost
 JOIN_TRIES_MAX = 3  # in the caller's transaction: READ COMMITTED finds at the second what stood in the first's way
@@ -76,6 +76,7 @@ class Common:
         if self._backend.DEADLINE_S is not None:
             guard(engine)
         self._backend.watch(engine)
+        actor()  # our name is asked for now, before any transaction: the list of names may be slow
 
     @property
     def place(self) -> str:
@@ -90,7 +91,7 @@ class Common:
             raise intake.other_database(backend_of(theirs).place(theirs), self.place)
         with explained(self.url):
             self._check_identity(self._backend.identity(connection), theirs)
-            session.info.update(self._backend.join(connection))
+            session.info.update(_named(self._backend.join(connection)))
         intake.check_begun(connection)
 
     def _options(self, *, write: bool) -> dict[str, Any]:
@@ -114,6 +115,7 @@ class Common:
             lock = None if only is None else only.intent_id
             info = self._backend.begin(connection, write=write, owned=self._owned, patient=patient, lock=lock)
             self._check_identity(info[intake.IDENTITY], connection.engine.url)
+            info = _named(info) if write else info
             if only is not None:
                 only.found = only.work(Transaction(connection, info))
             else:
@@ -200,7 +202,7 @@ class Database(Common):
                 url = parsed(database)
             finally:
                 del database  # a crash reporter sends local variables
-            self._engine = create_engine(url, **backend_of(url).OPTIONS, **QUIET)
+            self._engine = create_engine(url, **engine_options(url))
         elif isinstance(database, Engine):
             self._engine = database
         else:
@@ -322,6 +324,11 @@ def joined(session: Session, work: Callable[[Session], T], intent_id: str) -> T:
                         "Nothing was sent: roll this one back and do it again.",
                     ) from error
     raise AssertionError("unreachable")
+
+
+def _named(info: dict[str, Any]) -> dict[str, Any]:
+    """Add who does it to what a transaction knows."""
+    return {**info, ACTOR: actor(info.get(DATABASE_USER))}
 
 
 def tables_found(session: Any) -> object:

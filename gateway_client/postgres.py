@@ -8,6 +8,7 @@ rows, so that one sees all that the other has committed. What must not happen tw
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +20,7 @@ from sqlalchemy import URL, Connection, Engine, Pool, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
 from gateway_client import connections, intake, schema, sqlite
+from gateway_client.actor import DATABASE_USER
 from gateway_client.database_url import check_parameters, hosts_of, wrong
 from gateway_client.errors import ConfigurationError, StoreUnavailable
 from gateway_client.tables import Base
@@ -44,8 +46,13 @@ WARNINGS = "charge_once_warnings"  # what the server has said on this connection
 _DURABLE = ("on", "local", "remote_write", "remote_apply")
 # An engine that lacks a setting says nothing of it; WAL names begin with the timeline.
 _DURABILITY = "current_setting('fsync', true), current_setting('synchronous_commit', true), pg_is_in_recovery()"
+_USER = "session_user::text"  # who logged in, whatever SET ROLE says
 _TIMELINE = "CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END"
 _CAN_TELL = "SELECT count(*) FROM pg_catalog.pg_proc WHERE proname = 'pg_walfile_name'"
+
+
+# Parameters that libpq knows, and the values of them (none: any) by which no store can be written.
+_NO_STORE = {"replication": (), "target_session_attrs": ("read-only", "standby", "prefer-standby")}
 
 
 def checked(url: URL) -> URL:
@@ -54,12 +61,20 @@ def checked(url: URL) -> URL:
         raise wrong("names another driver: use psycopg, as in postgresql+psycopg://user@host/database")
     if not url.database:
         raise wrong("names no database: postgresql+psycopg://user@host/database")
+    known = _parameters()
+    for name, values in _NO_STORE.items():
+        if name in url.query and (not values or url.query[name] in values):
+            raise wrong(f"has the parameter {name}, which leads to no primary that takes rows: leave it out")
+    return check_parameters(url, known).set(drivername="postgresql+psycopg")
+
+
+def _parameters() -> Sequence[str]:
+    """The names of the parameters that libpq knows."""
     try:
         from psycopg.pq import Conninfo
     except ImportError:
         raise ConfigurationError("PostgreSQL needs psycopg: pip install 'charge-once[postgres]'") from None
-    known = [option.keyword.decode() for option in Conninfo.get_defaults()]
-    return check_parameters(url, known).set(drivername="postgresql+psycopg")
+    return [option.keyword.decode() for option in Conninfo.get_defaults()]
 
 
 def place(url: URL) -> str:
@@ -105,7 +120,7 @@ def _check_encoding(url: URL, connection: Any, record: Any) -> None:
         )
     raise ConfigurationError(
         f"this connection to the database {place(url)} speaks {spoken}, and needed is UTF8: take client_encoding out "
-        "of the engine's options. Nothing was written or sent."
+        "of PAYCLI_DATABASE_URL, or of the engine's options. Nothing was written or sent."
     )
 
 
@@ -137,17 +152,17 @@ def begin(connection: Connection, *, write: bool, owned: bool, patient: bool, lo
     known = connection.info.get(CHECKED) if owned and write else None
     if known is not None:
         (*_, history) = _told(connection, asked)
-        return {TIMELINE: history, CLOCK: True, WARNINGS: connection.info[WARNINGS], intake.IDENTITY: known}
-    *_, fsync, commit, replica, found, history = _told(
-        connection, f"{asked}, {_DURABILITY}, {intake.POSTGRES_IDENTITY}"
-    )
-    info: dict[str, Any] = _checked(connection, fsync, commit, replica, history) if write else {}
+        return {**known, TIMELINE: history}
+    asked += f", {intake.POSTGRES_IDENTITY}, {_DURABILITY}, {_USER}"
+    *_, found, fsync, commit, replica, user, history = _told(connection, asked)
+    info: dict[str, Any] = _checked(connection, fsync, commit, replica, user, history) if write else {}
+    info |= {CLOCK: True, intake.IDENTITY: found}
     if owned and write:
-        connection.info[CHECKED] = found
-    return {**info, CLOCK: True, intake.IDENTITY: found}
+        connection.info[CHECKED] = info
+    return info
 
 
-CHECKED = "charge_once_checked"  # in the info of a connection of ours: its tables, once durability was read back
+CHECKED = "charge_once_checked"  # in the info of a connection of ours: what was found when its durability was read back
 
 
 def _timeouts(lock: str) -> str:
@@ -173,7 +188,7 @@ def identity(connection: Connection) -> object:
 
 def join(connection: Connection) -> dict[str, Any]:
     """Check that the caller's own transaction is durable; what `prepare` then does is done `patient`ly."""
-    return _checked(connection, *_told(connection, _DURABILITY))
+    return _checked(connection, *_told(connection, f"{_DURABILITY}, {_USER}"))
 
 
 @contextmanager
@@ -213,14 +228,16 @@ def _tells(connection: Connection) -> bool:
     return True
 
 
-def _checked(connection: Connection, fsync: str, commit: str, replica: bool, history: str | None) -> dict[str, Any]:
+def _checked(
+    connection: Connection, fsync: str, commit: str, replica: bool, user: str, history: str | None
+) -> dict[str, Any]:
     if replica:
         raise StoreUnavailable("the database is a replica: what it reads may be old. Connect to the primary")
     if fsync == "off" or commit not in (None, *_DURABLE):
         raise StoreUnavailable(
             f"the database is not durable: fsync={fsync} and synchronous_commit={commit}, needed are on and on"
         )
-    return {TIMELINE: history, CLOCK: True, WARNINGS: connection.info[WARNINGS]}
+    return {TIMELINE: history, DATABASE_USER: user, CLOCK: True, WARNINGS: connection.info[WARNINGS]}
 
 
 def _heard(connection: Connection) -> list[str]:
@@ -292,6 +309,8 @@ _REFUSALS = {  # in this order: "too many connections for role", "the database s
     "resolve": "its host has no address",
     "refused": "nothing answers at its address",
     "unreachable": "nothing answers at its address",
+    "not support ssl": "it has no TLS, and sslmode asks for it",
+    "session is read-only": _EXPLANATIONS["25006"],
     "timeout": "it does not answer",
 }
 
@@ -311,6 +330,35 @@ def explained(error: DBAPIError) -> str | None:
 def lacks_tables(error: DBAPIError) -> bool:
     """Whether what is missing is our tables."""
     return getattr(error.orig, "sqlstate", None) == "42P01"
+
+
+# What libpq, psycopg and the server say of a value that no other try mends; it names its parameter, or "" is in it.
+_REFUSED_VALUES = {
+    r'invalid "?(\w+)"? value: ': "",
+    r'invalid integer value ".*" for connection option "(\w+)"': "",
+    r'invalid value for parameter "(\w+)"': "",
+    r"bad value for (\w+):": "",
+    r"weak (sslmode) ": "",
+    r"invalid command-line argument|unrecognized configuration parameter": "options",
+    r"could not parse network address|host names with \d+ hostaddr values": "hostaddr",
+    r"definition of service|service file": "service",
+    r"root certificate file": "sslrootcert",
+    r"certificate file|certificate present": "sslcert",
+    r"private key file": "sslkey",
+}
+
+
+def wrong_setting(error: DBAPIError) -> str | None:
+    """Which parameter of its URL has a value that is refused, so that another try would not help; or None."""
+    if getattr(error.orig, "sqlstate", None):  # a statement's: connecting has no code
+        return None
+    for pattern, name in _REFUSED_VALUES.items():
+        found = re.search(pattern, str(error.orig))
+        if found is not None:
+            named = name or found[1]
+            where = named if named in _parameters() else "options"  # a server's own setting is given there
+            return f"has a value of the parameter {where} that is refused (or the environment has one, by libpq's PG…)"
+    return None
 
 
 def passes(error: DBAPIError) -> bool:

@@ -43,8 +43,6 @@ def checked(url: URL) -> URL:
         raise wrong("must name the database's file by its path, such as sqlite:////var/lib/paycli.db")
     if url.query:
         raise wrong(f"has a parameter that a file cannot have: {min(url.query)}")
-    if "\0" in url.database:
-        raise wrong("has a NUL character (%00) in its path")
     _check_path(url.database)
     return url.set(drivername="sqlite")
 
@@ -292,6 +290,11 @@ def explained(error: DBAPIError) -> str | None:
 def lacks_tables(error: DBAPIError) -> bool:
     """Whether what is missing is our tables."""
     return "no such table" in str(error.orig)
+
+
+def wrong_setting(error: DBAPIError) -> str | None:
+    """What of its URL the database refuses: nothing, all of it was read before."""
+    return None
 
 
 def passes(error: DBAPIError) -> bool:

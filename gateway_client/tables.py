@@ -77,6 +77,7 @@ class Store(Base, table=True):
     store_id: str
     created_at: datetime = Field(sa_type=UtcDateTime)
     latest_seen_at: datetime = Field(sa_type=UtcDateTime)
+    bound_by: str  # who bound it (`actor.py`)
     timeline: str | None = None  # PostgreSQL's, when it was bound: another one is another history
 
 
@@ -154,6 +155,7 @@ class Send(Base, table=True):
     send_no: int = Field(primary_key=True)
     credential_id: str  # a hash of the API key, never the key
     begun_at: datetime = Field(sa_type=UtcDateTime)
+    actor: str  # who began it
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     outcome: str | None = None
     proven: bool | None = None  # the answer is provably the provider's to this send
@@ -183,6 +185,7 @@ class Event(Base, table=True):
     state_after: str
     reason: str | None = None
     request_id: str | None = None
+    actor: str  # who made it
 
 
 class Finding(Base, table=True):
@@ -218,7 +221,9 @@ class Run(Base, table=True):
     window_start: datetime = Field(sa_type=UtcDateTime)
     window_end: datetime = Field(sa_type=UtcDateTime)
     started_at: datetime = Field(sa_type=UtcDateTime)
-    leased_by: str  # whose call works on it, or worked last
+    begun_by: str  # who began it
+    worked_by: str  # who works on it, or worked last
+    leased_by: str  # whose call that is
     leased_until: datetime = Field(sa_type=UtcDateTime)
     lists_read: int = 0  # how many of the provider's lists were read to their end
     cursor: str | None = None  # in the list after those: the last object that is on disk
@@ -287,8 +292,10 @@ class ToldAlert(Base, table=True):
     cause: str = Field(primary_key=True)
     severity: str
     count: int
+    since: datetime | None = Field(default=None, sa_type=UtcDateTime)  # its oldest row's, and its youngest one's
     latest: datetime | None = Field(default=None, sa_type=UtcDateTime)
     told_at: datetime = Field(sa_type=UtcDateTime)
+    told_by: str  # who delivered it
 
 
 # Text is compared byte by byte on PostgreSQL, too: a collation that changes with the C library would leave the indexes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import partial
 from typing import cast
 
 from gateway_client.charge import Charge
@@ -120,7 +121,7 @@ def _read_list(setup: Setup, run: OpenedRun, number: int, after: str | None, rea
     begun_again, stuck, cycle = False, 0, Cycle()
     while True:
         request = gateway.list_request(path, window.start, last_second, after)
-        page = yield from question(setup, request, lambda reply: gateway.read_page(path, reply), ASKS_MAX)
+        page = yield from question(setup, request, partial(gateway.read_page, path, after=after), ASKS_MAX)
         if isinstance(page, CouldNotAsk):
             if page.refused and after is not None and not begun_again:
                 # The object that the cursor names is gone: repeats are dropped.

@@ -25,6 +25,7 @@ from tests.nightly import Codes
 
 VISA = TEST_METHODS["pm_card_visa"]
 DAY = timedelta(days=1)
+WHO = "billing@web-3"
 
 
 class Mass:
@@ -38,8 +39,8 @@ class Mass:
         Database(engine).create()
         engine.dispose()
         self._make_indexes_again(turned)
-        bound = {"id": 1, **asdict(self.binding), "created_at": stored(start), "latest_seen_at": stored(start)}
-        self._insert("paycli_store", [bound])
+        bound = {"id": 1, **asdict(self.binding), "bound_by": WHO}
+        self._insert("paycli_store", [{**bound, "created_at": stored(start), "latest_seen_at": stored(start)}])
 
     def agree(self, count: int) -> None:
         """So many payments, spread over the day, of which both sides say the same."""
@@ -81,7 +82,7 @@ class Mass:
             row |= {"provider_charge_id": f"ch_{name}_1" if known else None}
             rows.append(row | changes)
             send = {"intent_id": name, "attempt": 1, "send_no": 1, "begun_at": moment, "ended_at": moment}
-            send |= {"proven": known}
+            send |= {"proven": known, "actor": WHO}
             sends.append(send | {"credential_id": Stripe(Sandbox.api_key).credential_id, "outcome": state})
         self._insert("pending_charges", rows)
         self._insert("paycli_sends", sends)

@@ -17,6 +17,7 @@ LAYERS = ("cli", "reconcile", "gateway_client")
 # The shells, each after those it may import: they do I/O, look at clocks, or gather the others. Every other file of the
 # library and of the nightly run is pure, new ones too.
 SHELL_ORDER = (
+    "gateway_client.actor",  # the user, the machine and the environment
     "gateway_client.telemetry",
     "gateway_client.clock",  # time, sleep and chance
     "gateway_client.sockets",  # the connection of one exchange

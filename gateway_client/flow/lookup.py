@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 
 from gateway_client.absence import Scan, Stranger
 from gateway_client.bounds import Bounds
@@ -207,7 +207,7 @@ def _read_list(setup: Setup, path: str, reading: _Reading) -> Flow[None]:
     cycle = Cycle()
     for _ in range(PAGES_MAX):
         request = gateway.list_request(path, reading.created_from, reading.created_to, after)
-        page = yield from question(setup, request, lambda reply: gateway.read_page(path, reply))
+        page = yield from question(setup, request, partial(gateway.read_page, path, after=after))
         if isinstance(page, CouldNotAsk):
             return reading.stopped(f"{path}: {page.reason}", read_back_to)
         if not page.answers(reading.created_from, reading.created_to):

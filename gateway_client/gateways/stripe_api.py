@@ -46,7 +46,7 @@ from gateway_client.gateways.stripe_objects import (
     not_answered,
     usable_id,
 )
-from gateway_client.gateways.stripe_pages import decode_list, id_of_object, objects_of, page_of
+from gateway_client.gateways.stripe_pages import Place, decode_list, id_of_object, objects_of, page_of
 from gateway_client.intent import PaymentIntent
 from gateway_client.outcome import (
     Answer,
@@ -232,7 +232,7 @@ class StripeApi:
             return CouldNotAsk("HTTP 200 with a body that is not the intent that was asked for", reply.status)
         return replace(answered(reply), outcome=self.judge(intent_item(intent), charge), proven=True)
 
-    def read_page(self, path: str, reply: Reply | NoReply) -> Page | CouldNotAsk:
+    def read_page(self, path: str, reply: Reply | NoReply, after: str | None = None) -> Page | CouldNotAsk:
         """One page of a list: every object on it, ours and strangers'. A list of another kind is no answer.
 
         Nor is one that goes on after an object whose id cannot be read: what follows could not be asked for.
@@ -254,7 +254,8 @@ class StripeApi:
         if objects and page.has_more and last_id is None:
             reason = "the last object of the page has no usable id: nothing can be asked for after it"
             return CouldNotAsk(reason, reply.status)
-        return page_of(objects, last_id, reply, has_more=page.has_more)
+        place = Place(path.rpartition("/")[2], after)
+        return page_of(objects, last_id, reply, place, has_more=page.has_more)
 
     def read_item(self, reply: Reply | NoReply) -> Item | Missing | CouldNotAsk:
         """The charge we asked for. A 404 of anybody but Stripe itself (a proxy, a wrong path) says nothing."""

@@ -6,7 +6,7 @@ An object that is not in Stripe's form takes none of those beside it along. Whos
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -62,25 +62,36 @@ def objects_of(page: IntentList | ChargeList | RawList, *, of_intents: bool) -> 
     return [decode_text(raw, form) or decode_text(raw, Shell) or Shell() for raw in page.data]
 
 
-def page_of(objects: Sequence[Found], last_id: str | None, reply: Reply, *, has_more: bool) -> Page:
+class Place(NamedTuple):
+    """Where a page stands: in which list, and after which object (None: it is the first)."""
+
+    kind: str
+    after: str | None
+
+    def name(self, number: int) -> str:
+        """Name an object without an id, so that no other one of any page has that name."""
+        return f"no_id_{number}_of_{self.kind}{'' if self.after is None else f'_after_{self.after}'}"
+
+
+def page_of(objects: Sequence[Found], last_id: str | None, reply: Reply, place: Place, *, has_more: bool) -> Page:
     """The page of these objects, in our words."""
-    found = tuple(_in_our_words(objects))
+    found = tuple(_in_our_words(objects, place))
     items = tuple(one for one in found if isinstance(one, Item))
     unreadable = tuple(one for one in found if isinstance(one, Unreadable))
     oldest = min((one.created_at for one in found if one.created_at is not None), default=None)
     return Page(items, answered(reply), last_id, has_more, oldest, len(reply.body), unreadable)
 
 
-def _in_our_words(objects: Sequence[Found]) -> Iterator[Item | Unreadable]:
+def _in_our_words(objects: Sequence[Found], place: Place) -> Iterator[Item | Unreadable]:
     """Each object; one without a usable id, which nobody could ask for, is unreadable as well."""
-    before, nameless = "", 0
+    nameless = 0
     for found in objects:
         name = id_of_object(found)
         if name is None:
             nameless += 1
-            yield _unreadable(found, f"no_id_{nameless}{before}")
+            yield _unreadable(found, place.name(nameless))
             continue
-        before, nameless = f"_after_{name}", 0
+        place, nameless = place._replace(after=name), 0
         if isinstance(found, IntentObject):
             yield intent_item(found)
         elif isinstance(found, ChargeObject):

@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import bindparam, insert, select
 from sqlalchemy.orm import Session
 
+from gateway_client.actor import ACTOR
 from gateway_client.charge import Charge
 from gateway_client.errors import AttemptRefused, ConfigurationError, IntentConflict, NeedsPerson, NewAttemptNeeded
 from gateway_client.evidence import Known, Step, why_not
@@ -60,7 +61,7 @@ def bind(session: Session, binding: Binding, now: datetime) -> Binding:
     made = replace(binding, store_id=binding.store_id or secrets.token_hex(16))
     timeline = session.info.get(TIMELINE)
     times = {"created_at": now, "latest_seen_at": now, "timeline": timeline}
-    run(session, _INSERT_STORE, {"id": 1, **asdict(made), **times})
+    run(session, _INSERT_STORE, {"id": 1, **asdict(made), **times, "bound_by": session.info[ACTOR]})
     return made
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 from sqlalchemy import Select, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
+from gateway_client.actor import ACTOR
 from gateway_client.errors import UnknownFinding
 from gateway_client.finding import Action, Code, Finding, Found
 from gateway_client.state import State
@@ -124,7 +125,7 @@ def _closed_by_a_run(row: Row) -> bool:
     return str(row["closed_by"]).startswith(OF_A_RUN) and "@" not in str(row["closed_by"])
 
 
-def close_finding(session: Session, finding_id: str, who: str, because: str, now: datetime) -> tuple[Finding, bool]:
+def close_finding(session: Session, finding_id: str, because: str, now: datetime) -> tuple[Finding, bool]:
     """A person closes a finding; False when it was closed already, by whom it says. No charge changes.
 
     Raises UnknownFinding.
@@ -136,12 +137,12 @@ def close_finding(session: Session, finding_id: str, who: str, because: str, now
         raise UnknownFinding(f"there is no finding {finding_id} in this store; `paycli findings` lists them")
     if row["closed_at"] is not None:
         return _finding(row), False
-    closing = {"closed_at": now, "closed_by": who, "because": because}
+    closing = {"closed_at": now, "closed_by": session.info[ACTOR], "because": because}
     run(session, _UPDATE, of | closing)
     charge = run(session, ROW_OF_ATTEMPT, key_of(row)).mappings().first()
     if charge is not None:
         state = State(charge["state"])
-        append_event(session, charge, now, state, f"finding {finding_id} closed by {who}", state, because)
+        append_event(session, charge, now, state, f"finding {finding_id} closed", state, because)
     return _finding({**row, **closing}), True
 
 

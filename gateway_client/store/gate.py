@@ -9,6 +9,7 @@ from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
 from gateway_client.absence import quiet_for
+from gateway_client.actor import ACTOR
 from gateway_client.charge import Charge, iso
 from gateway_client.errors import ClockRefused, ConfigurationError, NeedsPerson
 from gateway_client.evidence import Known, Step, why_not
@@ -66,6 +67,7 @@ def begin_send(session: Session, effect: BeginSend, now: datetime) -> Begun | He
         "send_no": send_no,
         "credential_id": effect.credential_id,
         "begun_at": now,
+        "actor": session.info[ACTOR],
     }
     run(session, _INSERT_SEND, send)
     first = {"first_sent_at": now, "first_sent_db_at": clock} if row["first_sent_at"] is None else {}

@@ -27,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from gateway_client.actor import ACTOR
 from gateway_client.charge import Charge
 from gateway_client.errors import NeedsPerson, UnknownIntent
 from gateway_client.finding import HARMLESS, Code
@@ -257,6 +258,7 @@ def append_event(
         "state_after": state,
         "reason": reason,
         "request_id": request_id,
+        "actor": session.info[ACTOR],
     }
     run(session, _EVENT, values | key_of(row))
     if before is not state:

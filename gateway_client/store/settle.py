@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from gateway_client.absence import why_not_empty
+from gateway_client.actor import ACTOR
 from gateway_client.charge import Charge
 from gateway_client.errors import UnknownIntent
 from gateway_client.evidence import Known, Step, why_not
@@ -44,7 +45,9 @@ _NUMBERS_DIFFER = select(findings.c.id).where(
     findings.c.code.in_(constant((Code.AMOUNT_MISMATCH, Code.CURRENCY_MISMATCH))),
     findings.c.closed_at.is_(None),
 )
-_LAST_EVENT = select(events.c.event).where(*of_attempt(events)).order_by(events.c.event_no.desc()).limit(1)
+_LAST_EVENT = (
+    select(events.c.event, events.c.actor).where(*of_attempt(events)).order_by(events.c.event_no.desc()).limit(1)
+)
 _NEWEST = select(func.max(charges.c.attempt)).where(charges.c.intent_id == bindparam("of_intent"))
 _UPDATE_BY_KEY = update(charges).where(charges.c.idempotency_key == bindparam("of_key"))
 _IDS = ("provider_intent_id", "provider_charge_id")
@@ -168,7 +171,8 @@ def give_up(session: Session, effect: GiveUp, now: datetime) -> Charge:
         return record.charge()
     reason = f"given up: {effect.because}"
     if record.row["provider_intent_id"] is not None:
-        if run(session, _LAST_EVENT, key_of(record.row)).scalar() != reason:  # else it was said, and not confirmed
+        said = run(session, _LAST_EVENT, key_of(record.row)).first()
+        if said is None or tuple(said) != (reason, session.info[ACTOR]):  # else it was said, and not confirmed
             append_event(session, record.row, now, record.state, reason, record.state)
         return record.charge()
     if why_not(Step.CANCEL, Known(record.charge(), effect.profile.bounds, now)) is None:

@@ -34,16 +34,12 @@ def save_unreadable(session: Session, effect: SavePage) -> None:
     seen = {item.object_id for item in effect.items} | {one.object_id for one in effect.unreadable}
     if seen:
         run(session, _DELETE_SEEN, {"of_run": opened.run_id, "of_objects": list(seen)})
-    rows = {
-        one.object_id: {
-            "run_id": opened.run_id,
-            "object_id": one.object_id,
-            "maybe_ours": one.may_be_of(opened.binding),
-        }
-        for one in effect.unreadable
-    }
+    ours: dict[str, bool] = {}
+    for one in effect.unreadable:  # of several with one id, one is enough
+        ours[one.object_id] = one.may_be_of(opened.binding) or ours.get(one.object_id, False)
+    rows = [{"run_id": opened.run_id, "object_id": name, "maybe_ours": maybe} for name, maybe in ours.items()]
     if rows:
-        session.connection().execute(_INSERT, list(rows.values()))
+        session.connection().execute(_INSERT, rows)
 
 
 def forget_unreadable(session: Session, run_id: str) -> None:

@@ -178,7 +178,7 @@ class Case:
         open_ones = self.store.read("SELECT id FROM paycli_findings WHERE closed_at IS NULL ORDER BY id")
         for (finding_id,) in open_ones:
             self.machine.transact(
-                lambda session, now, which=finding_id: close_finding(session, which, "me@host", "seen", now)  # type: ignore[misc]
+                lambda session, now, which=finding_id: close_finding(session, which, "seen", now)  # type: ignore[misc]
             )
 
     # --- the end

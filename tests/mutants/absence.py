@@ -216,6 +216,21 @@ MUTANTS = (
         "if any(stranger.is_by_payer_of(charge) for stranger in scan.strangers):",
         "if False:",
     ),
+    # What an object that cannot be read is
+    Mutant(
+        "an object that cannot be read is not there",
+        ABSENCE,
+        "if charge.idempotency_key in scan.unreadable:",
+        "if False:",
+        kept="B2: nobody",
+    ),
+    Mutant(
+        "an object that cannot be read is a stranger's",
+        "gateway_client/gateways/base.py",
+        "return self.named and (self.namespace == binding.namespace or not binding.computes(self))",
+        "return False",
+        kept="B2: nobody",
+    ),
     Mutant(
         "a list is a list, wherever it is from",
         STRIPE,

@@ -120,6 +120,28 @@ KEPT: dict[str, dict[str, str]] = PROMISE | {
         "h1": "0.000 east prepare 1 pm_card_visa@3600 1 ours",
         "h2": f"{2 * HOUR_S}.000 west charge 1 pm_card_visa 1 ours",
     },
+    "B2: nobody can read an object of ours": {
+        "h1": "0.000 east charge 1 pm_card_visa 1 ours",
+        **_sends("h1", "lost_reply"),
+        "h2": "30.000 west hand break 1",
+        "h3": "60.000 west cancel 1 ours",
+        "h4": "271000.000 west resume ours",
+        "h5": "288000.000 west charge 1 pm_card_visa 2 ours",
+        "h6": "288100.000 west hand mend 1",
+    },
+    "B2: a night meets an object that it can read later": {
+        "h1": "0.000 east charge 1 pm_card_visa 1 ours",
+        "h2": "30.000 west hand break 1",
+        "h3": "60.000 night reconcile 0 ours",
+        "h4": "90.000 west hand mend 1",
+    },
+    "B2: a night cannot read a charge whose row is lost": {
+        "h1": "0.000 east charge 1 pm_card_visa 1 ours",
+        "h2": "30.000 west hand lose 1",
+        "h3": "40.000 west hand break 1",
+        "h4": "60.000 night reconcile 0 ours",
+        "h5": "90.000 west hand mend 1",
+    },
     "A9: a 500 has left an intent uncharged": {
         "h1": "0.000 east charge 1 pm_card_visa 1 ours",
         **_sends("h1", "error_500_uncharged"),

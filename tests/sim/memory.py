@@ -14,6 +14,7 @@ from sqlalchemy import Executable
 from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
+from gateway_client.actor import ACTOR
 from gateway_client.errors import StoreUnavailable
 from gateway_client.tables import Base
 
@@ -117,7 +118,7 @@ class Session:
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self.info: dict[str, Any] = {}
+        self.info: dict[str, Any] = {ACTOR: "schedule@sim"}
 
     def connection(self) -> Session:
         return self

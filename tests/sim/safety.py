@@ -1,4 +1,4 @@
-"""The safety checks S1–S8, S11, S15, S16, S22 and S23 of FAULTS §2, each a function on the ghost ledger.
+"""The safety checks S1–S8, S11, S13 of runs, S15, S16, S22 and S23 of FAULTS §2, each a function on the ghost ledger.
 
 Each raises `Broken` with its own name. S12 is every check over schedules without leases; S25 is the trace's.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 from gateway_client.charge import Charge
 from gateway_client.state import PENDING, REFUSED
+from reconcile.effects import OfRun
 from tests.sim.ghost import Ghost, Key, Reading, Row, Sent, moved, seconds_of
 
 # The published model, written out once more: a mistake in `bounds.py` must not move what is expected of it.
@@ -309,6 +310,13 @@ def s15_scan_completeness(run_id: str, listed: set[str], there: set[str]) -> Non
     missed = sorted(there - listed)
     if missed:
         raise Broken("S15", f"{run_id} is complete and has not listed {', '.join(missed)}")
+
+
+def s13_a_run_is_written_by_its_holder(effect: OfRun[Any], store: Any) -> None:
+    """Whoever has lost the lease of a run writes nothing more of it."""
+    holders = store.read("SELECT leased_by FROM paycli_runs WHERE run_id = ?", effect.run.run_id)
+    if holders != [(effect.run.lease.leased_by,)]:
+        raise Broken("S13", f"{type(effect).__name__} of a run that {holders} has taken over")
 
 
 # At the end ----------------------------------------------------------------------------------------------------------

@@ -172,6 +172,8 @@ class Witness:
             reading = self.ghost.readings.get(call.name)
             if isinstance(effect, OfRun) and reading is not None and reading.lied:
                 self.ghost.lied_runs.add(effect.run.run_id)
+            if isinstance(effect, OfRun) and not isinstance(result, Exception):
+                self.hold(safety.s13_a_run_is_written_by_its_holder, effect, self._store)
             if isinstance(effect, Settle) and not isinstance(result, Exception):
                 self.ghost.settled(call.name, (effect.intent_id, effect.attempt), self._now())
         if (effect is None or isinstance(effect, MOVING)) and self._store.changes != self._seen_changes:
@@ -276,9 +278,11 @@ class Witness:
         safety.s8_no_false_failure(self.ghost, row, charges)
 
     def _check_run(self, run_id: str, call: Call) -> None:
-        started, day, end = self._store.read(
-            "SELECT started_at, day, window_end FROM paycli_runs WHERE run_id = ?", run_id
+        started, day, end, complete = self._store.read(
+            "SELECT started_at, day, window_end, complete FROM paycli_runs WHERE run_id = ?", run_id
         )[0]
+        if not complete:
+            return  # something on its pages could not be read
         begun_at, first, beyond = (
             datetime.fromisoformat(text + "+00:00").timestamp() for text in (started, f"{day} 00:00:00", end)
         )
