@@ -31,6 +31,7 @@ SHELL_ORDER = (
     "gateway_client.intake",
     "gateway_client.database_url",
     "gateway_client.sqlite",
+    "gateway_client.postgres_errors",
     "gateway_client.postgres",
     "gateway_client.backends",
     "gateway_client.group_commit",  # the lock of the writer

@@ -253,7 +253,8 @@ def test_a_server_without_tls(shell: World) -> None:
 def test_what_the_url_says_counts(kind: Any) -> None:
     """D4: a time to connect that the URL names is the one that the driver is given; else it is ours."""
     for query, expected in (("", 10), ("?connect_timeout=3", "3")):
-        engine = kind(f"postgresql://127.0.0.1:1/app{query}")._engine
+        made = kind(f"postgresql://127.0.0.1:1/app{query}")
+        engine = getattr(made, "_database", made)._engine
         handed: list[object] = []
 
         def refuse(dialect: object, record: object, arguments: object, options: dict[str, object]) -> None:
