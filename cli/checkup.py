@@ -25,7 +25,8 @@ from gateway_client.clock import OFFSET_MAX, Clock, ProviderTime
 from gateway_client.frozen import Seal
 from gateway_client.gateways.base import Account, Reply
 from gateway_client.store.claim import read_binding
-from gateway_client.store.reading import read_latest_seen_at, read_timeline, read_unsealed
+from gateway_client.store.reading import read_timeline, read_unsealed
+from gateway_client.store.rows import read_latest_seen_at
 from gateway_client.wire import Wire, unaged
 from reconcile.ages import every
 from reconcile.alerts import Facts

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from gateway_client.errors import UnknownFinding
 from gateway_client.finding import Action, Code, Finding, Found
+from gateway_client.record import Row
 from gateway_client.state import State
-from gateway_client.store.rows import ROW_OF_ATTEMPT, Row, append_event, findings, key_of, run
+from gateway_client.store.rows import ROW_OF_ATTEMPT, append_event, findings, key_of, run
 from gateway_client.tables import RunFinding, table
 
 run_findings = table(RunFinding)
