@@ -21,12 +21,14 @@ MUTANTS = (
         ROWS,
         '_UPDATE.where(charges.c.revision == bindparam("of_revision"))',
         '_UPDATE.where(charges.c.revision >= bindparam("of_revision"))',
+        kept="a send that never left, recorded late",
     ),
     Mutant(
         "a send that is begun beside another one is no new revision of the row",
         GATE,
         "written = write(session, record, after)",
         "written = write(session, record, after) if after.changed(record) else after",
+        kept="a send that never left, recorded late",
     ),
     Mutant(
         "no other send is ever in doubt",

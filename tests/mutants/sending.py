@@ -57,6 +57,7 @@ MUTANTS = (
         CLAIM,
         "if effect.begin_with is None or judge(_first_send(effect, attempt), facts, prepared, now) is not None:",
         "if effect.begin_with is None:",
+        kept="a machine that stood still in its claim",
     ),
     Mutant(
         "a claim begins a send while the account or the provider's time is not known",
@@ -69,6 +70,7 @@ MUTANTS = (
         ROWS,
         "return made if begun is None else max(made, begun)",
         "return made",
+        kept="a machine that stood still in its claim",
     ),
     Mutant(
         "network inside a transaction",

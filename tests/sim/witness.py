@@ -168,6 +168,7 @@ class Witness:
                 self._observe_worker(call, call.shift, effect, result)
             if isinstance(result, Begun):
                 begun = result.charge
+                self.hold(safety.s5_time_goes_on, self._store, begun, result.send_no)
                 self.hold(safety.s6_beside_no_success, begun.intent_id, begun.attempt, self._store)
                 self.hold(safety.s16_closed_is_closed, result.charge)
             reading = self.ghost.readings.get(call.name)
