@@ -23,7 +23,12 @@ from tests.test_tables import ROW
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 BOUND = {
-    **{"id": 1, "provider": "stripe", "mode": "test", "account": "acct_1", "namespace": "default", "store_id": "a"},
+    "id": 1,
+    "provider": "stripe",
+    "mode": "test",
+    "account": "acct_1",
+    "namespace": "default",
+    "store_id": "a",
     "created_at": NOW - timedelta(days=1),
 }
 
@@ -116,5 +121,7 @@ def test_the_latest_time_seen_is_one_look_into_an_index(full: Database, read: Ca
     (plan,) = plans
     assert "paycli_sends_by_time" in plan
     lines = plan.splitlines()
-    assert [line for line in lines if "Seq Scan on" in line and "paycli_store" not in line and "findings" not in line] == []
+    assert [
+        line for line in lines if "Seq Scan on" in line and "paycli_store" not in line and "findings" not in line
+    ] == []
     assert [line for line in lines if "SCAN" in line and "SCAN paycli_store" not in line] == []

@@ -2,8 +2,8 @@
 
 Contents are two numbers: of what is shared, and of what the nightly run keeps for itself, which is nothing before it
 begins and when it is gone. What is written for people and never read by a flow makes no other contents: the history of
-an attempt, and the columns of `FOR_PEOPLE` (blind.py). An effect is performed once for all contents that are the same in the
-tables which it touches.
+an attempt, and the columns of `FOR_PEOPLE` (blind.py). An effect is performed once for all contents that are the same
+in the tables which it touches.
 """
 
 from __future__ import annotations
