@@ -138,7 +138,7 @@ class Driver:
         return work
 
     def _allowed(self, effect: DatabaseEffect[T]) -> DatabaseEffect[T]:
-        """The effect; a claim begins no send while nobody has said whose credential this is, or what time it is there.
+        """Allow a claim to begin a send only when whose credential this is, and the provider's time, are known.
 
         Then the row alone is written, the provider is asked, and the gate is a transaction of its own.
         """

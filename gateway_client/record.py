@@ -48,7 +48,7 @@ class Record:
         return sum(send["status"] == 500 for send in self.sends)
 
     def moved(self, event: Event | None, now: datetime, changes: Values) -> Record:
-        """The record after an event (None: only `changes`); this very one when nothing of it is new."""
+        """Return the record after an event (None: only `changes`); this very one when nothing of it is new."""
         state = self.state if event is None else next_state(self.state, event)
         values = {**changes, "state": state} | ({"settled_at": now} if state.final else {})
         if all(self.row[name] == value for name, value in values.items()):
@@ -56,16 +56,16 @@ class Record:
         return Record({**self.row, **values}, self.sends)
 
     def changed(self, before: Record) -> dict[str, Any]:
-        """The columns of the row that are not what they were."""
+        """Return the columns of the row that are not what they were."""
         row, old = self.row, before.row
         return {name: row[name] for name in row if row[name] != old[name]}
 
     def revised(self) -> Record:
-        """The record once it is written."""
+        """Return the record as it is once it is written."""
         return Record({**self.row, "revision": self.row["revision"] + 1}, self.sends)
 
     def with_send(self, send: Row) -> Record:
-        """The record with one send more, or one as it is now."""
+        """Return the record with one send more, or with one as it is now."""
         others = [one for one in self.sends if one["send_no"] != send["send_no"]]
         return Record(self.row, tuple(sorted((*others, send), key=lambda one: one["send_no"])))
 

@@ -224,7 +224,7 @@ def test_a_conflict_reached_meanwhile_waits_for_a_person(world: World) -> None:
 
 @pytest.mark.parametrize("isolation", ["READ COMMITTED", "SERIALIZABLE"])
 def test_who_waits_for_the_row_reads_it_again(isolation: str) -> None:
-    """An outcome that waits for whoever begins another send is judged by what that one has left, at either isolation."""
+    """An outcome that waits for whoever begins another send is judged by what that one has left."""
     with World("sync, postgresql") as world:
         world.open_client().prepare(ORDER)
         first = begun(world)

@@ -71,7 +71,7 @@ def of_the_store() -> bool:
     """Whether a statement is run by `store/`: by the last module of ours that is called."""
     frame = sys._getframe(1)
     while frame is not None:
-        name = frame.f_globals.get("__name__", "")
+        name = str(frame.f_globals.get("__name__"))
         if name.startswith("gateway_client."):
             return name.startswith("gateway_client.store.")
         assert frame.f_back is not None

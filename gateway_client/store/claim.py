@@ -69,7 +69,7 @@ def bind(session: Session, binding: Binding, now: datetime) -> Binding:
 
 
 def claim(session: Session, effect: Claim, now: datetime) -> Charge | Begun | ClearFirst:
-    """The row of an attempt: found, or inserted when the attempts before it allow it, with its first send if asked to.
+    """Find the row of an attempt, or insert it when the attempts before it allow that, with its first send if asked to.
 
     Where the intent has no row, none is locked: of two that insert the first attempt, a unique key lets one do it, and
     the other one's transaction is done again and finds it.
@@ -124,7 +124,7 @@ def _insert(session: Session, effect: Claim, attempt: int, facts: Facts, now: da
 
 
 def _first_send(effect: Claim, attempt: int) -> BeginSend:
-    """What the gate is asked about the row that is being inserted."""
+    """Ask the gate about the row that is being inserted."""
     return BeginSend(
         effect.intent.intent_id,
         attempt,
@@ -137,7 +137,7 @@ def _first_send(effect: Claim, attempt: int) -> BeginSend:
 
 
 def _unaltered(frozen: Frozen, seal: str | None) -> None:
-    """What this very transaction freezes, nobody can have altered: the row is not on disk yet."""
+    """Find nothing altered: what this very transaction freezes is not on disk yet, so nobody can have changed it."""
 
 
 def _prepared(effect: Claim, attempt: int, now: datetime) -> Record:

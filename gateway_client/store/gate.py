@@ -39,7 +39,7 @@ INSERT_SEND = insert(sends)
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What is written of an attempt that is not sent: an event (None: only the changes), and its name for people."""
+    """Describe what is written of an attempt that is not sent: an event (None: only changes), its name for people."""
 
     event: Event | None
     changes: Values
@@ -48,7 +48,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """It is not sent now. `move` is written first."""
+    """Hold a send back; `move` is written first."""
 
     next: Next
     move: Move | None = None
@@ -101,7 +101,7 @@ def judge(effect: BeginSend, facts: Facts, record: Record, now: datetime) -> Hol
 
 
 def begun(record: Record, credential_id: str, now: datetime, clock: datetime) -> tuple[Record, dict[str, Any]]:
-    """The record with one send more, which is begun now, and the row of that send."""
+    """Return the record with one send more, which is begun now, and the row of that send."""
     row = record.row
     send: dict[str, Any] = dict.fromkeys(sends.c.keys())
     send |= {

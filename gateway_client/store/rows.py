@@ -168,7 +168,7 @@ def key_of(row: Row) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the store says beside an attempt, read at one moment: whose it is, its times, what holds the intent."""
+    """Hold what the store says beside an attempt, read at one moment: whose it is, its times, what holds the intent."""
 
     binding: Binding | None  # None: the store belongs to nobody
     bound_on: str | None  # the database's history, when the store was bound; None where it does not tell
@@ -200,7 +200,7 @@ def read_facts(session: Session, intent_id: str, attempt: int, now: datetime) ->
 
 
 def read_latest_seen_at(session: Session) -> datetime | None:
-    """The latest time that the store has seen; None when it belongs to nobody yet."""
+    """Read the latest time that the store has seen; None when it belongs to nobody yet."""
     row = run(session, _TIMES).mappings().first()
     return None if row is None else _latest(row)
 
@@ -264,7 +264,7 @@ def write(session: Session, before: Record, after: Record) -> Record:
 
 
 def write_if_unchanged(session: Session, before: Record, after: Record) -> Record | None:
-    """As `write`, of a row that is not locked: None, and nothing is written, when it was written since it was read.
+    """Write as `write` does, of a row that is not locked; None, and nothing is written, when it changed since.
 
     The statement waits for whoever is writing the row, and looks only then at its revision: so it does on SQLite, on
     PostgreSQL under READ COMMITTED, and under SERIALIZABLE, where the whole transaction is done again instead.
@@ -327,7 +327,7 @@ def _tell(
 
 
 def why_held(facts: Facts, intent_id: str, attempt: int) -> NeedsPerson | None:
-    """Why an attempt must not be sent, or made: the intent may be paid by other means, or a person must look at it."""
+    """Tell why an attempt must not be sent or made: its intent may be paid by other means, or a person must look."""
     if facts.paid is not None and facts.paid != attempt:
         return NeedsPerson(f"{intent_id}: attempt {facts.paid} succeeded. Nothing more was sent: cancel this attempt.")
     finding = facts.finding

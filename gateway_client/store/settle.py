@@ -53,8 +53,9 @@ _IDS = ("provider_intent_id", "provider_charge_id")
 def settle(session: Session, effect: Settle, now: datetime) -> Charge:
     """Record what an answer proves. The same answer again changes nothing; a contradiction becomes a finding."""
     if effect.seen is not None and effect.seen.state in SENDABLE:
-        # What the judgement rests on is in the row and its sends, and whoever writes those makes another revision. Not
-        # so the findings, which are asked only beside a conflict: no send is begun there, so no such row was seen.
+        # What `_judge` uses is the row and its sends: whoever writes one of them makes another revision, and then
+        # nothing is written here. Findings have no revision. They are asked only beside a conflict, in which no send
+        # is begun: a row that became one since has another revision, too.
         done = _record(session, effect.seen, effect, now, write_if_unchanged)
         if done is not None:
             return done.charge()
@@ -93,7 +94,7 @@ def _record(
 
 
 def _judge(record: Record, effect: Settle) -> tuple[Event, dict[str, object]]:
-    """What an answer means for a pending attempt, by its row and its other sends: the event, and what it changes."""
+    """Judge an answer about a pending attempt by its row and its other sends: an event, and what it changes."""
     answer, outcome = effect.answer, effect.answer.outcome
     event = event_of(
         outcome,
@@ -114,7 +115,7 @@ def _judge(record: Record, effect: Settle) -> tuple[Event, dict[str, object]]:
 
 
 def _compare(session: Session, record: Record, answer: Answer, now: datetime) -> None:
-    """Evidence that contradicts a final state never overwrites it: it becomes a finding."""
+    """Compare evidence with a final state, which it never overwrites: what contradicts it becomes a finding."""
     second = _second_success(record, answer.outcome)
     if second is not None:
         record_finding(session, second, Action.FLAGGED, now)
@@ -131,7 +132,7 @@ def _numbers_differ(session: Session, record: Record) -> bool:
 
 
 def _ended(record: Record, effect: Settle, now: datetime) -> dict[str, Any] | None:
-    """The send that an answer is of, as it has ended; None when it is of none, or was recorded before."""
+    """Return the send that an answer is of, as it has ended; None when it is of none, or was recorded before."""
     send = next((one for one in record.sends if one["send_no"] == effect.send_no), None)
     if send is None or send["ended_at"] is not None:
         return None
@@ -152,12 +153,16 @@ def _ended(record: Record, effect: Settle, now: datetime) -> dict[str, Any] | No
 
 
 def _end_send(session: Session, record: Record, effect: Settle, now: datetime) -> Record:
-    """End the send of a locked row whose answer changes nothing of it."""
+    """End the send of a locked row whose answer changes nothing of it.
+
+    A final row keeps its revision: no send of it is begun any more, so no outcome is guarded by that.
+    """
     ended = _ended(record, effect, now)
     if ended is None:
         return record
     run(session, _END_SEND, _send_of(effect) | {name: ended[name] for name in _ENDING})
-    return write(session, record, record.with_send(ended))
+    after = record.with_send(ended)
+    return after if record.state.final else write(session, record, after)
 
 
 def _send_of(effect: Settle) -> dict[str, Any]:
