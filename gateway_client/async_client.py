@@ -30,6 +30,7 @@ from gateway_client.errors import ChargeOnceError, ConfigurationError, NeedsPers
 from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
 from gateway_client.flow.effects import (
     Ask,
+    Begun,
     ClearFirst,
     DatabaseEffect,
     Effect,
@@ -104,7 +105,7 @@ class AsyncClient(Driver):
         if theirs is None:
             return claimed(await self.perform(effect))
 
-        def joined(inner: Session) -> Charge | ClearFirst:
+        def joined(inner: Session) -> Charge | Begun | ClearFirst:
             self._database.join(inner)
             return self._joined(inner, effect)
 

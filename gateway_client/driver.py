@@ -32,6 +32,7 @@ from gateway_client.flow.effects import (
     READING,
     BeginSend,
     Begun,
+    Bind,
     Claim,
     ClearFirst,
     DatabaseEffect,
@@ -128,7 +129,7 @@ class Driver:
             if isinstance(effect, BeginSend):
                 self._time.check()  # again: since the account was met we may have slept, or our clock was set
             watch = Stopwatch(self._clock)  # before the gate reads the time: a pause in the commit counts, too
-            result = store.perform(session, effect, self._time.now())
+            result = store.perform(session, self._allowed(effect), self._time.now())
             if isinstance(result, Begun):
                 result = cast("T", replace(result, age_s=watch.elapsed_s))
             records[:] = session.info.pop(store.RECORDS, [])  # of this try; one that was rolled back tells nothing
@@ -136,12 +137,23 @@ class Driver:
 
         return work
 
+    def _allowed(self, effect: DatabaseEffect[T]) -> DatabaseEffect[T]:
+        """Allow a claim to begin a send only when whose credential this is, and the provider's time, are known.
+
+        Then the row alone is written, the provider is asked, and the gate is a transaction of its own.
+        """
+        if not isinstance(effect, Claim) or effect.begin_with is None:
+            return effect
+        met = self._known(self._asked)
+        known = isinstance(met, Account) and met.account == effect.binding.account
+        return cast("DatabaseEffect[T]", effect if known else replace(effect, begin_with=None))
+
     def _performed(self, effect: DatabaseEffect[T], result: T, records: list[telemetry.Record]) -> T:
         if isinstance(effect, Settle):
             ended = store.send_ended(effect, cast("Charge", result))
             records.extend([] if ended is None else [ended])
         telemetry.emit(records, self._on_record)
-        if isinstance(effect, ReadBinding):
+        if isinstance(effect, ReadBinding | Bind):
             self._binding = cast("Binding | None", result)
         return result
 
@@ -209,7 +221,8 @@ def not_recorded(effect: DatabaseEffect[Any], error: Exception) -> Exception:
     )
 
 
-def claimed(result: Charge | ClearFirst) -> Charge:
+def claimed(result: Charge | Begun | ClearFirst) -> Charge:
+    assert not isinstance(result, Begun), "what is prepared is not sent"
     if isinstance(result, ClearFirst):
         raise AttemptRefused(
             f"{result.charge.intent_id}: attempt {result.charge.attempt} must first be cleared at the provider, "

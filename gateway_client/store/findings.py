@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from gateway_client.actor import ACTOR
 from gateway_client.errors import UnknownFinding
 from gateway_client.finding import Action, Code, Finding, Found
+from gateway_client.record import Row
 from gateway_client.state import State
-from gateway_client.store.rows import ROW_OF_ATTEMPT, Row, append_event, findings, key_of, lock_intent, run
+from gateway_client.store.rows import ROW_OF_ATTEMPT, append_event, findings, key_of, lock_intent, run
 from gateway_client.tables import RunFinding, table
 
 run_findings = table(RunFinding)

@@ -17,9 +17,9 @@ from gateway_client import Charge, Client, Money, PaymentIntent, Stripe, sockets
 from gateway_client.clock import SystemClock
 from gateway_client.db import Database
 from gateway_client.errors import AttemptRefused, NotNow
-from gateway_client.flow.effects import Effect, Now
+from gateway_client.flow.effects import Effect, MeetProvider, Now
 from gateway_client.gateways.base import NoReply, Reply, Request
-from tests.kill_child import POINTS, POLICY, Ending, end, patch
+from tests.kill_child import MET, POINTS, POLICY, Ending, end, patch
 from tests.kills.plan import AMOUNT, COMMITS, REQUESTS, Actor, Death
 
 T = TypeVar("T")
@@ -67,6 +67,8 @@ def act(actor: Actor, url: str, database: str, offset_s: float, say: Say) -> Non
     clock = MovedClock(offset_s)
     with Mortal(gateway, database=database, timeout_s=TIMEOUT_S, retry=POLICY, clock=clock) as client:
         if actor.death is not None:
+            if actor.death.at in MET:
+                told(say, lambda: meet(client))
             arm(client, actor.death)
         if actor.kind == "client":
             for intent_id in actor.intents:
@@ -76,6 +78,11 @@ def act(actor: Actor, url: str, database: str, offset_s: float, say: Say) -> Non
         for days in actor.days_ago:
             told(say, lambda days=days: audit(client, days, say))  # type: ignore[misc]
         say("end")
+
+
+def meet(client: Client) -> None:
+    """As a process that runs since long: it knows the account and the provider's time."""
+    client.perform(MeetProvider())
 
 
 def told(say: Say, do: Callable[[], None]) -> None:

@@ -59,13 +59,14 @@ ASKING_FAULTS = ("lost_reply", "lost_request", "unavailable_503", "rate_limited_
 AMOUNT = 1999
 """Of every intent, in cents."""
 
+CLAIMING = ("p1", "p1_send", "p3_claim")
 SENDING = ("p2", "p3", "p4", "p5", "p6", "p6_commit", "p7")
 COMMITS = ("commit", "committed")
 REQUESTS = ("asking", "writing", "asked", "answered")
 MOMENT, ARRIVED = "moment", "arrived"
 
 POINTS_OF = {
-    "client": ("p1", *SENDING, *COMMITS, MOMENT),
+    "client": (*CLAIMING, *SENDING, *COMMITS, MOMENT),
     "worker": (*SENDING, *COMMITS, *REQUESTS, MOMENT),
     "reconciler": (*COMMITS, *REQUESTS, MOMENT),
 }
@@ -229,7 +230,7 @@ def _client_death(chance: Random, intents: int = 1) -> Death:
     kind = chance.random()
     if kind < 0.65:
         again = chance.random() < 0.15  # a second send of one intent, should the first meet a fault
-        return Death(chance.choice(("p1", *SENDING)), nth=chance.randint(1, intents) + again)
+        return Death(chance.choice((*CLAIMING, *SENDING)), nth=chance.randint(1, intents) + again)
     if kind < 0.75:
         return Death(chance.choice(COMMITS), nth=chance.randint(1, 3 * intents))
     return Death(MOMENT, share=chance.random())

@@ -15,7 +15,7 @@ MUTANTS = (
     Mutant(
         "lease trusted: the gate does not read it again",
         GATE,
-        "if effect.lease_of is not None and not holds(record.row, effect.lease_of, clock):",
+        "if effect.lease_of is not None and not holds(record.row, effect.lease_of, facts.clock):",
         "if False:",
     ),
     Mutant(

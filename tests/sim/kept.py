@@ -197,6 +197,20 @@ KEPT: dict[str, dict[str, str]] = PROMISE | {
         "h4 MeetProvider 1": "refused",
         "h5": "270800.000 east resume ours",
     },
+    "a machine that stood still in its claim, while another one sent": {
+        "west:1 has met": "yes",
+        "h1": "0.000 west charge 1 pm_card_visa 1 ours",
+        "h1 Claim 1": "stands still for 3000",
+        "h2": "100.000 east charge 2 pm_card_visa 1 ours",
+        "h3": "4000.000 east resume ours",
+    },
+    "a send that never left, recorded late beside one that was begun meanwhile": {
+        "h1": "0.000 west charge 1 pm_card_visa 1 ours",
+        "h1 Send 1": "refused",
+        "h1 Settle 1": "pause 15",
+        "h2": "12.000 east charge 1 pm_card_visa 1 ours",
+        "h2 Send 1": "pause 9",
+    },
     "a clock set between the account and the gate": {
         "h1": "0.000 west charge 2 pm_usBankAccount_noAccount 1 ours",
         "h2": "0.006 east clock -200",

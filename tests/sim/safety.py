@@ -104,6 +104,16 @@ def s5_window(ghost: Ghost, sent: Sent) -> None:
         raise Broken("S5", f"{sent.attempt} is sent, {hours:.2f} h after its first send by the last check of the time")
 
 
+def s5_time_goes_on(store: Any, charge: Charge, send_no: int) -> None:
+    """No send is begun at a time that is more than a minute behind what the store has seen (SQLite's texts of it)."""
+    others = "SELECT max(begun_at) FROM paycli_sends WHERE NOT (intent_id = ? AND attempt = ? AND send_no = ?)"
+    ((latest,),) = store.read(others, charge.intent_id, charge.attempt, send_no)
+    if latest is not None and charge.last_sent_at is not None:
+        behind_s = seconds_of(latest) - charge.last_sent_at.timestamp()
+        if behind_s > 60.0:
+            raise Broken("S5", f"{charge.intent_id} is sent {behind_s:.0f} s behind what the store has seen")
+
+
 def s5_never_stale(ghost: Ghost, sent: Sent, verb: str, call_begun_at: float) -> None:
     """What has waited unsent for a day is not sent by a resume: a person charges it again, or cancels it."""
     first = ghost.clocks_right and ghost.begun[sent.attempt] >= call_begun_at

@@ -166,8 +166,10 @@ class Witness:
             self._trace(f"{call.name} {type(effect).__name__} → {_short(result)}")
             if call.shift is not None:
                 self._observe_worker(call, call.shift, effect, result)
-            if isinstance(effect, BeginSend) and isinstance(result, Begun):
-                self.hold(safety.s6_beside_no_success, effect.intent_id, effect.attempt, self._store)
+            if isinstance(result, Begun):
+                begun = result.charge
+                self.hold(safety.s5_time_goes_on, self._store, begun, result.send_no)
+                self.hold(safety.s6_beside_no_success, begun.intent_id, begun.attempt, self._store)
                 self.hold(safety.s16_closed_is_closed, result.charge)
             reading = self.ghost.readings.get(call.name)
             if isinstance(effect, OfRun) and reading is not None and reading.lied:
