@@ -39,6 +39,7 @@ SHELL_ORDER = (
     "gateway_client.async_db",
     "gateway_client.condition",
     "gateway_client.store.rows",
+    "gateway_client.store.facts",
     "gateway_client.store.findings",
     "gateway_client.store.reading",
     "gateway_client.store.leases",

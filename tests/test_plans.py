@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from gateway_client import State
 from gateway_client.db import Database
 from gateway_client.flow.effects import Lease
+from gateway_client.store.facts import read_facts, read_latest_seen_at
 from gateway_client.store.leases import lease
-from gateway_client.store.rows import read_facts, read_latest_seen_at
 from gateway_client.tables import PendingCharge, Send, Store, table
 from tests import postgres
 from tests.oracle_world import database_url
@@ -31,6 +31,7 @@ BOUND = {
     "namespace": "default",
     "store_id": "a",
     "created_at": NOW - timedelta(days=1),
+    "bound_by": "billing@web-3",
 }
 
 
@@ -62,6 +63,7 @@ def full(request: Any, tmp_path: Path) -> Iterator[Database]:
                 "send_no": 1,
                 "credential_id": "a",
                 "begun_at": row["created_at"],
+                "actor": "billing@web-3",
             }
             for row in rows
         ]

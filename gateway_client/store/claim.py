@@ -22,12 +22,12 @@ from gateway_client.intent import PaymentIntent, differences
 from gateway_client.postgres import TIMELINE
 from gateway_client.record import Record, Row
 from gateway_client.state import State
+from gateway_client.store.facts import Facts, read_facts, why_held
 from gateway_client.store.gate import INSERT_SEND, begun, judge
 from gateway_client.store.rows import (
     CLAIMED,
     INSERT_ROW,
     STORE_ROW,
-    Facts,
     append_claim_and_send,
     append_event,
     binding_of,
@@ -35,11 +35,9 @@ from gateway_client.store.rows import (
     findings,
     key_of,
     of_attempt,
-    read_facts,
     run,
     sha256,
     store,
-    why_held,
     with_sends,
 )
 

@@ -18,20 +18,9 @@ from gateway_client.flow.effects import BeginSend, Begun, EndLate, Held, Next
 from gateway_client.frozen import Frozen
 from gateway_client.record import Record, Row, Values
 from gateway_client.state import SENDABLE, Event
+from gateway_client.store.facts import Facts, read_facts, why_held
 from gateway_client.store.leases import holds
-from gateway_client.store.rows import (
-    Facts,
-    append_event,
-    clock_of,
-    locked,
-    move,
-    read_facts,
-    run,
-    sends,
-    sha256,
-    why_held,
-    write,
-)
+from gateway_client.store.rows import append_event, clock_of, locked, move, run, sends, sha256, write
 
 CLOCK_BEHIND_MAX = timedelta(minutes=1)  # two hosts, each corrected by a Date of whole seconds, differ by a little
 

@@ -13,7 +13,8 @@ from gateway_client.flow.lookup import EVER
 from gateway_client.outcome import Cause
 from gateway_client.record import Values
 from gateway_client.state import PENDING, SENDABLE, State
-from gateway_client.store.rows import charges, constant, findings, read_latest_seen_at, run, sends
+from gateway_client.store.facts import read_latest_seen_at
+from gateway_client.store.rows import charges, constant, findings, run, sends
 from reconcile.alerts import KEY_ENDS_SOON, Facts, Group, Limits, Missed
 from reconcile.store.ages import TOO_OLD, too_old
 from reconcile.store.runs import Coverage, read_coverage

@@ -9,11 +9,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
-from sqlalchemy import event
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, event
 
 import reconcile
-from gateway_client import Charge, Client, Money, PaymentIntent, Stripe, sockets, wire
+from gateway_client import Charge, Client, Money, PaymentIntent, Stripe, connections, sockets, wire
 from gateway_client.clock import SystemClock
 from gateway_client.db import Database
 from gateway_client.errors import AttemptRefused, NotNow
@@ -148,8 +147,14 @@ def end_at_commit(database: Database, death: Death) -> None:
 
     if death.at == "commit":
         event.listen(database._engine, "commit", one_more)
-    else:
-        event.listen(Session, "after_commit", one_more)
+        return
+    commit = connections.Taken.commit
+
+    def committed(taken: connections.Taken, connection: Connection) -> None:
+        commit(taken, connection)
+        one_more(connection)
+
+    patch(connections.Taken, "commit", committed)
 
 
 def end_at_request(client: Mortal, death: Death) -> None:

@@ -8,6 +8,7 @@ CLAIM = "gateway_client/store/claim.py"
 GATE = "gateway_client/store/gate.py"
 SETTLE = "gateway_client/store/settle.py"
 ROWS = "gateway_client/store/rows.py"
+FACTS = "gateway_client/store/facts.py"
 RECORD = "gateway_client/record.py"
 STATE = "gateway_client/state.py"
 
@@ -171,14 +172,14 @@ MUTANTS = (
     ),
     Mutant(
         "a closed finding about money lets the next attempt through",
-        ROWS,
+        FACTS,
         'and_(findings.c.charged, findings.c.attempt != bindparam("for_attempt")),',
         'and_(findings.c.charged, findings.c.attempt == bindparam("for_attempt")),',
         kept="P7",
     ),
     Mutant(
         "findings stop nothing",
-        ROWS,
+        FACTS,
         "    if finding is None:\n        return None\n",
         "    return None\n",
     ),

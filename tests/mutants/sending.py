@@ -7,7 +7,6 @@ CLAIM = "gateway_client/store/claim.py"
 CLIENT = "gateway_client/client.py"
 DRIVER = "gateway_client/driver.py"
 GATE = "gateway_client/store/gate.py"
-ROWS = "gateway_client/store/rows.py"
 EVIDENCE = "gateway_client/evidence.py"
 BOUNDS = "gateway_client/bounds.py"
 CLOCK = "gateway_client/clock.py"
@@ -67,7 +66,7 @@ MUTANTS = (
     ),
     Mutant(
         "the clock that the store has seen is not read: only when it was made",
-        ROWS,
+        "gateway_client/store/facts.py",
         "return made if begun is None else max(made, begun)",
         "return made",
         kept="a machine that stood still in its claim",
