@@ -187,7 +187,9 @@ def test_interrupted_in_the_caller_s_session(tmp_path: Path) -> None:
             assert kept.value is not None
 
 
-@pytest.mark.filterwarnings("ignore:coroutine 'AsyncSession.close' was never awaited")  # nor can it be, any more
+@pytest.mark.filterwarnings("ignore:coroutine 'AsyncConnection.close' was never awaited")  # nor can it be, any more
+@pytest.mark.filterwarnings("ignore:The garbage collector is trying to clean up:sqlalchemy.exc.SAWarning")
+@pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("given", "last"), [("url", 8), ("engine", 32)])
 def test_a_loop_that_ends_amid_a_charge(given: str, last: int, tmp_path: Path) -> None:
     """A loop that ends cancels all of its tasks: the lock is free then, whoever keeps them."""
