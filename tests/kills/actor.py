@@ -6,6 +6,7 @@ It tells what it was told as it is told, so that whoever outlives it knows what 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TypeVar
 
@@ -66,12 +67,14 @@ def act(actor: Actor, url: str, database: str, offset_s: float, say: Say) -> Non
     clock = MovedClock(offset_s)
     with Mortal(gateway, database=database, timeout_s=TIMEOUT_S, retry=POLICY, clock=clock) as client:
         if actor.death is not None:
-            if actor.death.at in MET:
+            if actor.death.at in MET or actor.kind == "crowd":
                 told(say, lambda: meet(client))
             arm(client, actor.death)
         if actor.kind == "client":
             for intent_id in actor.intents:
                 told(say, lambda intent_id=intent_id: pay(client, intent_id, actor.prepares, say))  # type: ignore[misc]
+        if actor.kind == "crowd":
+            crowd(client, actor, say)
         if actor.kind == "worker":
             told(say, lambda: work(client, say))
         for days in actor.days_ago:
@@ -105,6 +108,17 @@ def pay(client: Client, intent_id: str, prepares: bool, say: Say) -> None:
     except AttemptRefused as refusal:
         if TOO_EARLY not in str(refusal):
             raise
+
+
+def crowd(client: Client, actor: Actor, say: Say) -> None:
+    """All intents at once, each in a thread of its own: their transactions are committed in groups."""
+    with ThreadPoolExecutor(len(actor.intents)) as pool:
+        paid = [
+            pool.submit(told, say, lambda intent_id=intent_id: pay(client, intent_id, actor.prepares, say))  # type: ignore[misc]
+            for intent_id in actor.intents
+        ]
+    for one in paid:
+        one.result()
 
 
 def acknowledge(charge: Charge, say: Say) -> None:
