@@ -26,7 +26,7 @@ _EXPLANATIONS = {
     "25001": connections.AMID,
     "25P02": connections.AMID,
     "25P": "it ended a transaction that took too long",
-    "0A000": "it cannot run serializable transactions: a replica, or not a PostgreSQL",
+    "0A000": "it lacks what a store needs of it: a replica, or not a PostgreSQL",
     "28": "it refused the user or password of PAYCLI_DATABASE_URL",
     "3D000": "there is no such database",
     "42501": "this user may not use its tables",
