@@ -211,6 +211,17 @@ KEPT: dict[str, dict[str, str]] = PROMISE | {
         "h2": "12.000 east charge 1 pm_card_visa 1 ours",
         "h2 Send 1": "pause 9",
     },
+    "a clock that is set right while a worker gives a row back": {
+        "late_s": "3609",
+        "heals by": "workers",
+        "h1": "0.116 west charge 1 pm_card_visa 1 ours",
+        "h2": "0.236 east cancel 1 ours",
+        "h5": "811956.731 west work 2 60s ours",
+        "h6": "811961.144 west charge 1 pm_card_visa 2 ours",
+        "h1 Send 1": "held",
+        "h1 Ask 2": "stands still for 300000",
+        "h5 Release 2": "stands still for 3000",
+    },
     "a clock set between the account and the gate": {
         "h1": "0.000 west charge 2 pm_usBankAccount_noAccount 1 ours",
         "h2": "0.006 east clock -200",
