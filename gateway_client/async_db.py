@@ -23,7 +23,7 @@ from gateway_client.backends import explained
 from gateway_client.db import Common, Database, Ended, tables_found, upgrade_tables
 from gateway_client.deadline import Deadline
 from gateway_client.errors import ConfigurationError, UsageError
-from gateway_client.group_commit import Job
+from gateway_client.group_commit import Job, Waiting, led
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -100,12 +100,12 @@ class ThreadedDatabase:
         if not write:
             return await self._in_thread(lambda: self._database.transact(work, write=False))
         job = _Awaited(work, repeatable, intent_id, asyncio.get_running_loop().create_future())
-        self._database.group.add(job)
+        self._database.group.waiting.add(job)
         self._lead()
         try:
             await asyncio.shield(job.committed)
         except asyncio.CancelledError:
-            if not self._database.group.withdraw(job):
+            if not self._database.group.waiting.withdraw(job):
                 await _ended(job.committed)
             raise
         with explained(self._database.url):
@@ -137,7 +137,7 @@ class ThreadedDatabase:
     def _commit_groups(self) -> None:
         while True:
             with self._lock:
-                if not self._database.group.waits:
+                if not self._database.group.waiting:
                     self._leading = False
                     return
             ended = self._database.group.lead()
@@ -188,6 +188,7 @@ class AsyncEngineDatabase(Common):
     def __init__(self, database: AsyncEngine) -> None:
         self._engine = database
         super().__init__(self._engine.url, owned=False)
+        self._waiting, self._writer = Waiting(), asyncio.Lock()
 
     def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Refuse an engine whose connections belong to another event loop, by another client's first call."""
@@ -224,34 +225,59 @@ class AsyncEngineDatabase(Common):
     async def _transact(self, job: Job[T], *, write: bool) -> T:
         tries = 0
         with explained(self.url):
+            if write:
+                await self._in_group(job)
+                if not job.alone:
+                    return job.result()
             while True:
                 tries += 1
-                ended = await self._try(job, write=write)
+                ended = await self._try([job], write=write, patient=True)
                 if ended is None:
                     return cast("T", job.found)
-                if isinstance(ended.error, DBAPIError) and _is_cancelled():
-                    raise asyncio.CancelledError from ended.error  # a driver may tell of a broken connection instead
                 pause_s = self._pause_s(ended, tries, job)
                 if pause_s is None:
                     raise ended.error
                 await asyncio.sleep(pause_s)
 
-    async def _try(self, job: Job[Any], *, write: bool) -> Ended | None:
-        """One transaction; None when it is committed."""
+    async def _in_group(self, job: Job[Any]) -> None:
+        """Return once the job has ended, by this task's transaction or by that of another one."""
+        self._waiting.add(job)
+        try:
+            async with self._writer:
+                if not job.ended:
+                    await self._lead()
+        finally:
+            self._waiting.withdraw(job)  # of a task that was cancelled while it waited
+
+    async def _lead(self) -> None:
+        jobs = self._waiting.take()
+        with led(jobs):
+            ended = await self._try(jobs, write=True, patient=False)
+            self.end(jobs, ended)
+        if ended is not None and not isinstance(ended.error, Exception):
+            raise ended.error
+
+    async def _try(self, jobs: Sequence[Job[Any]], *, write: bool, patient: bool) -> Ended | None:
+        """One transaction; None when it is committed. Raises CancelledError of this task."""
 
         def whole(connection: Any) -> None:
-            self._do(connection, [job], write=write, patient=True)
+            self._do(connection, jobs, write=write, patient=patient)
 
         try:
             with Deadline(self._backend.DEADLINE_S), connections.ours():
                 async with self._engine.connect() as connection:
                     await connection.execution_options(**self._options(write=write))
                     await connection.run_sync(whole)
-        except Ended as ended:
-            return ended
+        except Ended as error:
+            ended = error
         except BaseException as error:
-            return Ended(error, committing=False)
-        return None
+            ended = Ended(error, committing=False)
+        else:
+            return None
+        if isinstance(ended.error, DBAPIError) and _is_cancelled():
+            # A driver may tell of a broken connection instead.
+            return Ended(asyncio.CancelledError(), committing=ended.committing)
+        return ended
 
     async def create(self) -> None:
         """As Database.create, in a place that the caller has made."""

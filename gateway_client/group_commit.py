@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -45,51 +46,67 @@ class Job(Generic[T]):
         return cast("T", self.found)
 
 
-class Group:
+class Waiting:
     """The works of one database that wait for the writer."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Job[Any]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def add(self, job: Job[Any]) -> None:
+        """Let a job wait for whoever leads next."""
+        self._jobs.append(job)
+
+    def withdraw(self, job: Job[Any]) -> bool:
+        """Take a job back that no transaction has begun yet. Returns False when one has."""
+        try:
+            self._jobs.remove(job)
+        except ValueError:
+            return False
+        return True
+
+    def take(self) -> list[Job[Any]]:
+        """Take the next group."""
+        jobs: list[Job[Any]] = []
+        while self._jobs and len(jobs) < GROUP_MAX:
+            jobs.append(self._jobs.popleft())
+        jobs.sort(key=lambda job: job.intent_id or "")  # two processes lock the same intents in the same order
+        return jobs
+
+
+class Group:
+    """The writer of one database, for threads."""
 
     def __init__(self, transaction: Callable[[Sequence[Job[Any]]], None]) -> None:
         self._transaction = transaction
-        self._waiting: deque[Job[Any]] = deque()
         self._writer = threading.RLock()
+        self.waiting = Waiting()
 
     def run(self, job: Job[Any]) -> None:
         """Return once the job has ended, by this thread's transaction or by that of another one."""
-        self._waiting.append(job)
+        self.waiting.add(job)
         while not job.ended:
             with self._writer:
                 if not job.ended:
                     self.lead()
 
-    @property
-    def waits(self) -> bool:
-        """True when a job waits for whoever leads next."""
-        return bool(self._waiting)
-
-    def add(self, job: Job[Any]) -> None:
-        """Let a job wait for whoever leads next."""
-        self._waiting.append(job)
-
-    def withdraw(self, job: Job[Any]) -> bool:
-        """Take a job back that no transaction has begun yet. Returns False when one has."""
-        try:
-            self._waiting.remove(job)
-        except ValueError:
-            return False
-        return True
-
     def lead(self) -> Sequence[Job[Any]]:
         """Do what waits, as one transaction; the jobs that have ended."""
-        jobs: list[Job[Any]] = []
-        while self._waiting and len(jobs) < GROUP_MAX:
-            jobs.append(self._waiting.popleft())
-        if not jobs:
-            return jobs
-        jobs.sort(key=lambda job: job.intent_id or "")  # two processes lock the same intents in the same order
-        try:
-            self._transaction(jobs)
-        finally:
-            for job in jobs:
-                if not job.ended:  # its leader was interrupted before the commit
-                    job.end(alone=True)
+        jobs = self.waiting.take()
+        if jobs:
+            with led(jobs):
+                self._transaction(jobs)
         return jobs
+
+
+@contextmanager
+def led(jobs: Sequence[Job[Any]]) -> Iterator[None]:
+    """Leave no job of a group behind, whatever becomes of its leader."""
+    try:
+        yield
+    finally:
+        for job in jobs:
+            if not job.ended:  # the leader was interrupted before the commit
+                job.end(alone=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +14,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from gateway_client import StoreUnavailable
 from gateway_client import postgres as backend
+from gateway_client.async_db import AsyncEngineDatabase
 from gateway_client.db import Database
 from gateway_client.errors import NeedsPerson
 from tests import postgres
@@ -62,7 +65,7 @@ class Bench:
             for number, work in enumerate(works, 1):
                 call = pool.submit(self.database.transact, work, repeatable=repeatable, intent_id=f"order_{number}")
                 futures.append(call)
-                soon(lambda number=number: len(group._waiting) == number)  # type: ignore[misc]
+                soon(lambda number=number: len(group.waiting) == number)  # type: ignore[misc]
             self.said.clear()
         for future in futures:
             future.exception(WAIT_S_MAX)
@@ -248,7 +251,7 @@ def test_a_work_that_waits_for_a_lock_holds_up_nobody() -> None:
             futures = []
             for number, name in enumerate("abc", 1):
                 futures.append(pool.submit(made.database.transact, note(name), intent_id=f"order_{number}"))
-                soon(lambda number=number: len(group._waiting) == number)  # type: ignore[misc]
+                soon(lambda number=number: len(group.waiting) == number)  # type: ignore[misc]
         assert [futures[0].result(WAIT_S_MAX), futures[2].result(WAIT_S_MAX)] == ["a", "c"]
         assert made.notes == ["a", "c"]
     assert futures[1].result(WAIT_S_MAX) == "b"
@@ -265,8 +268,37 @@ def test_two_processes_lock_their_intents_in_one_order() -> None:
     with ThreadPoolExecutor(16) as pool, one.database.group._writer, two.group._writer:
         mine = [pool.submit(one.database.transact, note(name), intent_id=name) for name in names]
         theirs = [pool.submit(two.transact, note(f"other {name}"), intent_id=name) for name in reversed(names)]
-        soon(lambda: (len(one.database.group._waiting), len(two.group._waiting)) == (8, 8))
+        soon(lambda: (len(one.database.group.waiting), len(two.group.waiting)) == (8, 8))
     done = [future.result(WAIT_S_MAX) for future in (*mine, *theirs)]
     assert one.notes == sorted(done)
     one.close()
     two.close()
+
+
+def test_tasks_on_an_engine_of_the_caller_s(tmp_path: Path) -> None:
+    """Twenty tasks that wait at the same time are one commit there, too; one that fails and one that is cancelled
+    take nobody with them.
+    """
+    made = Bench(f"sqlite:///{tmp_path / 'store.db'}")
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'store.db'}")
+    commits: list[str] = []
+    event.listen(engine.sync_engine, "commit", lambda _: commits.append("COMMIT"))
+
+    async def story() -> list[object]:
+        database = AsyncEngineDatabase(engine)
+        async with database._writer:
+            works = [*map(note, NAMES), refusing("b", NeedsPerson("look"))]
+            tasks = [asyncio.create_task(database.transact(work)) for work in works]
+            cancelled = asyncio.create_task(database.transact(note("cancelled")))
+            while len(database._waiting) < len(works) + 1:  # noqa: ASYNC110 - until all wait
+                await asyncio.sleep(0)
+            cancelled.cancel()
+            while len(database._waiting) > len(works):  # noqa: ASYNC110 - until it does no more
+                await asyncio.sleep(0)
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        await engine.dispose()
+        return [type(end) if isinstance(end, BaseException) else end for end in ended]
+
+    assert asyncio.run(story()) == [*NAMES, NeedsPerson]
+    assert (made.notes, commits) == (sorted(NAMES), ["COMMIT"])
+    made.close()
