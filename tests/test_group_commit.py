@@ -286,7 +286,7 @@ def test_tasks_on_an_engine_of_the_caller_s(tmp_path: Path) -> None:
 
     async def story() -> list[object]:
         database = AsyncEngineDatabase(engine)
-        async with database._writer:
+        async with asyncio.timeout(WAIT_S_MAX), database._writer:
             works = [*map(note, NAMES), refusing("b", NeedsPerson("look"))]
             tasks = [asyncio.create_task(database.transact(work)) for work in works]
             cancelled = asyncio.create_task(database.transact(note("cancelled")))
