@@ -119,8 +119,8 @@ class Common:
             if only is not None:
                 only.found = only.work(Transaction(connection, info))
             else:
-                for job in jobs:
-                    self._in_savepoint(connection, job, info)
+                for number, job in enumerate(jobs):
+                    self._in_savepoint(connection, job, info, first=number == 0)
             if write:
                 self._backend.before_commit(info)
                 committing = True
@@ -134,12 +134,10 @@ class Common:
                     raise Ended(shared, committing=committing) from error
             raise Ended(error, committing=committing) from error
 
-    def _in_savepoint(self, connection: Connection, job: Job[Any], info: dict[str, Any]) -> None:
+    def _in_savepoint(self, connection: Connection, job: Job[Any], info: dict[str, Any], *, first: bool) -> None:
         """One of several works: undone by itself when it fails, and done again when the database stood in its way."""
-        connection.exec_driver_sql("SAVEPOINT one_work")
         try:
-            if job.intent_id is not None:
-                self._backend.lock(connection, job.intent_id)
+            self._backend.savepoint(connection, job.intent_id, first=first)
             job.found = job.work(Transaction(connection, dict(info)))
         except Exception as error:
             if isinstance(error, DBAPIError) and error.connection_invalidated:
@@ -147,7 +145,6 @@ class Common:
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one_work")
             refused = isinstance(error, DBAPIError)
             job.end(alone=refused, error=None if refused else error)
-        connection.exec_driver_sql("RELEASE SAVEPOINT one_work")
 
     def end(self, jobs: Sequence[Job[Any]], ended: Ended | None) -> None:
         """Tell the jobs of a group how their transaction ended.

@@ -167,9 +167,22 @@ def _timeouts(lock: str) -> str:
     )
 
 
+def savepoint(connection: Connection, intent_id: str | None, *, first: bool) -> None:
+    """Begin the next work of a group, and lock the intent that it decides about: one round trip."""
+    statements = [] if first else ["RELEASE SAVEPOINT one_work"]
+    statements.append("SAVEPOINT one_work")
+    if intent_id is not None:
+        statements.append(_lock(intent_id))
+    connection.exec_driver_sql("; ".join(statements))
+
+
 def lock(connection: Connection, intent_id: str) -> None:
     """Let one transaction after the other decide about an intent, be there rows of it or none yet."""
-    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_number(intent_id)})")
+    connection.exec_driver_sql(_lock(intent_id))
+
+
+def _lock(intent_id: str) -> str:
+    return f"SELECT pg_advisory_xact_lock({_number(intent_id)})"
 
 
 def _number(intent_id: str) -> int:

@@ -132,6 +132,13 @@ def begin(connection: Connection, *, write: bool, owned: bool, patient: bool, lo
     return info
 
 
+def savepoint(connection: Connection, intent_id: str | None, *, first: bool) -> None:
+    """Begin the next work of a group."""
+    if not first:
+        connection.exec_driver_sql("RELEASE SAVEPOINT one_work")
+    connection.exec_driver_sql("SAVEPOINT one_work")
+
+
 def lock(connection: Connection, intent_id: str) -> None:
     """A file has one writer at a time."""
 
