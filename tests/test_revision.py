@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from gateway_client import State, store
 from gateway_client.absence import Scan
+from gateway_client.actor import ACTOR
 from gateway_client.flow.effects import (
     BeginSend,
     Begun,
@@ -231,7 +232,7 @@ def test_who_waits_for_the_row_reads_it_again(isolation: str) -> None:
         told: list[State] = []
 
         def perform(session: Session, effect: Any) -> Any:
-            session.info[CLOCK] = True
+            session.info.update({CLOCK: True, ACTOR: "billing@web-3"})
             return store.perform(session, effect, world.clock.now)
 
         def record() -> None:

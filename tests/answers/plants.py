@@ -161,7 +161,7 @@ PLANTS = (
     Mutant(
         "a send under another API key is sent at once",
         GATE,
-        "held = _hold_other_credential(session, effect, record, now)",
+        "held = _hold_other_credential(effect, record, now)",
         "held = None",
     ),
     Mutant(
@@ -202,7 +202,7 @@ PLANTS = (
     ),
     Mutant(
         "a finding stops no send",
-        "gateway_client/store/rows.py",
+        "gateway_client/store/facts.py",
         "    finding = facts.finding",
         "    finding = None",
     ),
