@@ -13,9 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from gateway_client import intake, store, telemetry
+from gateway_client.async_db import async_database
 from gateway_client.charge import Charge
 from gateway_client.clock import Clock
-from gateway_client.db import AsyncDatabase
 from gateway_client.driver import (
     Driver,
     Listener,
@@ -30,6 +30,7 @@ from gateway_client.errors import ChargeOnceError, ConfigurationError, NeedsPers
 from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
 from gateway_client.flow.effects import (
     Ask,
+    Begun,
     ClearFirst,
     DatabaseEffect,
     Effect,
@@ -79,7 +80,7 @@ class AsyncClient(Driver):
             super().__init__(
                 gateway, namespace=namespace, retry=retry, clock=clock, on_record=on_record, seal_secret=seal_secret
             )
-            self._database = AsyncDatabase(database)
+            self._database = async_database(database)
         finally:
             del database, seal_secret, proxy  # a crash reporter sends local variables, and a URL holds a password
         self._new_wire = partial(AsyncWire, gateway, timeout_s, transport, way)
@@ -104,7 +105,7 @@ class AsyncClient(Driver):
         if theirs is None:
             return claimed(await self.perform(effect))
 
-        def joined(inner: Session) -> Charge | ClearFirst:
+        def joined(inner: Session) -> Charge | Begun | ClearFirst:
             self._database.join(inner)
             return self._joined(inner, effect)
 

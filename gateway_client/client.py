@@ -193,7 +193,7 @@ class Client(Driver):
             raise told from error
         return self._performed(effect, result, records)
 
-    def transact(self, work: Callable[[Session, datetime], T]) -> T:
+    def transact(self, work: Callable[[Any, datetime], T], *, intent_id: str | None = None) -> T:
         """Run `work` in one transaction, at the provider's time; what it changed is told once it is committed."""
         self._open()
         records: list[telemetry.Record] = []
@@ -203,7 +203,7 @@ class Client(Driver):
             records[:] = session.info.pop(store.RECORDS, [])
             return result
 
-        result = self._database.transact(whole)
+        result = self._database.transact(whole, intent_id=intent_id)
         telemetry.emit(records, self._on_record)
         return result
 

@@ -52,7 +52,7 @@ class Reader:
     def read(self, work: Callable[[Session], T]) -> T:
         """Run `work` in a transaction that writes nothing and waits for nobody long. Raises StoreUnavailable."""
         with explained(self.url), Session(self._engine) as session:
-            self._backend.begin(session.connection(), write=False)
+            self._backend.begin(session.connection(), write=False, owned=False, patient=True, lock=None)
             return work(session)
 
 

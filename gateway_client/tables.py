@@ -64,7 +64,7 @@ def _of_pending(name: str, *columns: str) -> Index:
 
 
 class Store(Base, table=True):
-    """Whom this store belongs to, and the latest time it has seen. Exactly one row."""
+    """Whom this store belongs to. Exactly one row, written once."""
 
     __tablename__ = "paycli_store"
     __table_args__ = (CheckConstraint("id = 1", name="paycli_store_one_row"),)
@@ -76,7 +76,6 @@ class Store(Base, table=True):
     namespace: str
     store_id: str
     created_at: datetime = Field(sa_type=UtcDateTime)
-    latest_seen_at: datetime = Field(sa_type=UtcDateTime)
     bound_by: str  # who bound it (`actor.py`)
     timeline: str | None = None  # PostgreSQL's, when it was bound: another one is another history
 
@@ -110,6 +109,7 @@ class PendingCharge(Base, table=True):
 
     intent_id: str = Field(primary_key=True, max_length=128)
     attempt: int = Field(primary_key=True)
+    revision: int = 1  # one more with each write of the row or of its sends; leases do not count
     state: str
     reason: str | None = None
     idempotency_key: str = Field(unique=True)

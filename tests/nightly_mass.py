@@ -39,8 +39,8 @@ class Mass:
         Database(engine).create()
         engine.dispose()
         self._make_indexes_again(turned)
-        bound = {"id": 1, **asdict(self.binding), "bound_by": WHO}
-        self._insert("paycli_store", [{**bound, "created_at": stored(start), "latest_seen_at": stored(start)}])
+        bound = {"id": 1, **asdict(self.binding), "bound_by": WHO, "created_at": stored(start)}
+        self._insert("paycli_store", [bound])
 
     def agree(self, count: int) -> None:
         """So many payments, spread over the day, of which both sides say the same."""
@@ -74,7 +74,7 @@ class Mass:
         sends: list[dict[str, Any]] = []
         for name, at in attempts:
             moment, known = stored(at), state == "succeeded"
-            row = {"intent_id": name, "attempt": 1, "state": state, "amount": 2000, "currency": "usd"}
+            row = {"intent_id": name, "attempt": 1, "revision": 1, "state": state, "amount": 2000, "currency": "usd"}
             row |= {"idempotency_key": self.binding.key("charge", name, 1), "payment_method": "pm_card_visa"}
             row |= {"body": "", "body_sha256": "", "api_version": objects.API_VERSION}
             row |= {"created_at": moment, "first_sent_at": moment, "settled_at": moment if known else None}

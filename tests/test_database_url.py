@@ -12,9 +12,10 @@ import pytest
 from sqlalchemy import create_engine, event
 
 from gateway_client import AsyncClient, Client, ConfigurationError, Stripe
+from gateway_client.async_db import async_database
 from gateway_client.backends import backend_of, parsed
 from gateway_client.condition import Reader
-from gateway_client.db import AsyncDatabase, Database
+from gateway_client.db import Database
 from tests import postgres
 from tests.cli_world import API_KEY, ON_A_FILE, World, world
 from tests.postgres import shown
@@ -248,11 +249,12 @@ def test_a_server_without_tls(shell: World) -> None:
     assert (run.code, "it has no TLS, and sslmode asks for it" in run.err) == (3, True)
 
 
-@pytest.mark.parametrize("kind", [Database, AsyncDatabase, Reader])
+@pytest.mark.parametrize("kind", [Database, async_database, Reader])
 def test_what_the_url_says_counts(kind: Any) -> None:
     """D4: a time to connect that the URL names is the one that the driver is given; else it is ours."""
     for query, expected in (("", 10), ("?connect_timeout=3", "3")):
-        engine = kind(f"postgresql://127.0.0.1:1/app{query}")._engine
+        made = kind(f"postgresql://127.0.0.1:1/app{query}")
+        engine = getattr(made, "_database", made)._engine
         handed: list[object] = []
 
         def refuse(dialect: object, record: object, arguments: object, options: dict[str, object]) -> None:

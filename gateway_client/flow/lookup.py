@@ -14,7 +14,7 @@ from gateway_client.absence import Scan, Stranger
 from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
 from gateway_client.flow.asking import Setup, meet, question
-from gateway_client.flow.effects import Flow, NoteQuiet, Now, ProveAbsent, Settle
+from gateway_client.flow.effects import Begun, Flow, NoteQuiet, Now, ProveAbsent, Settle
 from gateway_client.gateways.base import Binding, Item, Page, Unreadable
 from gateway_client.outcome import Answer, CouldNotAsk, Outcome, Succeeded
 
@@ -227,7 +227,8 @@ def absence(setup: Setup, charge: Charge, scan: Scan) -> ProveAbsent:
     return ProveAbsent(charge.intent_id, charge.attempt, setup.gateway.profile, scan, closed)
 
 
-def settle(setup: Setup, charge: Charge, answer: Answer, send_no: int | None = None) -> Flow[Charge]:
-    """Record an answer about a charge: of one of its sends, or evidence from a question."""
+def settle(setup: Setup, charge: Charge, answer: Answer, begun: Begun | None = None) -> Flow[Charge]:
+    """Record an answer about a charge: of the send that was `begun`, or evidence from a question."""
+    send_no, seen = (None, None) if begun is None else (begun.send_no, begun.record)
     saves = setup.gateway.profile.saves_declines
-    return (yield from Settle(charge.intent_id, charge.attempt, answer, saves, send_no))
+    return (yield from Settle(charge.intent_id, charge.attempt, answer, saves, send_no, seen))

@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from gateway_client.actor import ACTOR
 from gateway_client.errors import UnknownFinding
 from gateway_client.finding import Action, Code, Finding, Found
+from gateway_client.record import Row
 from gateway_client.state import State
-from gateway_client.store.rows import ROW_OF_ATTEMPT, Row, append_event, findings, key_of, run
+from gateway_client.store.rows import ROW_OF_ATTEMPT, append_event, findings, key_of, lock_intent, run
 from gateway_client.tables import RunFinding, table
 
 run_findings = table(RunFinding)
@@ -54,6 +55,7 @@ def record_finding(session: Session, found: Found, action: Action, now: datetime
     What a person has closed stays closed, unless one of its sides has changed since, or money is known to be taken
     since: that nobody has looked at. What a run has closed, because it was no longer so, opens again.
     """
+    lock_intent(session, found.intent_id)  # the gate, which an open one holds, sees it, or was before it
     row = run(session, _FINDING, {"of_finding": found.id}).mappings().first()
     news = False
     if row is not None and action is Action.FLAGGED and _stays_closed(row, found):

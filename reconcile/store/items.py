@@ -14,9 +14,10 @@ from gateway_client.errors import InvalidInput
 from gateway_client.finding import Code
 from gateway_client.gateways.base import Binding, Item, Kind
 from gateway_client.intent import check_intent_id
+from gateway_client.record import Row
 from gateway_client.state import PENDING, REFUSED, State
 from gateway_client.store.findings import run_findings
-from gateway_client.store.rows import Row, charges, constant, findings, run, snapshots
+from gateway_client.store.rows import charges, constant, findings, run, snapshots
 from reconcile.effects import Adopt, AttemptKey, KeepItem, ReadPairs, ReadUnfinished, ReadUnseen, SavePage
 from reconcile.match import Pair
 from reconcile.store.runs import OF_WINDOW, UPDATE_RUN, after_key, bounds, cursor, items

@@ -33,8 +33,9 @@ from gateway_client.charge import iso
 from gateway_client.errors import RunHeld
 from gateway_client.finding import Action, Code
 from gateway_client.gateways.base import Kind
+from gateway_client.record import Row, Values
 from gateway_client.store.findings import OF_A_RUN, findings_of, run_findings
-from gateway_client.store.rows import Row, Values, charges, clock_of, findings, run, sends, store
+from gateway_client.store.rows import charges, clock_of, findings, run, sends, store
 from gateway_client.tables import Run, RunItem, UtcDateTime, table
 from reconcile.effects import AttemptKey, EndRun, OpenedRun, OpenRun
 from reconcile.report import RunResult

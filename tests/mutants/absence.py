@@ -5,7 +5,7 @@ from tests.mutants.mutant import Mutant
 ABSENCE = "gateway_client/absence.py"
 LOOKUP = "gateway_client/flow/lookup.py"
 STRIPE = "gateway_client/gateways/stripe_api.py"
-ROWS = "gateway_client/store/rows.py"
+RECORD = "gateway_client/record.py"
 SETTLE = "gateway_client/store/settle.py"
 
 GATE = "gateway_client/store/gate.py"
@@ -41,13 +41,13 @@ MUTANTS = (
     ),
     Mutant(
         "a 500 that was read is proof",
-        ROWS,
+        RECORD,
         'unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left)',
         'unproven=not all(send["proven"] and (send["outcome"] in RESULTS or send["status"] == 500) for send in left)',
     ),
     Mutant(
         "only a 5xx is waited out, no silence",
-        ROWS,
+        RECORD,
         'unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left)',
         'unproven=any((send["status"] or 0) >= 500 for send in left)',
     ),

@@ -143,7 +143,9 @@ class Memory:
         self.trouble = None
         self._connection.executescript(_EMPTY)
 
-    def transact(self, work: Callable[[Any], T], *, write: bool = True, repeatable: bool = True) -> T:
+    def transact(
+        self, work: Callable[[Any], T], *, write: bool = True, repeatable: bool = True, intent_id: str | None = None
+    ) -> T:
         """As `Database.transact`; what troubles a commit is told in `trouble`."""
         trouble, self.trouble = self.trouble, None
         self._connection.execute("BEGIN")

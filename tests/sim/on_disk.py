@@ -33,7 +33,9 @@ class OnDisk:
         """What a client is given."""
         return self
 
-    def transact(self, work: Callable[[Any], T], *, write: bool = True, repeatable: bool = True) -> T:
+    def transact(
+        self, work: Callable[[Any], T], *, write: bool = True, repeatable: bool = True, intent_id: str | None = None
+    ) -> T:
         """As `Database.transact`; what troubles a commit is told in `trouble`."""
         trouble, self.trouble = self.trouble, None
 

@@ -1,6 +1,7 @@
-"""The safety checks S1–S8, S11, S13 of runs, S15, S16, S22 and S23 of FAULTS §2, each a function on the ghost ledger.
+"""The safety checks S1–S8, S11, S16, S22 and S23 of FAULTS §2, each a function on the ghost ledger.
 
-Each raises `Broken` with its own name. S12 is every check over schedules without leases; S25 is the trace's.
+Each raises `Broken` with its own name. S12 is every check over schedules without leases; S25 is the trace's; those of
+nightly runs are in `safety_of_runs.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import Any
 
 from gateway_client.charge import Charge
 from gateway_client.state import PENDING, REFUSED
-from reconcile.effects import OfRun
 from tests.sim.ghost import Ghost, Key, Reading, Row, Sent, moved, seconds_of
 
 # The published model, written out once more: a mistake in `bounds.py` must not move what is expected of it.
@@ -102,6 +102,16 @@ def s5_window(ghost: Ghost, sent: Sent) -> None:
     if first is not None and sent.checked_at - first >= KEY_LIFE_S + SLACK_S:
         hours = (sent.checked_at - first) / HOUR_S
         raise Broken("S5", f"{sent.attempt} is sent, {hours:.2f} h after its first send by the last check of the time")
+
+
+def s5_time_goes_on(store: Any, charge: Charge, send_no: int) -> None:
+    """No send is begun at a time that is more than a minute behind what the store has seen (SQLite's texts of it)."""
+    others = "SELECT max(begun_at) FROM paycli_sends WHERE NOT (intent_id = ? AND attempt = ? AND send_no = ?)"
+    ((latest,),) = store.read(others, charge.intent_id, charge.attempt, send_no)
+    if latest is not None and charge.last_sent_at is not None:
+        behind_s = seconds_of(latest) - charge.last_sent_at.timestamp()
+        if behind_s > 60.0:
+            raise Broken("S5", f"{charge.intent_id} is sent {behind_s:.0f} s behind what the store has seen")
 
 
 def s5_never_stale(ghost: Ghost, sent: Sent, verb: str, call_begun_at: float) -> None:
@@ -303,23 +313,6 @@ def s16_absence_evidence(ghost: Ghost, row: Row, before: Row | None, reading: Re
 def _unproven(sent: Sent) -> bool:
     """No result of a send is proven: nobody answered in the provider's own words, or they were a 5xx or a 409."""
     return not sent.own_word or sent.status == 409 or (sent.status or 0) >= 500
-
-
-def s15_scan_completeness(run_id: str, listed: set[str], there: set[str]) -> None:
-    """A complete run has listed every object of its window that could be seen when its reading began."""
-    missed = sorted(there - listed)
-    if missed:
-        raise Broken("S15", f"{run_id} is complete and has not listed {', '.join(missed)}")
-
-
-def s13_a_run_is_written_by_its_holder(effect: OfRun[Any], store: Any) -> None:
-    """Whoever has lost the lease of a run writes nothing more of it."""
-    holders = store.read("SELECT leased_by FROM paycli_runs WHERE run_id = ?", effect.run.run_id)
-    if holders != [(effect.run.lease.leased_by,)]:
-        raise Broken("S13", f"{type(effect).__name__} of a run that {holders} has taken over")
-
-
-# At the end ----------------------------------------------------------------------------------------------------------
 
 
 def s22_amplification(ghost: Ghost) -> None:
