@@ -22,14 +22,15 @@ from reconcile.effects import (
     Adopt,
     CloseOver,
     CloseStale,
+    Count,
     EndRun,
     FlagStale,
+    ForgetRuns,
     KeepItem,
     OpenRun,
     Progress,
     Renew,
     RunLease,
-    SavePage,
 )
 from reconcile.flow import reconcile_flow
 from tests.exhaust.marks import mark, value_of
@@ -47,7 +48,7 @@ TOLD_MAX = 200  # L4: no call goes on for ever
 GONE = 0
 """The place of whoever has ended or died."""
 
-PRIVATE = (MeetProvider, OpenRun, SavePage, Adopt, Renew, KeepItem, EndRun)
+PRIVATE = (MeetProvider, OpenRun, ForgetRuns, Adopt, Renew, KeepItem, Count, EndRun)
 """Effects that touch nothing which another actor reads or writes: it is nobody else's business when they are done.
 
 (`Adopt` could, but every object here carries its names.)

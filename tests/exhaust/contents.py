@@ -22,7 +22,14 @@ from tests.sim.memory import Memory
 from tests.sim.safety import Broken
 
 HISTORY = "paycli_events"
-OF_A_RUN = ("paycli_runs", "paycli_run_items", "paycli_run_unreadable", "paycli_run_findings")
+OF_A_RUN = (
+    "paycli_runs",
+    "paycli_run_parts",
+    "paycli_run_agreed",
+    "paycli_run_items",
+    "paycli_run_unreadable",
+    "paycli_run_findings",
+)
 FOR_PEOPLE = {
     "pending_charges": ("reason",),
     "paycli_sends": ("reason", "request_id", "original_request", "replayed", "elapsed_ms"),
