@@ -241,6 +241,7 @@ class RunPart(Base, table=True):
     part_no: int = Field(primary_key=True)
     part_start: datetime = Field(sa_type=UtcDateTime)
     part_end: datetime = Field(sa_type=UtcDateTime)
+    pages: int
     cursor: str | None = None  # the last object that is on disk
     done: bool  # it was read to its end, or other parts are read in its place
 

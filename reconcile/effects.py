@@ -36,6 +36,7 @@ class Part:
     part_no: int
     start: datetime
     end: datetime
+    pages: int = 0
     cursor: str | None = None  # the last object that is on disk
     done: bool = False  # it was read to its end, or other parts are read in its place
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from gateway_client.flow.effects import Ask, Effect, Flow, MeetProvider, Wait
@@ -17,12 +18,12 @@ def renewing(run: OpenedRun, flow: Flow[None]) -> Flow[None]:
     return wrapped(flow, _Renewal(run).perform)
 
 
+@dataclass
 class _Renewal:
     """Whether the lease was renewed since the last thing that took long."""
 
-    def __init__(self, run: OpenedRun) -> None:
-        self._run = run
-        self._fresh = True
+    _run: OpenedRun
+    _fresh: bool = True
 
     def perform(self, effect: Effect[Any]) -> Flow[Any]:
         """Do an effect, after a renewal when it takes long."""

@@ -1,6 +1,6 @@
 """How a run reads the provider's lists: page by page, each on disk before the next is asked for. No I/O.
 
-A list of more than a page is cut into parts by time, and several parts are read at once. Each has a cursor of its own
+A long list is cut into parts by time, and several parts are read at once. Each has a cursor of its own
 on disk, so that a killed run goes on where each of them stopped. The parts tile the window in whole seconds, as the
 provider's `created` is, and a list is read when all of its parts are: an object belongs to one part by its `created`,
 and one that is shown twice all the same is kept once. So it does not matter in which order a list is.
@@ -31,7 +31,7 @@ def read_provider(setup: Setup, run: OpenedRun, windows: int) -> Flow[str | None
     read = _Read()
     for number, path in enumerate(setup.gateway.lists):
         places = [_Place(part) for part in run.parts if part.list_no == number]
-        whole = len(places) == 1 and places[0].part.cursor is None
+        whole = len(places) == 1
         places = [place for place in places if not place.part.done]
         why = yield from _read_list(setup, run, path, places, read, windows, whole=whole)
         if why is not None:
@@ -77,6 +77,7 @@ class _Place:
         """Go to the end of a page."""
         still = page.has_more and page.last_id in (None, self.part.cursor)
         self.stuck = self.stuck + 1 if still else 0
+        self.part = replace(self.part, pages=self.part.pages + 1)
         if not page.has_more:
             self.part = replace(self.part, cursor=None, done=True)
         elif not still:
@@ -95,16 +96,16 @@ def _read_list(
     *,
     whole: bool,
 ) -> Flow[str | None]:
-    """Read the parts of one list to their ends, some at once; a `whole` list is cut when it has a second page."""
+    """Read the parts of one list to their ends, some at once; a `whole` list is cut after as many pages."""
     while places:
         asked = places[:windows]
         answers = yield from _ask(setup, [_request(setup, path, place.part) for place in asked], path)
         why, pages, moved = _taken(run, asked, answers)
         cut: list[_Place] = []
-        if whole and windows > 1 and moved and not moved[0].part.done:
+        if whole and moved and moved[0].part.pages == windows > 1 and not moved[0].part.done:
+            whole = False
             cut = [_Place(part) for part in _cut(moved[0].part, windows * PARTS_FOR_EACH)]
             moved[0].part = replace(moved[0].part, done=True)
-        whole = False if moved else whole
         if moved:
             kept = tuple(_inside(page, run) for page in pages)
             yield from SavePages(run, kept, _parts(moved), _parts(cut))

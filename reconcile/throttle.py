@@ -41,10 +41,10 @@ PACE = Pace()
 
 def throttled(rate: float, flow: Flow[T]) -> Flow[T]:
     """Do what a flow does, with a wait before each request that would come too early."""
-    return wrapped(flow, _Bucket(rate).perform)
+    return wrapped(flow, Bucket(rate).perform)
 
 
-class _Bucket:
+class Bucket:
     """What is left to ask at once. The clock is looked at when nothing seems to be left, not for each request."""
 
     def __init__(self, rate: float) -> None:

@@ -209,7 +209,9 @@ def test_every_effect(stage: Mortal, windows: int, monkeypatch: pytest.MonkeyPat
     Each part of a list goes on after the last of its pages that was kept; none of these is asked for again.
     """
     monkeypatch.setattr(stage, "windows", windows)
-    monkeypatch.setattr(reading, "PARTS_FOR_EACH", 1)
+    if windows > 1:
+        monkeypatch.setattr(stripe_api, "PAGE_ROWS_MAX", 4)
+        monkeypatch.setattr(reading, "PARTS_FOR_EACH", 1)
     stage.put_up()
     undisturbed = stage.life()
     assert undisturbed is not None
@@ -228,7 +230,7 @@ def test_every_effect(stage: Mortal, windows: int, monkeypatch: pytest.MonkeyPat
         tables = stage.tables()
         first = min(tables["paycli_runs"], key=lambda row: str(row["started_at"]))
         left = timeless(tables, first["run_id"])
-        forgotten = dict.fromkeys(LISTED, []) if point == len(effects) else {}  # it had ended: this is another run
+        forgotten = {name: [] for name in LISTED} if point == len(effects) else {}  # it had ended: this is another run
         assert (point, left) == (point, {**expected, **forgotten})
         again = 0 if not opened or point == len(effects) else saved
         gone_on = [page[:2] for page in stage.pages()[asked:]]

@@ -275,11 +275,11 @@ def test_a_pending_intent_that_the_provider_denies(world: Night) -> None:
     assert world.state("debit_1") is State.PROCESSING
 
 
-@pytest.mark.parametrize(("windows", "bounds"), [(1, 1), (4, 17)])
+@pytest.mark.parametrize(("windows", "bounds"), [(1, 1), (2, 9)])
 def test_killed_at_each_question(world: Night, windows: int, bounds: int) -> None:
     """A run that is killed at each of its questions in turn goes on every time, and ends with the same (F08, F122).
 
-    Also when it reads four parts at once, of the day and of its sixteenths.
+    Also when it reads two parts at once, of the day and then of its eighths.
     """
     lists = a_day(world)
     client = cast("Client", world.open_client())

@@ -23,7 +23,9 @@ _FORGET = delete(parts).where(_OF_RUN)
 def read_parts(session: Session, run_id: str) -> tuple[Part, ...]:
     """Return the parts of a run, those of the first list first."""
     return tuple(
-        Part(row["list_no"], row["part_no"], row["part_start"], row["part_end"], row["cursor"], row["done"])
+        Part(
+            row["list_no"], row["part_no"], row["part_start"], row["part_end"], row["pages"], row["cursor"], row["done"]
+        )
         for row in run(session, _READ, {"of_run": run_id}).mappings()
     )
 
@@ -37,6 +39,7 @@ def write_parts(session: Session, run_id: object, new: Iterable[Part]) -> None:
             "part_no": part.part_no,
             "part_start": part.start,
             "part_end": part.end,
+            "pages": part.pages,
             "cursor": part.cursor,
             "done": part.done,
         }
@@ -53,6 +56,7 @@ def advance_parts(session: Session, run_id: str, read: Iterable[Part]) -> None:
             "of_run": run_id,
             "of_list": part.list_no,
             "of_part": part.part_no,
+            "pages": part.pages,
             "cursor": part.cursor,
             "done": part.done,
         }

@@ -25,11 +25,12 @@ from gateway_client.flow.lookup import Cycle
 from gateway_client.gateways.base import Binding, Listing, Profile
 from gateway_client.gateways.stripe import Stripe
 from gateway_client.retry import RetryPolicy
+from reconcile.throttle import Bucket
 from tests.exhaust.blind import UNSEEN, Unseen
 
 PLAIN = (type(None), str, bytes, int, float, range, date, timedelta)
-CONSTANT = (Setup, Stripe, Profile, RetryPolicy, Binding)
-"""There is one of each."""
+CONSTANT = (Setup, Stripe, Profile, RetryPolicy, Binding, Bucket)
+"""There is one of each; a bucket is never empty here."""
 
 ENDS = {"RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE"}
 JUMPS = {"JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"}

@@ -226,6 +226,7 @@ def _parts(op: Operations) -> None:
         _number("part_no"),
         _time("part_start"),
         _time("part_end"),
+        _number("pages"),
         _text("cursor", nullable=True),
         _flag("done"),
         sa.PrimaryKeyConstraint("run_id", "list_no", "part_no"),
