@@ -28,7 +28,7 @@ from reconcile import RunResult, reading, words
 from reconcile.effects import LookAtRun, OpenRun, RunEffect, SavePages
 from tests.kit import USD_20, Killed
 from tests.nightly import DATABASES, Night
-from tests.nightly_stage import Stage, folder, timeless
+from tests.nightly_stage import Stage, Tables, folder, timeless
 
 SMALL = (
     (stripe_api, "PAGE_ROWS_MAX", 8),
@@ -230,7 +230,9 @@ def test_every_effect(stage: Mortal, windows: int, monkeypatch: pytest.MonkeyPat
         tables = stage.tables()
         first = min(tables["paycli_runs"], key=lambda row: str(row["started_at"]))
         left = timeless(tables, first["run_id"])
-        forgotten = {name: [] for name in LISTED} if point == len(effects) else {}  # it had ended: this is another run
+        forgotten: Tables = (
+            {name: [] for name in LISTED} if point == len(effects) else {}
+        )  # it had ended: this is another run
         assert (point, left) == (point, {**expected, **forgotten})
         again = 0 if not opened or point == len(effects) else saved
         gone_on = [page[:2] for page in stage.pages()[asked:]]
