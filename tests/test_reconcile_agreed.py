@@ -175,6 +175,20 @@ def silent(row: Charge, *found: tuple[str, Object]) -> None:
 # Made objects -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("state", State)
+def test_one_odd_field(state: State) -> None:
+    """Every state beside an intent and a charge of which one field is anything: exhaustively."""
+    row = replace(ROW, state=state)
+    for name, values in ODD.items():
+        for value in values:
+            if name in INTENT:
+                silent(row, (INTENTS, INTENT | {name: value}))
+                silent(row, (INTENTS, INTENT | {name: value}), (CHARGES, CHARGE))
+            if name in CHARGE:
+                silent(row, (CHARGES, CHARGE | {name: value}))
+                silent(row, (INTENTS, INTENT), (CHARGES, CHARGE | {name: value}))
+
+
 @settings(max_examples=2000, deadline=None, derandomize=True, database=None)
 @given(row=ROWS, intent=PERHAPS_ODD, charge=PERHAPS_ODD, second=PERHAPS_ODD)
 def test_agreement_is_silence(row: Charge, intent: Object, charge: Object, second: Object) -> None:
@@ -381,3 +395,27 @@ def test_an_object_that_changes_while_it_is_listed(kind: str, pages: int) -> Non
             differs = order[-1] != {}
             assert (result.provider_charges, result.matched) == (1, int(not differs))
             assert [one.code.value for one in result.findings] == ["amount_mismatch"] * differs
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_an_intent_that_agrees_names_a_success(judged: bool, nothing_agrees: Callable[[bool], None]) -> None:
+    """Its charge is gone, and another attempt was paid: that is two successes, whether the intent is judged or not."""
+    nothing_agrees(judged)
+    with night() as dark:
+        dark.pay("order_1")
+        dark.pay_behind_our_back("order_1", attempt=2)
+        dark.sandbox.remove(dark.row("order_1")["provider_charge_id"])
+        assert codes(dark.run()) == {("missing_at_provider", "order_1"), ("duplicate_charge", "order_1")}
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_a_failed_charge_that_agrees_is_no_success(judged: bool, nothing_agrees: Callable[[bool], None]) -> None:
+    """A decline of ours whose intent calls the failed charge a success, beside the success of another attempt."""
+    nothing_agrees(judged)
+    with night() as dark:
+        dark.pay("order_1", "pm_card_chargeDeclined")
+        intent = dark.row("order_1")["provider_intent_id"]
+        dark.pay("order_1", attempt=2)
+        dark.sandbox.change(intent, status="succeeded", amount_received=2000)
+        result = dark.run()
+        assert codes(result) == {("status_mismatch", "order_1")}
