@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway_client.finding import Finding
     from reconcile import RunResult
 
+REQUESTS_PER_S, WINDOWS = 20.0, 4
 _SHOWN_MAX = 20  # findings in the summary; the rest are a command away
 _PAGE_ROWS_MAX = 500
 
@@ -31,6 +32,8 @@ def reconcile(
     ] = None,
     tz: Annotated[str, typer.Option(metavar="ZONE", help="Whose day it is, as Europe/Berlin.")] = "UTC",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    rate: Annotated[float, typer.Option(metavar="N", help="Requests a second at most.")] = REQUESTS_PER_S,
+    windows: Annotated[int, typer.Option(metavar="N", help="Parts of a long list that are read at once.")] = WINDOWS,
     older_than: OlderThan = None,
     as_json: Json = False,
 ) -> int:
@@ -52,7 +55,7 @@ def reconcile(
         wanted = given or due(client, tz)
         for day in wanted.days:
             with output.progress(f"objects of the provider's {day}", None) as advance:
-                result = run(client, day, tz, dry_run, ages=ages, on_progress=advance)
+                result = run(client, day, tz, dry_run, ages=ages, rate=rate, windows=windows, on_progress=advance)
             worst = max(worst, _told(result, as_json=as_json))
     if wanted.left:
         output.say(f"{wanted.left} more days are due: run `paycli reconcile --tz {tz}` again")

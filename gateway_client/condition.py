@@ -136,7 +136,7 @@ _COLLATED = text(
 _MAY_CREATE = text("SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE')")
 DURABILITY = ("fsync", "synchronous_commit", "full_page_writes", "wal_level")
 RIGHTS = ("SELECT", "INSERT", "UPDATE")
-_DELETES = ("paycli_run_items",)  # what a run no longer needs of its own
+_DELETES = ("paycli_run_agreed", "paycli_run_items", "paycli_run_parts")  # what runs no longer need of their own
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,8 @@ class PendingCharge(Base, table=True):
         Index("pending_charges_by_provider_charge", "provider_charge_id"),
         Index("pending_charges_by_provider_intent", "provider_intent_id"),
         Index("pending_charges_by_first_send", "first_sent_at"),
-        Index("pending_charges_by_settling", "settled_at"),
+        # The night looks for what was sent before a day and settled since: by the index alone.
+        Index("pending_charges_by_settling", "settled_at", "first_sent_at"),
     )
 
     intent_id: str = Field(primary_key=True, max_length=128)
@@ -137,7 +138,7 @@ class PendingCharge(Base, table=True):
     resume_at: datetime | None = Field(default=None, sa_type=UtcDateTime)  # workers leave it alone until then
 
 
-_OPEN = text("ended_at IS NULL")
+_OPEN, _AGAIN = text("ended_at IS NULL"), text("send_no > 1")
 
 
 class Send(Base, table=True):
@@ -146,7 +147,8 @@ class Send(Base, table=True):
     __tablename__ = "paycli_sends"
     __table_args__ = (
         ForeignKeyConstraint(["intent_id", "attempt"], ["pending_charges.intent_id", "pending_charges.attempt"]),
-        Index("paycli_sends_by_time", "begun_at"),
+        # The first send of an attempt tells no more than its row: the night looks for later ones.
+        Index("paycli_sends_again", "begun_at", sqlite_where=_AGAIN, postgresql_where=_AGAIN),
         Index("paycli_sends_open", "intent_id", "attempt", sqlite_where=_OPEN, postgresql_where=_OPEN),
     )
 
@@ -225,8 +227,6 @@ class Run(Base, table=True):
     worked_by: str  # who works on it, or worked last
     leased_by: str  # whose call that is
     leased_until: datetime = Field(sa_type=UtcDateTime)
-    lists_read: int = 0  # how many of the provider's lists were read to their end
-    cursor: str | None = None  # in the list after those: the last object that is on disk
     local_charges: int = 0
     provider_charges: int = 0
     matched: int = 0
@@ -236,8 +236,35 @@ class Run(Base, table=True):
     why_incomplete: str | None = None
 
 
+class RunPart(Base, table=True):
+    """How far a part of a run's window is read in one of the provider's lists. A list of one page is one part."""
+
+    __tablename__ = "paycli_run_parts"
+
+    run_id: str = Field(primary_key=True, foreign_key="paycli_runs.run_id")
+    list_no: int = Field(primary_key=True)
+    part_no: int = Field(primary_key=True)
+    part_start: datetime = Field(sa_type=UtcDateTime)
+    part_end: datetime = Field(sa_type=UtcDateTime)
+    pages: int
+    cursor: str | None = None  # the last object that is on disk
+    done: bool  # it was read to its end, or other parts are read in its place
+
+
+class RunAgreed(Base, table=True):
+    """One object that a run has listed and that agrees with its row in all that is judged: only its name is kept."""
+
+    __tablename__ = "paycli_run_agreed"
+    __table_args__ = {"sqlite_with_rowid": False}  # its key is most of it: it is not written twice
+
+    run_id: str = Field(primary_key=True, foreign_key="paycli_runs.run_id")
+    object_id: str = Field(primary_key=True)
+    kind: str
+    status: str  # in the provider's word
+
+
 class RunItem(Base, table=True):
-    """One object of the provider as a run has listed it, with the attempt of ours that it belongs to."""
+    """One object of the provider that a run has listed and must judge, with the attempt of ours that it belongs to."""
 
     __tablename__ = "paycli_run_items"
     __table_args__ = (Index("paycli_run_items_by_attempt", "run_id", "intent_id", "attempt"),)

@@ -11,7 +11,7 @@ from datetime import datetime
 from gateway_client.charge import Charge
 from gateway_client.finding import Found
 from gateway_client.flow.effects import Effect, ProveAbsent, Settle, T
-from gateway_client.gateways.base import Binding, Item, Profile, Unreadable
+from gateway_client.gateways.base import Binding, Item, Listing, NoReply, Profile, Reply, Request
 from reconcile.ages import Ages
 from reconcile.match import Importable, Pair
 from reconcile.window import Window
@@ -29,6 +29,19 @@ class RunLease:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a run's window in one of the provider's lists, half-open in whole seconds, and how far it is read."""
+
+    list_no: int
+    part_no: int
+    start: datetime
+    end: datetime
+    pages: int = 0
+    cursor: str | None = None  # the last object that is on disk
+    done: bool = False  # it was read to its end, or other parts are read in its place
+
+
+@dataclass(frozen=True, slots=True)
 class OpenedRun:
     """A run that this call has leased: its frozen window, and how far the provider's lists have been read."""
 
@@ -37,8 +50,7 @@ class OpenedRun:
     binding: Binding
     window: Window
     started_at: datetime
-    lists_read: int
-    cursor: str | None
+    parts: tuple[Part, ...]
 
 
 class RunEffect(Effect[T]):
@@ -52,6 +64,7 @@ class OpenRun(RunEffect[OpenedRun]):
     window: Window
     lease: RunLease
     binding: Binding
+    lists: int  # how many the provider has
 
 
 @dataclass(frozen=True)
@@ -62,13 +75,25 @@ class OfRun(RunEffect[T]):
 
 
 @dataclass(frozen=True)
-class SavePage(OfRun[None]):
-    """Keep what a page holds, and in the same commit how far the lists are read."""
+class LookAtRun(OfRun[T]):
+    """A question about a whole day: a transaction that writes nothing, so that no charge has to wait for its end.
 
-    items: tuple[Item, ...]
-    unreadable: tuple[Unreadable, ...]
-    lists_read: int
-    cursor: str | None
+    It renews no lease: the effect before it does.
+    """
+
+
+@dataclass(frozen=True)
+class ForgetRuns(OfRun[bool]):
+    """Forget some of what ended runs have listed, but for this one; False when nothing of it is left."""
+
+
+@dataclass(frozen=True)
+class SavePages(OfRun[None]):
+    """Keep what pages hold, and in the same commit how far their parts are read, and into which one was cut."""
+
+    pages: tuple[Listing, ...]
+    parts: tuple[Part, ...]
+    cut: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,10 +152,13 @@ class ReadUnfinished(OfRun[tuple[Charge, ...]]):
 
 
 @dataclass(frozen=True)
-class ReadUnseen(OfRun[tuple[Charge, ...]]):
-    """Successes of ours whose charge was not listed: it should have been, or another success of the intent was."""
+class ReadUnseen(LookAtRun[tuple[Charge, ...]]):
+    """Successes of ours whose charge was not listed: those first sent in the window; `others`: sent again or settled
+    since, or beside another success that was listed.
+    """
 
-    after: AttemptKey | None
+    others: bool
+    after: Charge | None  # the last of the page before
 
 
 @dataclass(frozen=True)
@@ -164,15 +192,37 @@ class CloseStale(OfRun[None]):
     ages: Ages
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many charges a run has listed, and how many of them are matched and foreign."""
+
+    provider_charges: int
+    matched: int
+    foreign: int
+
+
+@dataclass(frozen=True)
+class Count(LookAtRun[Counts]):
+    """Count the charges that the run has listed, and those that it has no finding about."""
+
+
 @dataclass(frozen=True)
 class EndRun(OfRun[None]):
-    """Count, and end the run; an incomplete one is left for the next call to go on with.
+    """End the run; an incomplete one is left for the next call to go on with.
 
     It is that, too, where an object that cannot be read may be ours; when all was `listed`, the next call reads anew.
     """
 
     why_incomplete: str | None
     listed: bool
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class AskAll(Effect[tuple[Reply | NoReply, ...]]):
+    """Ask several questions at once, none of which moves money or waits for another; their replies, in their order."""
+
+    requests: tuple[Request, ...]
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,23 @@
 """The nightly story from top to bottom, as a generator of effects: no I/O, and nothing turns back.
 
-Read the provider's lists; match what is there with our rows; finish what is pending; ask for what is not there; flag.
+Read the provider's lists (`reading.py`, where all that agrees with our rows is done with); match the rest of what is
+there with our rows; finish what is pending; ask for what is not there; flag.
 Every step may be done again: a killed run goes on where its pages end.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
-from functools import partial
 from typing import cast
 
 from gateway_client.charge import Charge
 from gateway_client.errors import ProviderUnavailable
 from gateway_client.flow.asking import Setup, bind_flow, meet, question
 from gateway_client.flow.clearing import ask_for_intent
-from gateway_client.flow.effects import Flow, Now, Settle, Wait
-from gateway_client.flow.lookup import NOT_ASKED_FOR, Cycle, absence, read_lists
-from gateway_client.gateways.base import Item, Missing, Page, Unreadable
+from gateway_client.flow.effects import Flow, Now, Settle
+from gateway_client.flow.lookup import absence, read_lists
+from gateway_client.gateways.base import Item, Missing
 from gateway_client.outcome import NAMES, Answer, CouldNotAsk, Processing, RequiresAction, Succeeded, Unknown
 from reconcile import match, words
 from reconcile.ages import AGES, Ages
@@ -26,37 +26,39 @@ from reconcile.effects import (
     AttemptKey,
     CloseOver,
     CloseStale,
+    Count,
     EndRun,
     Flag,
     FlagDuplicates,
     FlagStale,
+    ForgetRuns,
     Import,
     KeepItem,
     OpenedRun,
     OpenRun,
-    Progress,
     ReadPairs,
     ReadUnfinished,
     ReadUnseen,
     Repair,
     RunLease,
-    SavePage,
 )
 from reconcile.lease import renewing
 from reconcile.match import Pair
+from reconcile.reading import ASKS_MAX, read_provider
+from reconcile.throttle import PACE, Pace, throttled
 from reconcile.window import window_of
 
 _UNDER_WAY = (Processing, RequiresAction, Unknown)
 
 IN_FLIGHT = timedelta(minutes=15)  # a send this young may still be answered: its own process records it
-ASKS_MAX = 6  # tries of one question: the night is long
 UNANSWERED_IN_A_ROW_MAX = 3  # objects that nobody tells of: then it is the provider, not one object
-PAGES_MAX, BYTES_MAX = 20_000, 8 * 1024**3  # of the provider's lists in one call: two million objects; the next goes on
 LOOKED_UP_AT_ONCE_MAX = 2000  # charges in memory that share one reading of the provider's lists
 
 
-def reconcile_flow(setup: Setup, day: date, tz: str, lease: RunLease, ages: Ages = AGES) -> Flow[OpenedRun]:
-    """One run of one window, or the rest of it; `ages`: how long charges may be pending.
+def reconcile_flow(
+    setup: Setup, day: date, tz: str, lease: RunLease, ages: Ages = AGES, pace: Pace = PACE
+) -> Flow[OpenedRun]:
+    """One run of one window, or the rest of it; `ages`: how long charges may be pending; `pace`: how fast it asks.
 
     Raises RunHeld, ProviderUnavailable, ConfigurationError.
     """
@@ -65,13 +67,15 @@ def reconcile_flow(setup: Setup, day: date, tz: str, lease: RunLease, ages: Ages
     if unasked is not None:
         raise ProviderUnavailable(f"the provider could not be asked: {unasked}. Nothing was changed; run it again.")
     now = yield from Now()
-    run = yield from OpenRun(window_of(day, tz, now), lease, binding)
-    yield from renewing(run, _reconcile(setup, run, ages))
+    run = yield from OpenRun(window_of(day, tz, now), lease, binding, len(setup.gateway.lists))
+    yield from renewing(run, throttled(pace.rate, _reconcile(setup, run, ages, pace.windows)))
     return run
 
 
-def _reconcile(setup: Setup, run: OpenedRun, ages: Ages) -> Flow[None]:
-    why = yield from _read_provider(setup, run)
+def _reconcile(setup: Setup, run: OpenedRun, ages: Ages, windows: int) -> Flow[None]:
+    while (yield from ForgetRuns(run)):
+        pass
+    why = yield from read_provider(setup, run, windows)
     listed = why is None
     yield from _match(setup, run)
     # What follows concludes from what was not listed, so everything must have been; and it asks on, which is of no use
@@ -81,77 +85,8 @@ def _reconcile(setup: Setup, run: OpenedRun, ages: Ages) -> Flow[None]:
         unseen = yield from _ask_for_unseen(setup, run)
         why = why or unseen
     yield from _flag_sets(run, ages)
-    yield from EndRun(run, why, listed)
-
-
-# The provider's lists -----------------------------------------------------------------------------------------------
-
-
-def _read_provider(setup: Setup, run: OpenedRun) -> Flow[str | None]:
-    """Read every list of the window into the run's items; why that stopped, or None."""
-    lists, read = setup.gateway.lists, _Read()
-    for number in range(run.lists_read, len(lists)):
-        after = run.cursor if number == run.lists_read else None
-        why = yield from _read_list(setup, run, number, after, read)
-        if why is not None:
-            return f"{lists[number]}: {why}"
-    return None
-
-
-@dataclass
-class _Read:
-    """How much one call has read: an endless list must end somewhere, and what is on disk is gone on with."""
-
-    pages: int = 0
-    size: int = 0
-
-    def too_much(self, page: Page) -> str | None:
-        self.pages, self.size = self.pages + 1, self.size + page.size
-        if self.pages < PAGES_MAX and self.size < BYTES_MAX:
-            return None
-        return (
-            f"this call has read {self.pages} pages of {self.size / 1024**2:.0f} MiB, which is all that one call reads"
-        )
-
-
-def _read_list(setup: Setup, run: OpenedRun, number: int, after: str | None, read: _Read) -> Flow[str | None]:
-    gateway, path = setup.gateway, setup.gateway.lists[number]
-    window = run.window
-    last_second = window.end - timedelta(seconds=1)  # `created` is in whole seconds, and the provider's bound is closed
-    begun_again, stuck, cycle = False, 0, Cycle()
-    while True:
-        request = gateway.list_request(path, window.start, last_second, after)
-        page = yield from question(setup, request, partial(gateway.read_page, path, after=after), ASKS_MAX)
-        if isinstance(page, CouldNotAsk):
-            if page.refused and after is not None and not begun_again:
-                # The object that the cursor names is gone: repeats are dropped.
-                after, begun_again, stuck, cycle = None, True, 0, Cycle()
-                continue
-            return page.reason
-        if not page.answers(window.start, last_second):
-            return NOT_ASKED_FOR
-        stands_still = page.has_more and page.last_id in (None, after)
-        cursor = after if stands_still else page.last_id
-        inside = tuple(item for item in page.items if _inside(item, run))
-        unread = tuple(one for one in page.unreadable if _inside(one, run))
-        yield from SavePage(run, inside, unread, number + (not page.has_more), cursor if page.has_more else None)
-        yield from Progress(len(page.items) + len(page.unreadable))
-        if not page.has_more:
-            return None
-        enough = read.too_much(page)
-        if enough is not None:
-            return enough
-        stuck = stuck + 1 if stands_still else 0
-        if stuck == ASKS_MAX or (not stands_still and cycle.closed_by(page)):
-            return "the provider's list does not advance"
-        pause = setup.policy.delay_s(stuck, None)
-        if stands_still and pause is not None:
-            yield from Wait(*pause)
-        after = cursor
-
-
-def _inside(item: Item | Unreadable, run: OpenedRun) -> bool:
-    return item.created_at is None or run.window.start <= item.created_at < run.window.end
+    counts = yield from Count(run)
+    yield from EndRun(run, why, listed, counts)
 
 
 # What the provider has ----------------------------------------------------------------------------------------------
@@ -253,15 +188,16 @@ def _look_up(setup: Setup, run: OpenedRun, waiting: list[Charge]) -> Flow[str | 
 
 def _ask_for_unseen(setup: Setup, run: OpenedRun) -> Flow[str | None]:
     """Successes of ours that no list has shown, each asked for by its id; why that stopped, or None."""
-    after: AttemptKey | None = None
     why, unanswered = None, 0
-    while page := (yield from ReadUnseen(run, after)):
-        for charge in page:
-            failed = yield from _ask_for_charge(setup, run, charge)
-            why, unanswered = why or failed, 0 if failed is None else unanswered + 1
-            if unanswered == UNANSWERED_IN_A_ROW_MAX:
-                return why
-        after = (page[-1].intent_id, page[-1].attempt)
+    for others in (False, True):
+        after: Charge | None = None
+        while page := (yield from ReadUnseen(run, others, after)):
+            for charge in page:
+                failed = yield from _ask_for_charge(setup, run, charge)
+                why, unanswered = why or failed, 0 if failed is None else unanswered + 1
+                if unanswered == UNANSWERED_IN_A_ROW_MAX:
+                    return why
+            after = page[-1]
     return why
 
 

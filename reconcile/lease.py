@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from gateway_client.errors import ChargeOnceError
 from gateway_client.flow.effects import Ask, Effect, Flow, MeetProvider, Wait
-from reconcile.effects import OfRun, OpenedRun, Renew
+from reconcile.effects import AskAll, LookAtRun, OfRun, OpenedRun, Renew
+from reconcile.wrapping import wrapped
 
 LEASE_SLACK_S = 30.0  # a lease lasts for one request, at most the client's `timeout_s`, and this much longer
 
 
 def renewing(run: OpenedRun, flow: Flow[None]) -> Flow[None]:
-    """Do what the flow does, with at most one request or wait between two renewals of the lease of its run."""
-    step: Callable[[Any], Effect[Any]] = flow.send
-    result: Any = None
-    renewed = True
-    while True:
-        try:
-            effect = step(result)
-        except StopIteration:
-            return
-        try:
-            if isinstance(effect, Ask | MeetProvider | Wait):
-                if not renewed:
-                    yield from Renew(run)
-                result = yield from _sliced(run, effect) if isinstance(effect, Wait) else effect
-                renewed = False
-            else:
-                result = yield from effect
-                renewed = renewed or isinstance(effect, OfRun)
-            step = flow.send
-        except ChargeOnceError as error:
-            step, result = flow.throw, error
+    """Do what the flow does, with at most one request, wait or look between two renewals of the lease of its run."""
+    return wrapped(flow, _Renewal(run).perform)
+
+
+@dataclass
+class _Renewal:
+    """Whether the lease was renewed since the last thing that took long."""
+
+    _run: OpenedRun
+    _fresh: bool = True
+
+    def perform(self, effect: Effect[Any]) -> Flow[Any]:
+        """Do an effect, after a renewal when it takes long."""
+        if not isinstance(effect, Ask | AskAll | MeetProvider | Wait | LookAtRun):
+            result = yield from effect
+            self._fresh = self._fresh or isinstance(effect, OfRun)
+            return result
+        if not self._fresh:
+            yield from Renew(self._run)
+        result = yield from _sliced(self._run, effect) if isinstance(effect, Wait) else effect
+        self._fresh = False
+        return result
 
 
 def _sliced(run: OpenedRun, wait: Wait) -> Flow[float]:

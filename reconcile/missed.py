@@ -15,6 +15,7 @@ from reconcile import store as run_store
 from reconcile.ages import AGES, Ages
 from reconcile.job import Listener, checked, ignore, run
 from reconcile.report import RunResult
+from reconcile.throttle import RATE, WINDOWS
 from reconcile.window import days_left_out, parse_day, window_of
 
 DAYS_MAX = 31  # in one call: a job that was off for a year must not work for days before it tells anything
@@ -55,6 +56,8 @@ def catch_up(
     dry_run: bool = False,
     *,
     ages: Ages = AGES,
+    rate: float = RATE,
+    windows: int = WINDOWS,
     on_progress: Listener = ignore,
     on_result: Callable[[RunResult], None] = lambda result: None,
 ) -> tuple[RunResult, ...]:
@@ -65,6 +68,6 @@ def catch_up(
     """
     results: list[RunResult] = []
     for day in due(client, tz).days:
-        results.append(run(client, day, tz, dry_run, ages=ages, on_progress=on_progress))
+        results.append(run(client, day, tz, dry_run, ages=ages, rate=rate, windows=windows, on_progress=on_progress))
         on_result(results[-1])
     return tuple(results)

@@ -15,6 +15,7 @@ from gateway_client import Charge, Client, PaymentIntent, State, Stripe
 from gateway_client.finding import Finding
 from gateway_client.store.claim import bind
 from gateway_client.tables import Base
+from reconcile.throttle import WINDOWS
 from tests.kit import USD_20, World
 
 Codes = set[tuple[str, str]]
@@ -27,6 +28,8 @@ class Night(World):
     """One provider, one store, one clock, and the nightly run."""
 
     made_at: datetime | None = None  # of the store; None: when it really was
+    rate = 10_000.0  # so that no wait for a request's turn moves the clock
+    windows = WINDOWS
 
     def __init__(self, kind: str = "sync") -> None:
         super().__init__(kind)
@@ -38,7 +41,7 @@ class Night(World):
             binding, now = self.binding, self.clock.now
             self.transact(lambda session: bind(session, binding, now))
             self.sql("UPDATE paycli_store SET created_at = ?", (self.made_at.strftime("%Y-%m-%d %H:%M:%S.%f"),))
-        return reconcile.run(client, day or self.today, tz, dry_run)
+        return reconcile.run(client, day or self.today, tz, dry_run, rate=self.rate, windows=self.windows)
 
     @property
     def today(self) -> date:

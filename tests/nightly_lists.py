@@ -12,12 +12,15 @@ from typing import Any
 
 import httpx
 
+from reconcile.reading import PARTS_FOR_EACH
+from reconcile.throttle import WINDOWS
 from tests.kit import START
 from tests.nightly import Codes, Night
 
 INTENTS, CHARGES = "/v1/payment_intents", "/v1/charges"
 LISTS = [INTENTS, CHARGES]
 DAY = START.date()
+PART_S = 24 * 3600 // (WINDOWS * PARTS_FOR_EACH)  # no look-up begins at such a second
 
 Object = dict[str, Any]
 Trouble = Callable[[httpx.Request], httpx.Response | None]
@@ -41,8 +44,9 @@ class Lists:
     A run reads them twice: those of its window, a day in UTC, and then further back if something waits for proof.
     """
 
-    def __init__(self, world: Night, rows: int = 2) -> None:
+    def __init__(self, world: Night, rows: int = 2, windows: int = 1) -> None:
         self.world, self.rows = world, rows
+        world.windows = windows  # by one window a trouble has its place: so many pages after the first
         self.order: Callable[[Object], tuple[Any, ...]] = newest_first
         self.bounded = True
         self.repeated = 1  # how often each object is listed, one after the other
@@ -68,7 +72,7 @@ class Lists:
         if request.method != "GET" or path not in LISTS:
             return None
         low, high = int(params["created[gte]"]), int(params["created[lte]"])
-        of_window = low % (24 * 3600) == 0
+        of_window = low % PART_S == 0
         asked, troubles = (self.asked, self.troubles) if of_window else (self.asked_back, self.troubles_back)
         if of_window:
             self.bounds.add((low, high))

@@ -35,6 +35,7 @@ class Job(TypedDict, total=False):
     day: str
     dies_in_commit: int | None  # the first is 1: the process ends itself there
     child_day: str | None  # the process is forked once more in the midst of its first page, to run that day
+    windows: int  # parts of a list that are read at once; 1, so that each request has its place
 
 
 class Report(TypedDict):
@@ -45,10 +46,11 @@ class Report(TypedDict):
     child: dict[str, Any] | None
 
 
-def work(client: Client, day: str, on_page: Callable[[int], None] = lambda items: None) -> dict[str, Any]:
+def work(client: Client, job: Job, on_page: Callable[[int], None] = lambda items: None) -> dict[str, Any]:
     """A run, or the name of what stopped it."""
+    day, windows = date.fromisoformat(job["day"]), job.get("windows", 1)
     try:
-        result = reconcile.run(client, date.fromisoformat(day), on_progress=on_page)
+        result = reconcile.run(client, day, rate=10_000, windows=windows, on_progress=on_page)
     except ChargeOnceError as error:
         return {"error": type(error).__name__, "message": str(error)}
     return result.as_json()
@@ -100,10 +102,10 @@ def run(client: Client, engine: Any, job: Job) -> dict[str, Any]:
 
     def on_page(items: int) -> None:
         if child_day is not None and "child" not in told:
-            told["child"] = ended(*forked(lambda: work(client, child_day)))[1]
+            told["child"] = ended(*forked(lambda: work(client, {**job, "day": child_day})))[1]
 
     event.listen(engine, "commit", committing)
-    said = work(client, job["day"], on_page)
+    said = work(client, job, on_page)
     return {"said": said, "child": told.get("child")}
 
 

@@ -63,6 +63,7 @@ class Yard:
             self._server = create_engine(database, poolclass=NullPool, connect_args={"options": "-c timezone=UTC"})
         self.door, self.url, self.forks = door, url, forks
         self.day = mass.start.date()
+        self.windows = 1  # so that each request has its place
         self.put_up()
         report = self.process()
         assert report["signal"] == 0
@@ -97,6 +98,7 @@ class Yard:
         }
         tell = self._ending(request)
         command = [*before, sys.executable, "-m", "cli.main", "reconcile", "--date", str(self.day), "--json"]
+        command += ["--rate", "10000", "--windows", str(self.windows)]
         with subprocess.Popen(
             command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:

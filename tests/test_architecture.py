@@ -57,8 +57,13 @@ SHELL_ORDER = (
     "gateway_client.worker",
     "gateway_client",  # the public names
     "reconcile.store.ages",
+    "reconcile.store.sets",
     "reconcile.store.unreadable",
+    "reconcile.store.agreed",
+    "reconcile.store.parts",
+    "reconcile.store.counts",
     "reconcile.store.runs",
+    "reconcile.store.forgetting",
     "reconcile.store.items",
     "reconcile.store.repairs",
     "reconcile.store.findings",

@@ -143,6 +143,7 @@ def test_a_timeout_taken_for_a_failure_is_found(monkeypatch: pytest.MonkeyPatch)
             "provider: nothing is there",
             "reconciler: GET /v1/account",
             "reconciler: OpenRun",
+            "reconciler: ForgetRuns",
             "worker 1: Claim",
             "worker 1: GET /v1/account",
             "worker 1: BeginSend",

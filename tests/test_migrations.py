@@ -65,7 +65,9 @@ def connected(path: Path) -> Iterator[Connection]:
 def statements(path: Path) -> dict[str, list[str]]:
     """What the database has, by name, each as its sorted lines: SQLite keeps the statements as they were written."""
     found = sql(path, "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name <> 'paycli_version'")
-    return {name: sorted(line.strip().rstrip(",") for line in made.splitlines()) for name, made in found}
+    return {
+        name: sorted(line.strip().rstrip(",") for line in made.splitlines() if line.strip()) for name, made in found
+    }
 
 
 def unversion(folder: Path) -> None:

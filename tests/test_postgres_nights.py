@@ -28,7 +28,14 @@ from tests.pg_shop import FIRST, Shop
 SECONDS_MAX = 20.0
 LEASE_S = 60.0
 VARIES = ("run_id", "closed_by", "elapsed_ms", "first_sent_db_at")
-TABLES = ("pending_charges", "paycli_sends", "paycli_events", "paycli_findings", "paycli_run_items")
+TABLES = (
+    "pending_charges",
+    "paycli_sends",
+    "paycli_events",
+    "paycli_findings",
+    "paycli_run_agreed",
+    "paycli_run_items",
+)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from gateway_client import Stripe
 from gateway_client.flow import lookup
 from gateway_client.gateways.base import Page, Reply
 from gateway_client.outcome import CouldNotAsk
-from reconcile import flow
+from reconcile import reading
 from tests.nightly import DATABASES, Night, night
 
 PATH = "/v1/charges"
@@ -47,7 +47,8 @@ def test_a_list_without_an_end(world: Night, monkeypatch: pytest.MonkeyPatch, bo
     """E10: one call reads so many pages or bytes and says so; the next goes on where it stopped, to the end."""
     for _ in range(250):
         world.stranger_pays()
-    monkeypatch.setattr(flow, bound, value)
+    monkeypatch.setattr(reading, bound, value)
+    world.windows = 1
     reasons = []
     for _ in range(4):
         result = world.run()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,11 +24,11 @@ from gateway_client import Money, PaymentIntent
 from gateway_client.finding import Code
 from gateway_client.flow.effects import Effect
 from gateway_client.gateways import stripe_api
-from reconcile import RunResult, words
-from reconcile.effects import OpenRun, RunEffect, SavePage
+from reconcile import RunResult, reading, words
+from reconcile.effects import LookAtRun, OpenRun, RunEffect, SavePages
 from tests.kit import USD_20, Killed
 from tests.nightly import DATABASES, Night
-from tests.nightly_stage import Stage, folder, timeless
+from tests.nightly_stage import Stage, Tables, folder, timeless
 
 SMALL = (
     (stripe_api, "PAGE_ROWS_MAX", 8),
@@ -109,16 +110,27 @@ def prepare(night: Night) -> None:
     )
 
 
+def writes(effect: Effect[Any]) -> bool:
+    """Whether an effect of a run is a transaction that is committed."""
+    return isinstance(effect, RunEffect) and not isinstance(effect, LookAtRun)
+
+
+LISTED = ("paycli_run_agreed", "paycli_run_items")
+
+
 class Page(NamedTuple):
     """One page of one of the provider's lists."""
 
     path: str
     after: str | None
+    created_from: str
     created_to: str
 
 
 class Mortal(Stage):
     """A stage on which a life ends at an effect: in its commit when it is a transaction, else before it begins."""
+
+    windows = 1
 
     def __init__(self, where: Path, kind: str) -> None:
         super().__init__(where, prepare, kind)
@@ -139,7 +151,7 @@ class Mortal(Stage):
             self._dies_at = None
 
     def watched(self, effect: Effect[Any], really: Callable[[Effect[Any]], Any]) -> Any:
-        if self._dies_at == len(self.performed) and not isinstance(effect, RunEffect):
+        if self._dies_at == len(self.performed) and not writes(effect):
             raise Killed
         result = really(effect)
         self.performed.append(effect)
@@ -153,9 +165,14 @@ class Mortal(Stage):
 
     def pages(self) -> list[Page]:
         """The pages of the window that were asked for, in their order."""
-        begins = ("created[gte]", str(int(self.began.replace(hour=0, minute=0).timestamp())))
-        asked = [(sent.path, dict(sent.params)) for sent in self.sandbox.requests if begins in sent.params]
-        return [Page(path, of.get("starting_after"), of["created[lte]"]) for path, of in asked]
+        begins = self.began.replace(hour=0, minute=0).timestamp()
+        beyond = (self.began + timedelta(minutes=2)).timestamp()  # where a look-up reads on
+        asked = [(sent.path, dict(sent.params)) for sent in self.sandbox.requests]
+        return [
+            Page(path, of.get("starting_after"), of["created[gte]"], of["created[lte]"])
+            for path, of in asked
+            if "created[gte]" in of and begins <= int(of["created[gte]"]) and int(of["created[lte]"]) < beyond
+        ]
 
 
 @pytest.fixture(scope="module", params=DATABASES)
@@ -181,12 +198,20 @@ def test_undisturbed(stage: Mortal) -> None:
     assert len(result.findings) == len(REPAIRED | FLAGGED)
     assert (result.provider_charges, result.matched, result.foreign) == (13, 3, 1)
     assert len(stage.pages()) >= 4
-    # Each effect is one transaction: one commit; and one to read since when the store is, one to read the result.
-    assert stage.commits == sum(isinstance(effect, RunEffect) for effect in stage.performed) + 2
+    # Each effect that writes is one commit; and one to read since when the store is, one to read the result.
+    assert stage.commits == sum(map(writes, stage.performed)) + 2
 
 
-def test_every_effect(stage: Mortal) -> None:
-    """Wherever a run dies, the next one goes on with its window, and ends as if nothing had happened (F08, S18)."""
+@pytest.mark.parametrize("windows", [1, 2])
+def test_every_effect(stage: Mortal, windows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a run dies, the next one goes on with its window, and ends as if nothing had happened (F08, S18).
+
+    Each part of a list goes on after the last of its pages that was kept; none of these is asked for again.
+    """
+    monkeypatch.setattr(stage, "windows", windows)
+    if windows > 1:
+        monkeypatch.setattr(stripe_api, "PAGE_ROWS_MAX", 4)
+        monkeypatch.setattr(reading, "PARTS_FOR_EACH", 1)
     stage.put_up()
     undisturbed = stage.life()
     assert undisturbed is not None
@@ -195,7 +220,7 @@ def test_every_effect(stage: Mortal) -> None:
     for point in range(0, len(effects) + 1, EVERY[stage.kind]):
         stage.put_up()
         assert stage.life(point) is None
-        saved = sum(isinstance(effect, SavePage) for effect in stage.performed)
+        saved = sum(len(effect.pages) for effect in stage.performed if isinstance(effect, SavePages))
         opened = any(isinstance(effect, OpenRun) for effect in stage.performed)
         asked = len(stage.pages())
         stage.clock.advance(minutes=1)
@@ -205,11 +230,16 @@ def test_every_effect(stage: Mortal) -> None:
         tables = stage.tables()
         first = min(tables["paycli_runs"], key=lambda row: str(row["started_at"]))
         left = timeless(tables, first["run_id"])
-        assert (point, left) == (point, expected)
+        forgotten: Tables = (
+            {name: [] for name in LISTED} if point == len(effects) else {}
+        )  # it had ended: this is another run
+        assert (point, left) == (point, {**expected, **forgotten})
         again = 0 if not opened or point == len(effects) else saved
-        assert (point, [page[:2] for page in stage.pages()[asked:]]) == (point, [page[:2] for page in pages[again:]])
+        gone_on = [page[:2] for page in stage.pages()[asked:]]
+        assert (point, len(gone_on)) == (point, len(pages) - again)
+        assert windows > 1 or (point, gone_on) == (point, [page[:2] for page in pages[again:]])
         if opened and point < len(effects):
-            assert (point, len({page.created_to for page in stage.pages()})) == (point, 1)
+            assert (point, {page[2:] for page in stage.pages()}) == (point, {page[2:] for page in pages})
             figures = ("repaired", "flagged", "matched", "foreign", "provider_charges", "local_charges", "news")
             assert {name: getattr(result, name) for name in figures} == {
                 name: getattr(undisturbed, name) for name in figures

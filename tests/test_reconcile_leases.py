@@ -250,7 +250,8 @@ def test_exception_lets_go(stage: Stage, problem: Callable[[Stage], None], expec
 
     with pytest.raises(expected):
         reconcile.run(cast("Client", stage.open_client()), TODAY, on_progress=listener)
-    assert stage.sql("SELECT lists_read, ended_at FROM paycli_runs") == [(1, None)]
+    assert stage.sql("SELECT done FROM paycli_run_parts ORDER BY list_no") == [(True,), (False,)]
+    assert stage.sql("SELECT ended_at FROM paycli_runs") == [(None,)]
     stage.sql("UPDATE paycli_runs SET leased_by = 'elsewhere:1:1'")
     stage.sandbox._model.revoked.clear()
     asked = len(stage.asked)

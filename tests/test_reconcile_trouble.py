@@ -275,8 +275,12 @@ def test_a_pending_intent_that_the_provider_denies(world: Night) -> None:
     assert world.state("debit_1") is State.PROCESSING
 
 
-def test_killed_at_each_question(world: Night) -> None:
-    """A run that is killed at each of its questions in turn goes on every time, and ends with the same (F08, F122)."""
+@pytest.mark.parametrize(("windows", "bounds"), [(1, 1), (2, 9)])
+def test_killed_at_each_question(world: Night, windows: int, bounds: int) -> None:
+    """A run that is killed at each of its questions in turn goes on every time, and ends with the same (F08, F122).
+
+    Also when it reads two parts at once, of the day and then of its eighths.
+    """
     lists = a_day(world)
     client = cast("Client", world.open_client())
     killed: list[str] = []
@@ -289,13 +293,13 @@ def test_killed_at_each_question(world: Night) -> None:
 
     world.hooks.insert(0, hook)
     result = None
-    for _ in range(40):
+    for _ in range(80):
         try:
-            result = reconcile.run(client, DAY)
+            result = reconcile.run(client, DAY, windows=windows)
             break
         except Killed:
             world.end_leases()
     assert result is not None
-    assert (result.complete, codes(result), len(lists.bounds)) == (True, ALL, 1)
+    assert (result.complete, codes(result), len(lists.bounds)) == (True, ALL, bounds)
     assert world.sql("SELECT count(*) FROM paycli_runs") == [(1,)]
     assert len(killed) > 10

@@ -40,7 +40,7 @@ def bind_flow(setup: Setup) -> Flow[Binding]:
     if binding is None:
         met = yield from MeetProvider()
         if isinstance(met, CouldNotAsk):
-            _refuse_credential(met)
+            refuse_credential(met)
             raise ProviderUnavailable(
                 f"the provider could not be asked whose key this is: {met.reason}. Nothing was written or sent."
             )
@@ -67,7 +67,7 @@ def meet(setup: Setup, binding: Binding, *, anew: bool = False) -> Flow[str | No
     """
     met = yield from MeetProvider(anew)
     if isinstance(met, CouldNotAsk):
-        _refuse_credential(met)
+        refuse_credential(met)
         return met.reason
     account = _account(setup.gateway, met)
     if account != binding.account:
@@ -87,7 +87,7 @@ def question(
         tries += 1
         if not isinstance(result, CouldNotAsk):
             return result
-        _refuse_credential(result)
+        refuse_credential(result)
         pause = setup.policy.delay_s(tries, result.retry_after_s)
         if result.refused or pause is None or tries >= asks_max:
             return result
@@ -105,6 +105,7 @@ def _account(gateway: Gateway, met: Account) -> str:
     return met.account
 
 
-def _refuse_credential(result: CouldNotAsk) -> None:
+def refuse_credential(result: CouldNotAsk) -> None:
+    """Raise ConfigurationError when the provider has refused the credential."""
     if result.credential:
         raise ConfigurationError(f"{result.reason}. Nothing more was sent.")

@@ -15,7 +15,7 @@ from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
 from gateway_client.flow.asking import Setup, meet, question
 from gateway_client.flow.effects import Begun, Flow, NoteQuiet, Now, ProveAbsent, Settle
-from gateway_client.gateways.base import Binding, Item, Page, Unreadable
+from gateway_client.gateways.base import Binding, Item, Listing, Page, Unreadable
 from gateway_client.outcome import Answer, CouldNotAsk, Outcome, Succeeded
 
 NOT_ASKED_FOR = "the page holds objects of another time than was asked for"
@@ -183,7 +183,7 @@ class Cycle:
         self._read_back_to: datetime | None = None
         self._stood = 0
 
-    def closed_by(self, page: Page) -> bool:
+    def closed_by(self, page: Page | Listing) -> bool:
         """True when the cursors have come round again, in their third round at the latest, or time stands for long."""
         cursor, at = page.last_id, page.read_back_to
         if cursor == self._mark:

@@ -5,17 +5,18 @@ To add another gateway, write this protocol for it; flow, states, store and driv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
 from gateway_client.frozen import Frozen
 from gateway_client.intent import PaymentIntent, idempotency_key
 from gateway_client.outcome import Answer, CouldNotAsk, Outcome
+from gateway_client.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,88 @@ class Page:
         return all(created_from - second <= at <= created_to + second for at in times)
 
 
+class Stated(NamedTuple):
+    """State all that is judged of a listed object, or of a row of ours. Where both are equal, there is nothing to say.
+
+    `state` is what the object proves by itself for a row of exactly these numbers, ids and key.
+    """
+
+    namespace: str
+    live: bool
+    intent_id: str
+    attempt: int
+    key: str
+    state: State
+    amount: int
+    currency: str
+    provider_intent_id: str
+    provider_charge_id: str
+
+
+class Plain(NamedTuple):
+    """Name a listed object that may agree with a row, the provider's word for its status, and what it states."""
+
+    object_id: str
+    kind: Kind
+    status: str
+    stated: Stated
+
+    def item(self) -> Item:
+        """Return the object in our words, as far as it is judged: an object that agrees holds nothing else."""
+        stated, intent = self.stated, self.kind is Kind.INTENT
+        succeeded = stated.state is State.SUCCEEDED
+        return Item(
+            object_id=self.object_id,
+            kind=self.kind,
+            created_at=None,
+            status=self.status,
+            amount=stated.amount,
+            amount_received=stated.amount if intent and succeeded else None,
+            currency=stated.currency,
+            live=stated.live,
+            captured=None if intent else succeeded,
+            moved=succeeded,
+            reason=None,
+            provider_intent_id=stated.provider_intent_id,
+            provider_charge_id=stated.provider_charge_id,
+            customer=None,
+            payment_method=None,
+            named=True,
+            namespace=stated.namespace,
+            intent_id=stated.intent_id,
+            attempt=stated.attempt,
+            key=stated.key,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Hold one page of a list by places, newest first: most objects are only compared, and never put into our words."""
+
+    count: int
+    plain: Mapping[int, Plain]  # by place: what may agree with a row
+    in_our_words: Callable[[int], Item | Unreadable]  # of any place
+    last_id: str | None
+    has_more: bool
+    oldest: datetime | None  # `created` of the oldest and of the newest object that tells it
+    newest: datetime | None
+    size: int  # bytes, as it came
+
+    @property
+    def read_back_to(self) -> datetime | None:
+        """Return how far back in time the page reaches."""
+        return self.oldest
+
+    def within(self, start: datetime, beyond: datetime) -> bool:
+        """Return whether no object tells a time outside of start <= created < beyond."""
+        return self.oldest is None or self.newest is None or (start <= self.oldest and self.newest < beyond)
+
+    def answers(self, created_from: datetime, created_to: datetime) -> bool:
+        """Return False when the page holds what was not asked for: then it is the answer to another question."""
+        second = timedelta(seconds=1)  # as of `Page`
+        return self.within(created_from - second, created_to + second + timedelta(microseconds=1))
+
+
 class Gateway(Protocol):
     """A provider: its rules, its requests, and how its replies are read."""
 
@@ -225,6 +308,10 @@ class Gateway(Protocol):
     def list_request(self, path: str, created_from: datetime, created_to: datetime, after: str | None) -> Request: ...
     def read_page(self, path: str, reply: Reply | NoReply, after: str | None = None) -> Page | CouldNotAsk:
         """The page of a list that was asked for `after` an object; what has no usable id is named by its place."""
+        ...
+
+    def read_listing(self, path: str, reply: Reply | NoReply, after: str | None = None) -> Listing | CouldNotAsk:
+        """Read a page as `read_page` does; its objects are put into our words one by one, when they are asked for."""
         ...
 
     def retrieve_charge_request(self, provider_charge_id: str) -> Request: ...

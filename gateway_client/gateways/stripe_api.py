@@ -6,7 +6,7 @@ requests are compared with the official SDK's, parameter by parameter, in `tests
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil, floor
@@ -22,6 +22,7 @@ from gateway_client.gateways.base import (
     Binding,
     Item,
     Kind,
+    Listing,
     Missing,
     NoReply,
     Page,
@@ -46,7 +47,7 @@ from gateway_client.gateways.stripe_objects import (
     not_answered,
     usable_id,
 )
-from gateway_client.gateways.stripe_pages import Place, decode_list, id_of_object, objects_of, page_of
+from gateway_client.gateways.stripe_pages import P, listing_of, page_of, read_list
 from gateway_client.intent import PaymentIntent
 from gateway_client.outcome import (
     Answer,
@@ -237,25 +238,18 @@ class StripeApi:
 
         Nor is one that goes on after an object whose id cannot be read: what follows could not be asked for.
         """
+        return self._read_list(path, reply, after, page_of)
+
+    def read_listing(self, path: str, reply: Reply | NoReply, after: str | None = None) -> Listing | CouldNotAsk:
+        """Read the same page by places: what is plain is only compared."""
+        return self._read_list(path, reply, after, listing_of)
+
+    def _read_list(
+        self, path: str, reply: Reply | NoReply, after: str | None, made_of: Callable[..., P]
+    ) -> P | CouldNotAsk:
         if isinstance(reply, NoReply) or reply.status != 200 or why_not_an_answer(None, reply) is not None:
             return could_not_ask(reply)
-        page = decode_list(reply, of_intents=path == _INTENTS)
-        if page is None or page.kind != "list" or page.url != path:
-            return could_not_ask(reply)
-        if len(page.data) > PAGE_ROWS_MAX:
-            return CouldNotAsk(
-                f"the page holds more than the {PAGE_ROWS_MAX} objects that were asked for", reply.status
-            )
-        kind = "payment_intent" if path == _INTENTS else "charge"
-        objects = objects_of(page, of_intents=path == _INTENTS)
-        if any(isinstance(found.kind, str) and found.kind != kind for found in objects):
-            return could_not_ask(reply)
-        last_id = id_of_object(objects[-1]) if objects else None
-        if objects and page.has_more and last_id is None:
-            reason = "the last object of the page has no usable id: nothing can be asked for after it"
-            return CouldNotAsk(reason, reply.status)
-        place = Place(path.rpartition("/")[2], after)
-        return page_of(objects, last_id, reply, place, has_more=page.has_more)
+        return read_list(reply, path, after, PAGE_ROWS_MAX, made_of, of_intents=path == _INTENTS)
 
     def read_item(self, reply: Reply | NoReply) -> Item | Missing | CouldNotAsk:
         """The charge we asked for. A 404 of anybody but Stripe itself (a proxy, a wrong path) says nothing."""

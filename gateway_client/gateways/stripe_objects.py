@@ -12,8 +12,10 @@ from typing import TypeVar
 
 import msgspec
 
-from gateway_client.gateways.base import AMOUNT_MAX, Item, Kind, NoReply, Reply
+from gateway_client.gateways.base import AMOUNT_MAX, Item, Kind, NoReply, Plain, Reply, Stated
+from gateway_client.intent import INTENT_ID_MAX
 from gateway_client.outcome import Answer, Cause, CouldNotAsk, NotExecuted, Outcome, Unknown
+from gateway_client.state import State
 
 T = TypeVar("T")
 
@@ -246,6 +248,49 @@ def _item(
         attempt=attempt,
         key=key,
     )
+
+
+def plain_intent(found: IntentObject) -> Plain | None:
+    """State what an intent says, when it is a plain success or decline by a charge of its own; else None."""
+    state = _STATE_OF_INTENT.get(found.status)
+    if state is None or (state is State.SUCCEEDED and found.amount_received != found.amount):
+        return None
+    charge = found.latest_charge
+    stated = _stated(found, state, found.id, charge if isinstance(charge, str) else None)
+    return None if stated is None else Plain(found.id, Kind.INTENT, found.status, stated)
+
+
+def plain_charge(found: ChargeObject) -> Plain | None:
+    """State what a charge says, when it is a plain success or decline of an intent; else None."""
+    state = _STATE_OF_CHARGE.get(found.status)
+    if state is None or (state is State.SUCCEEDED and found.captured is not True):
+        return None
+    intent = found.payment_intent
+    stated = _stated(found, state, intent if isinstance(intent, str) else None, found.id)
+    return None if stated is None else Plain(found.id, Kind.CHARGE, found.status, stated)
+
+
+_STATE_OF_INTENT = {"succeeded": State.SUCCEEDED, "requires_payment_method": State.DECLINED}
+_STATE_OF_CHARGE = {"succeeded": State.SUCCEEDED, "failed": State.DECLINED}
+_NUMBERS = {str(number): number for number in range(1, 100)}  # of attempts; another one is read with care
+
+
+def _stated(found: IntentObject | ChargeObject, state: State, intent: str | None, charge: str | None) -> Stated | None:
+    """All that is compared; None when anything of it is missing, or of another type than a row has."""
+    metadata = found.metadata or {}
+    namespace, key = metadata.get("paycli_namespace"), metadata.get("paycli_key")
+    intent_id, attempt = metadata.get("paycli_intent"), metadata.get("paycli_attempt")
+    if not (isinstance(intent_id, str) and isinstance(attempt, str) and isinstance(key, str)):
+        return None
+    # What is no intent id of ours is not looked up: a database may not even hold it.
+    if not (intent_id.isascii() and intent_id.isprintable() and 0 < len(intent_id) <= INTENT_ID_MAX):
+        return None
+    number, amount, currency, live = _NUMBERS.get(attempt), found.amount, found.currency, found.livemode
+    if number is None or amount is None or currency is None or live is None or intent is None or charge is None:
+        return None
+    if not isinstance(namespace, str):
+        return None
+    return Stated(namespace, live, intent_id, number, key, state, amount, currency, intent, charge)
 
 
 def claims_of(metadata: dict[str, object]) -> tuple[bool, str | None, str | None, int | None, str | None]:

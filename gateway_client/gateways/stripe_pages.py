@@ -5,12 +5,14 @@ An object that is not in Stripe's form takes none of those beside it along. Whos
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from gateway_client.gateways.base import Item, Page, Reply, Unreadable
+from gateway_client.gateways.base import Item, Listing, Page, Plain, Reply, Unreadable
 from gateway_client.gateways.stripe_objects import (
     ChargeList,
     ChargeObject,
@@ -19,12 +21,18 @@ from gateway_client.gateways.stripe_objects import (
     answered,
     charge_item,
     claims_of,
+    could_not_ask,
     decode,
     decode_text,
     intent_item,
     moment,
+    plain_charge,
+    plain_intent,
     usable_id,
 )
+from gateway_client.outcome import CouldNotAsk
+
+P = TypeVar("P", Page, Listing)
 
 
 class Shell(msgspec.Struct):
@@ -46,6 +54,26 @@ class RawList(msgspec.Struct):
 
 
 Found: TypeAlias = IntentObject | ChargeObject | Shell
+
+
+def read_list(
+    reply: Reply, path: str, after: str | None, rows_max: int, made_of: Callable[..., P], *, of_intents: bool
+) -> P | CouldNotAsk:
+    """Read a page, made of its objects, its last id, the reply, and whether there is more; or say why it is none."""
+    page = decode_list(reply, of_intents=of_intents)
+    if page is None or page.kind != "list" or page.url != path:
+        return could_not_ask(reply)
+    if len(page.data) > rows_max:
+        return CouldNotAsk(f"the page holds more than the {rows_max} objects that were asked for", reply.status)
+    kind = "payment_intent" if of_intents else "charge"
+    objects = objects_of(page, of_intents=of_intents)
+    if any(isinstance(found.kind, str) and found.kind != kind for found in objects):
+        return could_not_ask(reply)
+    last_id = id_of_object(objects[-1]) if objects else None
+    if objects and page.has_more and last_id is None:
+        reason = "the last object of the page has no usable id: nothing can be asked for after it"
+        return CouldNotAsk(reason, reply.status)
+    return made_of(objects, last_id, reply, Place(path.rpartition("/")[2], after), has_more=page.has_more)
 
 
 def decode_list(reply: Reply, *, of_intents: bool) -> IntentList | ChargeList | RawList | None:
@@ -75,29 +103,63 @@ class Place(NamedTuple):
 
 def page_of(objects: Sequence[Found], last_id: str | None, reply: Reply, place: Place, *, has_more: bool) -> Page:
     """The page of these objects, in our words."""
-    found = tuple(_in_our_words(objects, place))
+    found = tuple(in_our_words(objects, place, number) for number in range(len(objects)))
     items = tuple(one for one in found if isinstance(one, Item))
     unreadable = tuple(one for one in found if isinstance(one, Unreadable))
-    oldest = min((one.created_at for one in found if one.created_at is not None), default=None)
+    oldest, _ = _times(objects)
     return Page(items, answered(reply), last_id, has_more, oldest, len(reply.body), unreadable)
 
 
-def _in_our_words(objects: Sequence[Found], place: Place) -> Iterator[Item | Unreadable]:
-    """Each object; one without a usable id, which nobody could ask for, is unreadable as well."""
-    nameless = 0
-    for found in objects:
-        name = id_of_object(found)
-        if name is None:
-            nameless += 1
-            yield _unreadable(found, place.name(nameless))
-            continue
-        place, nameless = place._replace(after=name), 0
-        if isinstance(found, IntentObject):
-            yield intent_item(found)
-        elif isinstance(found, ChargeObject):
-            yield charge_item(found)
-        else:
-            yield _unreadable(found, name)
+def listing_of(objects: Sequence[Found], last_id: str | None, reply: Reply, place: Place, *, has_more: bool) -> Listing:
+    """Return the page of these objects by places; only what is plain is looked at."""
+    oldest, newest = _times(objects)
+    return Listing(
+        count=len(objects),
+        plain={number: plain for number, found in enumerate(objects) if (plain := _plain(found)) is not None},
+        in_our_words=partial(in_our_words, objects, place),
+        last_id=last_id,
+        has_more=has_more,
+        oldest=oldest,
+        newest=newest,
+        size=len(reply.body),
+    )
+
+
+def _plain(found: Found) -> Plain | None:
+    if isinstance(found, IntentObject):
+        return plain_intent(found)
+    return plain_charge(found) if isinstance(found, ChargeObject) else None
+
+
+def _times(objects: Sequence[Found]) -> tuple[datetime | None, datetime | None]:
+    """Return when the oldest and the newest of these objects were made, of those that tell it."""
+    told = [found.created for found in objects if type(found.created) is int]
+    times = [at for at in (moment(min(told)), moment(max(told))) if at is not None] if told else []
+    if len(times) < 2 and told:  # one of them is no time at all
+        times = [at for created in told if (at := moment(created)) is not None]
+    return min(times, default=None), max(times, default=None)
+
+
+def in_our_words(objects: Sequence[Found], place: Place, number: int) -> Item | Unreadable:
+    """One object of a page; one without a usable id, which nobody could ask for, is unreadable as well."""
+    found = objects[number]
+    name = id_of_object(found)
+    if name is None:
+        return _unreadable(found, _name(objects, place, number))
+    if isinstance(found, IntentObject):
+        return intent_item(found)
+    if isinstance(found, ChargeObject):
+        return charge_item(found)
+    return _unreadable(found, name)
+
+
+def _name(objects: Sequence[Found], place: Place, number: int) -> str:
+    """Name an object without a usable id by where it stands: after which other one, as which of several."""
+    for nameless in range(1, number + 1):
+        before = id_of_object(objects[number - nameless])
+        if before is not None:
+            return place._replace(after=before).name(nameless)
+    return place.name(number + 1)
 
 
 def id_of_object(found: Found) -> str | None:
@@ -109,5 +171,5 @@ def _unreadable(found: Found, name: str) -> Unreadable:
     # Every object of Stripe's has metadata: without them it was not read as far as our names.
     told = isinstance(found.metadata, dict)
     named, namespace, intent_id, attempt, key = claims_of(found.metadata if isinstance(found.metadata, dict) else {})
-    created = found.created if isinstance(found.created, int) and not isinstance(found.created, bool) else None
+    created = found.created if type(found.created) is int else None
     return Unreadable(name, moment(created), named or not told, namespace, intent_id, attempt, key)

@@ -1,6 +1,7 @@
 """Every SQL statement of the nightly run. One function is one transaction's work on a Session; no network, no clock.
 
 `perform` first renews the lease of the run, which fails once another call has it, then does what the effect stands for.
+What only looks at a run writes nothing, this neither.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from reconcile.effects import (
     Adopt,
     CloseOver,
     CloseStale,
+    Count,
     EndRun,
     Flag,
     FlagDuplicates,
     FlagStale,
+    ForgetRuns,
     Import,
     KeepItem,
+    LookAtRun,
     OfRun,
     OpenRun,
     ReadPairs,
@@ -30,10 +34,12 @@ from reconcile.effects import (
     Renew,
     Repair,
     RunEffect,
-    SavePage,
+    SavePages,
 )
+from reconcile.store.counts import count
 from reconcile.store.findings import close_stale, flag, flag_duplicates, flag_stale
-from reconcile.store.items import adopt, keep_item, read_pairs, read_unfinished, read_unseen, save_page
+from reconcile.store.forgetting import forget_runs
+from reconcile.store.items import adopt, keep_item, read_pairs, read_unfinished, read_unseen, save_pages
 from reconcile.store.repairs import close_over, import_charge, repair
 from reconcile.store.runs import (
     end_run,
@@ -54,14 +60,15 @@ def perform(session: Session, effect: RunEffect[T], now: datetime) -> T:
     """Do one effect of a run at the provider's time `now`. Raises RunHeld when another process has the run."""
     if isinstance(effect, EndRun) and ended(session, effect.run):
         return cast("T", None)  # by a commit that nobody confirmed
-    if isinstance(effect, OfRun):
+    if isinstance(effect, OfRun) and not isinstance(effect, LookAtRun):
         renew(session, effect.run, now)
     return cast("T", _WORK[type(effect)](session, effect, now))
 
 
 _WORK: dict[type[RunEffect[Any]], Callable[[Session, Any, datetime], object]] = {
     OpenRun: open_run,
-    SavePage: save_page,
+    ForgetRuns: forget_runs,
+    SavePages: save_pages,
     Renew: lambda session, effect, now: None,  # the lease is all
     Adopt: adopt,
     ReadPairs: read_pairs,
@@ -75,5 +82,6 @@ _WORK: dict[type[RunEffect[Any]], Callable[[Session, Any, datetime], object]] = 
     FlagDuplicates: flag_duplicates,
     FlagStale: flag_stale,
     CloseStale: close_stale,
+    Count: count,
     EndRun: end_run,
 }

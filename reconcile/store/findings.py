@@ -6,7 +6,20 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, literal, or_, select, union, update
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    bindparam,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    union,
+    union_all,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from gateway_client.finding import Action, Code, duplicate
@@ -17,7 +30,9 @@ from gateway_client.store.rows import charges, constant, findings, run, snapshot
 from reconcile import words
 from reconcile.effects import AttemptKey, CloseStale, Flag, FlagDuplicates, FlagStale
 from reconcile.store.ages import TOO_OLD, too_old
-from reconcile.store.runs import after_key, cursor, items
+from reconcile.store.agreed import agreed
+from reconcile.store.counts import items
+from reconcile.store.runs import after_key, cursor
 
 PAGE_ROWS_MAX = 200
 
@@ -28,14 +43,35 @@ def flag(session: Session, effect: Flag, now: datetime) -> None:
         record_finding(session, found, Action.FLAGGED, now, effect.run.run_id)
 
 
-def _union_of_successes() -> Any:
-    """Every success that a run has seen, and those of ours that it has not found missing."""
-    run_id: Any = bindparam("of_run")
-    failed = select(items.c.object_id).where(
-        items.c.run_id == run_id,
-        items.c.kind == Kind.CHARGE,
-        or_(items.c.status != "succeeded", items.c.captured.is_(False)),
+_RUN_ID: Any = bindparam("of_run")
+
+
+def _failed() -> CompoundSelect[Any]:
+    """Charges that a run has seen, and that are no success."""
+    judged, agreeing = (
+        select(which.c.object_id).where(which.c.run_id == _RUN_ID, which.c.kind == Kind.CHARGE)
+        for which in (items, agreed)
     )
+    no_success = or_(items.c.status != "succeeded", items.c.captured.is_(False))
+    return union_all(judged.where(no_success), agreeing.where(agreed.c.status != "succeeded"))
+
+
+def _beside(*conditions: ColumnElement[bool], mine: bool) -> Select[Any]:
+    """The charges that rows of ours name, of intents of which a run must judge something."""
+    charge_id = charges.c.provider_charge_id
+    columns = (charges.c.intent_id, charges.c.attempt, charge_id.label("charge_id"), charges.c.created_at)
+    return (
+        select(*columns, literal(mine).label("mine"))
+        .select_from(items.join(charges, items.c.intent_id == charges.c.intent_id))
+        .where(items.c.run_id == _RUN_ID, charge_id.not_in(_failed()), *conditions)
+    )
+
+
+def _union_of_successes() -> CompoundSelect[Any]:
+    """Every success that a run has seen, and those of ours that it has not found missing.
+
+    What agrees tells of a second success only beside something that does not: the others are not looked at.
+    """
     theirs = select(
         items.c.intent_id,
         items.c.attempt,
@@ -43,39 +79,34 @@ def _union_of_successes() -> Any:
         items.c.created_at,
         literal(False).label("mine"),
     ).where(
-        items.c.run_id == run_id,
+        items.c.run_id == _RUN_ID,
         items.c.intent_id.is_not(None),
         items.c.status == "succeeded",
         items.c.provider_charge_id.is_not(None),
-        items.c.provider_charge_id.not_in(failed),
+        items.c.provider_charge_id.not_in(_failed()),
     )
+    of_run = agreed.c.run_id == _RUN_ID
+    ids = (charges.c.provider_charge_id, charges.c.provider_intent_id)
+    agreeing = exists().where(of_run, agreed.c.object_id.in_(ids), agreed.c.status == "succeeded")
     missing = select(findings.c.provider_charge_id).where(
         findings.c.code == Code.MISSING_AT_PROVIDER,
         findings.c.id == run_findings.c.finding_id,
-        run_findings.c.run_id == run_id,
+        run_findings.c.run_id == _RUN_ID,
         findings.c.provider_charge_id.is_not(None),
     )
-    ours = (
-        select(
-            charges.c.intent_id,
-            charges.c.attempt,
-            charges.c.provider_charge_id.label("charge_id"),
-            charges.c.created_at,
-            literal(True).label("mine"),
-        )
-        .select_from(items.join(charges, items.c.intent_id == charges.c.intent_id))
-        .where(
-            items.c.run_id == run_id,
-            # Succeeded: asked so that no index by state looks better than the intents that the run has listed.
-            charges.c.state.not_in(constant((*PENDING, *REFUSED))),
-            charges.c.provider_charge_id.is_not(None),
-            charges.c.provider_charge_id.not_in(missing),
-            charges.c.provider_charge_id.not_in(failed),
-            # What was neither listed nor asked for (the run is incomplete) may not be there any more.
-            charges.c.provider_charge_id.in_(select(items.c.object_id).where(items.c.run_id == run_id)),
-        )
+    ours = _beside(
+        # Succeeded: asked so that no index by state looks better than the intents that the run has listed.
+        charges.c.state.not_in(constant((*PENDING, *REFUSED))),
+        charges.c.provider_charge_id.is_not(None),
+        charges.c.provider_charge_id.not_in(missing),
+        # What was neither listed nor asked for (the run is incomplete) may not be there any more.
+        or_(
+            charges.c.provider_charge_id.in_(select(items.c.object_id).where(items.c.run_id == _RUN_ID)),
+            exists().where(of_run, agreed.c.object_id == charges.c.provider_charge_id),
+        ),
+        mine=True,
     )
-    return union(theirs, ours)
+    return union(theirs, _beside(agreeing, mine=False), ours)
 
 
 _SUCCESSES = _union_of_successes().subquery()

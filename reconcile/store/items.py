@@ -6,43 +6,80 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, Update, and_, bindparam, delete, exists, func, insert, or_, select, union, update
+from sqlalchemy import Select, Update, and_, bindparam, delete, exists, false, func, insert, or_, select, union, update
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
 from gateway_client.errors import InvalidInput
 from gateway_client.finding import Code
-from gateway_client.gateways.base import Binding, Item, Kind
+from gateway_client.gateways.base import Binding, Item, Kind, Plain, Unreadable
 from gateway_client.intent import check_intent_id
 from gateway_client.record import Row
 from gateway_client.state import PENDING, REFUSED, State
 from gateway_client.store.findings import run_findings
 from gateway_client.store.rows import charges, constant, findings, run, snapshots
-from reconcile.effects import Adopt, AttemptKey, KeepItem, ReadPairs, ReadUnfinished, ReadUnseen, SavePage
+from gateway_client.tables import UtcDateTime
+from reconcile.effects import Adopt, AttemptKey, KeepItem, ReadPairs, ReadUnfinished, ReadUnseen, SavePages
 from reconcile.match import Pair
-from reconcile.store.runs import OF_WINDOW, UPDATE_RUN, after_key, bounds, cursor, items
+from reconcile.store.agreed import agreed, agreed_items, forget_seen, keep_agreed, rows_as_stated
+from reconcile.store.counts import FIRST_SENT, OF_BEFORE, bounds, items
+from reconcile.store.parts import advance_parts, write_parts
+from reconcile.store.runs import after_key, cursor
+from reconcile.store.sets import among, packed
 from reconcile.store.unreadable import save_unreadable
 
 PAGE_ROWS_MAX = 200  # attempts in memory at once
 
-_DELETE_SEEN = delete(items).where(
-    items.c.run_id == bindparam("of_run"), items.c.object_id.in_(bindparam("of_objects", expanding=True))
-)
+_DELETE_SEEN = delete(items).where(items.c.run_id == bindparam("of_run"), among(items.c.object_id, "of_objects"))
 _INSERT = insert(items)
 
 
-def save_page(session: Session, effect: SavePage, now: datetime) -> None:
-    """Keep a page; an object seen before is replaced by what was seen last. The cursor is in the same commit."""
+def save_pages(session: Session, effect: SavePages, now: datetime) -> None:
+    """Keep pages; an object seen before is as it was seen last. How far parts are read is in the same commit."""
     opened = effect.run
-    rows = {
-        item.object_id: _row(opened.run_id, item, _ours(item, opened.binding), in_window=True) for item in effect.items
-    }
+    agreeing, others = _sorted_out(session, effect)
+    if agreeing or others:
+        seen = packed([*agreeing, *others])
+        run(session, _DELETE_SEEN, {"of_run": opened.run_id, "of_objects": seen})
+        forget_seen(session, opened.run_id, seen)
+        save_unreadable(session, opened, seen, (one for one in others.values() if isinstance(one, Unreadable)))
+    keep_agreed(session, opened.run_id, agreeing.values())
+    rows = [
+        _row(opened.run_id, item, _ours(item, opened.binding), in_window=True)
+        for item in others.values()
+        if isinstance(item, Item)
+    ]
     if rows:
-        run(session, _DELETE_SEEN, {"of_run": opened.run_id, "of_objects": list(rows)})
-        session.connection().execute(_INSERT, list(rows.values()))
-    save_unreadable(session, effect)
-    reached = {"lists_read": effect.lists_read, "cursor": effect.cursor}
-    run(session, UPDATE_RUN, {"of_run": opened.run_id, **reached})
+        session.connection().execute(_INSERT, rows)
+    advance_parts(session, opened.run_id, effect.parts)
+    write_parts(session, opened.run_id, effect.cut)
+
+
+def _sorted_out(session: Session, effect: SavePages) -> tuple[dict[str, Plain], dict[str, Item | Unreadable]]:
+    """The objects of pages, each once, by their ids: those that agree with their rows, and all others in our words."""
+    plain = [one for page in effect.pages for one in page.plain.values()]
+    rows = rows_as_stated(session, effect.run.binding, plain) if plain else set()
+    agreeing: dict[str, Plain] = {}
+    others: dict[str, Item | Unreadable] = {}
+    for page in effect.pages:
+        for place in range(page.count):
+            one = page.plain.get(place)
+            if one is not None and one.stated in rows:
+                others.pop(one.object_id, None)
+                agreeing[one.object_id] = one
+            else:
+                found = page.in_our_words(place)
+                agreeing.pop(found.object_id, None)
+                before = others.get(found.object_id)
+                if not _stays_ours(before, found, effect.run.binding):
+                    others[found.object_id] = found
+    return agreeing, others
+
+
+def _stays_ours(before: Item | Unreadable | None, found: Item | Unreadable, binding: Binding) -> bool:
+    """Whether of several unreadable objects with one id one was seen before that may be ours: one is enough."""
+    both = isinstance(before, Unreadable) and isinstance(found, Unreadable)
+    return both and isinstance(before, Unreadable) and before.may_be_of(binding)
 
 
 def _ours(item: Item, binding: Binding) -> AttemptKey | None:
@@ -85,7 +122,7 @@ def _row(run_id: str, item: Item, ours: AttemptKey | None, *, in_window: bool) -
 def keep_item(session: Session, effect: KeepItem, now: datetime) -> None:
     """Keep an object that was asked for by its id: it belongs to the attempt that names it."""
     run_id, item = effect.run.run_id, effect.item
-    run(session, _DELETE_SEEN, {"of_run": run_id, "of_objects": [item.object_id]})
+    run(session, _DELETE_SEEN, {"of_run": run_id, "of_objects": packed([item.object_id])})
     run(session, _INSERT, _row(run_id, item, (effect.intent_id, effect.attempt), in_window=False))
 
 
@@ -150,7 +187,7 @@ def _items_until(*, after: bool) -> Select[Any]:
 
 
 def read_pairs(session: Session, effect: ReadPairs, now: datetime) -> tuple[Pair, ...]:
-    """The next attempts that the provider has something of, in the order of their ids."""
+    """The next attempts that do not agree in all that was listed of them, in the order of their ids, with all of it."""
     further = effect.after is not None
     page = {"of_run": effect.run.run_id, **cursor(effect.after)}
     rows_of_keys = run(session, _keys(after=further), {**page, "rows_max": PAGE_ROWS_MAX}).mappings()
@@ -159,13 +196,18 @@ def read_pairs(session: Session, effect: ReadPairs, now: datetime) -> tuple[Pair
         return ()
     mine = run(session, _ROWS_OF_INTENTS, {"of_intents": list({intent_id for intent_id, _ in keys})})
     rows = {(charge.intent_id, charge.attempt): charge for charge in snapshots(session, mine.mappings())}
-    found: dict[AttemptKey, list[Item]] = {key: [] for key in keys}
+    agreeing = agreed_items(session, effect.run.run_id, effect.run.binding, rows.values())
+    found: dict[AttemptKey, list[Item]] = {key: agreeing.get(key, []) for key in keys}
     last = {"until_intent": keys[-1][0], "until_attempt": keys[-1][1]}
     for row in run(session, _items_until(after=further), page | last).mappings():
         key = (row["intent_id"], row["attempt"])
         charge = rows.get(key)
         found[key].append(_item(row, effect.run.binding, charge))
-    return tuple(Pair(*key, rows.get(key), tuple(found[key])) for key in keys)
+    return tuple(Pair(*key, rows.get(key), tuple(sorted(found[key], key=_object_id))) for key in keys)
+
+
+def _object_id(item: Item) -> str:
+    return item.object_id
 
 
 def _item(row: Row, binding: Binding, charge: Charge | None) -> Item:
@@ -219,32 +261,46 @@ def read_unfinished(session: Session, effect: ReadUnfinished, now: datetime) -> 
     return snapshots(session, run(session, _unfinished(after=effect.after is not None), page).mappings())
 
 
-@cache
-def _unseen(*, after: bool) -> Select[Any]:
+def _unseen() -> tuple[Select[Any], Select[Any]]:
+    """Successes of ours that no list has shown: those first sent in the window, by that time; and others, by key."""
     run_id: Any = bindparam("of_run")
-    of_intent = items.c.intent_id == charges.c.intent_id
     listed = exists().where(items.c.run_id == run_id, items.c.object_id == charges.c.provider_charge_id)
+    agreeing = exists().where(agreed.c.run_id == run_id, agreed.c.object_id == charges.c.provider_charge_id)
     beside = (
         select(charges.c.idempotency_key)
-        .select_from(items.join(charges, of_intent))
+        .select_from(items.join(charges, items.c.intent_id == charges.c.intent_id))
         .where(
             items.c.run_id == run_id,
             items.c.status == "succeeded",
             func.coalesce(items.c.provider_charge_id, "") != charges.c.provider_charge_id,
         )
     )
-    expected = union(*OF_WINDOW, beside)
-    query = (
-        select(charges)
-        .where(charges.c.idempotency_key.in_(expected), charges.c.state.not_in(constant((*PENDING, *REFUSED))), ~listed)
-        .order_by(charges.c.intent_id, charges.c.attempt)
-        .limit(bindparam("rows_max"))
-    )
-    return query.where(after_key(charges)) if after else query
+    unseen = select(charges).where(charges.c.state.not_in(constant((*PENDING, *REFUSED))), ~agreeing, ~listed)
+    others = charges.c.idempotency_key.in_(union(*OF_BEFORE, beside)) & ~func.coalesce(FIRST_SENT, false())
+    by_time = unseen.where(FIRST_SENT).order_by(charges.c.first_sent_at, charges.c.intent_id, charges.c.attempt)
+    by_key = unseen.where(others).order_by(charges.c.intent_id, charges.c.attempt)
+    return by_time.limit(bindparam("rows_max")), by_key.limit(bindparam("rows_max"))
+
+
+_UNSEEN = _unseen()
+
+
+@cache
+def _unseen_after(*, others: bool, after: bool) -> Select[Any]:
+    query = _UNSEEN[others]
+    if not after:
+        return query
+    if others:
+        return query.where(after_key(charges))
+    first, time = charges.c.first_sent_at, bindparam("after_time", type_=UtcDateTime())
+    return query.where(first >= time, or_(first > time, after_key(charges)))
 
 
 def read_unseen(session: Session, effect: ReadUnseen, now: datetime) -> tuple[Charge, ...]:
     """Successes of ours whose charge was not listed: they should have been, or another success stands beside them."""
-    page = {"of_run": effect.run.run_id, "rows_max": PAGE_ROWS_MAX, **cursor(effect.after)}
-    page |= bounds(effect.run.window)
-    return snapshots(session, run(session, _unseen(after=effect.after is not None), page).mappings())
+    after = effect.after
+    page = {"of_run": effect.run.run_id, "rows_max": PAGE_ROWS_MAX, **bounds(effect.run.window)}
+    if after is not None:
+        page |= {**cursor((after.intent_id, after.attempt)), "after_time": after.first_sent_at}
+    found = run(session, _unseen_after(others=effect.others, after=after is not None), page)
+    return snapshots(session, found.mappings())

@@ -13,17 +13,12 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
-    Executable,
-    Select,
     and_,
     bindparam,
-    exists,
     func,
     insert,
     or_,
     select,
-    union,
     update,
 )
 from sqlalchemy.orm import Session
@@ -32,17 +27,19 @@ from gateway_client.actor import ACTOR
 from gateway_client.charge import iso
 from gateway_client.errors import RunHeld
 from gateway_client.finding import Action, Code
-from gateway_client.gateways.base import Kind
 from gateway_client.record import Row, Values
 from gateway_client.store.findings import OF_A_RUN, findings_of, run_findings
-from gateway_client.store.rows import charges, clock_of, findings, run, sends, store
-from gateway_client.tables import Run, RunItem, UtcDateTime, table
-from reconcile.effects import AttemptKey, EndRun, OpenedRun, OpenRun
+from gateway_client.store.rows import charges, clock_of, findings, run, store
+from gateway_client.tables import Run, table
+from reconcile.effects import AttemptKey, EndRun, OpenedRun, OpenRun, Part
 from reconcile.report import RunResult
+from reconcile.store.counts import count_local, number_of
+from reconcile.store.parts import read_anew, read_parts, write_parts
 from reconcile.store.unreadable import forget_unreadable, read_unreadable, why_unreadable
 from reconcile.window import Window
 
-runs, items = table(Run), table(RunItem)
+runs = table(Run)
+
 
 UPDATE_RUN = update(runs).where(runs.c.run_id == bindparam("of_run"))
 _INSERT_RUN = insert(runs)
@@ -86,9 +83,10 @@ def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
             raise _leased(row, clock)
         if _same(row, window):
             run(session, UPDATE_RUN, {"of_run": row["run_id"], **leased})
-            if row["lists_read"] == 0 and row["cursor"] is None:
+            parts = read_parts(session, row["run_id"])
+            if not any(part.done or part.cursor for part in parts):
                 forget_unreadable(session, row["run_id"])
-            return _opened({**row, **leased}, effect)
+            return _opened({**row, **leased}, effect, parts)
         # It was of a part of the day, and now the whole is asked for.
         why = "given up for a run of the whole day"
         ended = {"ended_at": now, "worked_by": session.info[ACTOR], "why_incomplete": why}
@@ -103,15 +101,16 @@ def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
         "started_at": now,
         "begun_by": session.info[ACTOR],
         **leased,
-        "lists_read": 0,
-        "local_charges": _number(session, _LOCAL_CHARGES, bounds(window)),
+        "local_charges": count_local(session, window),
         "provider_charges": 0,
         "matched": 0,
         "foreign": 0,
         "complete": False,
     }
     run(session, _INSERT_RUN, new)
-    return _opened(new, effect)
+    parts = tuple(Part(number, 0, window.start, window.end) for number in range(effect.lists))
+    write_parts(session, new["run_id"], parts)
+    return _opened(new, effect, parts)
 
 
 def _same(row: Row, window: Window) -> bool:
@@ -133,7 +132,7 @@ def _leased(row: Row, clock: datetime) -> RunHeld:
     )
 
 
-def _opened(row: Row, effect: OpenRun) -> OpenedRun:
+def _opened(row: Row, effect: OpenRun, parts: tuple[Part, ...]) -> OpenedRun:
     window = effect.window
     return OpenedRun(
         run_id=row["run_id"],
@@ -141,8 +140,7 @@ def _opened(row: Row, effect: OpenRun) -> OpenedRun:
         binding=effect.binding,
         window=Window(window.day, window.tz, row["window_start"], row["window_end"], window.whole),
         started_at=row["started_at"],
-        lists_read=row["lists_read"],
-        cursor=row["cursor"],
+        parts=parts,
     )
 
 
@@ -176,77 +174,23 @@ def forget_unfinished(session: Session) -> None:
     run(session, _END_UNFINISHED)
 
 
-# This run has a finding about the very charge, or about its attempt as a whole.
-_HAS_FINDING = exists().where(
-    run_findings.c.run_id == bindparam("of_run"),
-    run_findings.c.finding_id == findings.c.id,
-    findings.c.code != Code.STALE_PENDING,
-    findings.c.intent_id == items.c.intent_id,
-    findings.c.attempt == items.c.attempt,
-    or_(
-        findings.c.provider_charge_id.is_(None),
-        findings.c.provider_charge_id == items.c.provider_charge_id,
-    ),
-)
-
-
-def _count_listed(*conditions: ColumnElement[bool]) -> Select[int]:
-    listed = (items.c.run_id == bindparam("of_run"), items.c.in_window, items.c.kind == Kind.CHARGE)
-    return select(func.count()).select_from(items).where(*listed, *conditions)
-
-
-_PROVIDER_CHARGES = _count_listed()
-_FOREIGN = _count_listed(items.c.intent_id.is_(None))
-_MATCHED = _count_listed(items.c.intent_id.is_not(None), ~_HAS_FINDING)
-
-
 def end_run(session: Session, effect: EndRun, now: datetime) -> None:
-    """Count, and end the run; when something could not be read it stays unfinished, for the next call."""
+    """End the run; when something could not be read it stays unfinished, for the next call."""
     of, unread = {"of_run": effect.run.run_id}, why_unreadable(session, effect.run.run_id)
     why = "; ".join(filter(None, (effect.why_incomplete, unread))) or None
     complete = why is None
     values: dict[str, object] = {
-        "provider_charges": _number(session, _PROVIDER_CHARGES, of),
-        "foreign": _number(session, _FOREIGN, of),
-        "matched": _number(session, _MATCHED, of),
+        "provider_charges": effect.counts.provider_charges,
+        "foreign": effect.counts.foreign,
+        "matched": effect.counts.matched,
         "complete": complete,
         "why_incomplete": why,
         "ended_at": now if complete else None,
         "leased_until": clock_of(session, now),
     }
     if unread is not None and effect.listed:
-        values |= {"lists_read": 0, "cursor": None}  # it may be readable by the next call
+        read_anew(session, effect.run)  # it may be readable by the next call
     run(session, UPDATE_RUN, of | values)
-
-
-def _number(session: Session, statement: Executable, values: Values | None = None) -> int:
-    return int(run(session, statement, values).scalar_one())
-
-
-def _of_window() -> tuple[Select[str], ...]:
-    """Keys of the rows that a window is about: first sent before its end, and sent or settled since its start.
-
-    Three ranges of three indexes: a store that is years old must not be read from its beginning.
-    """
-    key, first = charges.c.idempotency_key, charges.c.first_sent_at
-    start, end = bindparam("window_from", type_=UtcDateTime()), bindparam("window_to", type_=UtcDateTime())
-    before = func.coalesce(first, start) < start  # no index must look good for this half of the range
-    sent = and_(sends.c.intent_id == charges.c.intent_id, sends.c.attempt == charges.c.attempt)
-    later = sends.c.begun_at >= start
-    return (
-        select(key).where(first >= start, first < end),
-        select(key).where(charges.c.settled_at >= start, before),
-        select(key).select_from(sends.join(charges, sent)).where(later, before),
-    )
-
-
-OF_WINDOW = _of_window()
-_LOCAL_CHARGES = select(func.count()).select_from(union(*OF_WINDOW).subquery())
-
-
-def bounds(window: Window) -> Values:
-    """The parameters that name a window in a statement."""
-    return {"window_from": window.start, "window_to": window.end}
 
 
 _NEWS = select(func.count()).where(run_findings.c.run_id == bindparam("of_run"), run_findings.c.news)
@@ -279,8 +223,8 @@ def read_result(session: Session, run_id: str, *, dry_run: bool) -> RunResult:
         repaired=sum(one.action is Action.REPAIRED for one in found),
         flagged=sum(one.action is Action.FLAGGED and one.open for one in found),
         foreign=row["foreign"],
-        open_findings=_number(session, _OPEN_FINDINGS),
-        news=_number(session, _NEWS, of) + _number(session, _STALE_NO_MORE, of),
+        open_findings=number_of(session, _OPEN_FINDINGS),
+        news=number_of(session, _NEWS, of) + number_of(session, _STALE_NO_MORE, of),
         findings=tuple(replace(one, action=_WOULD.get(one.action, one.action)) if dry_run else one for one in found),
         unreadable=unread,
         unreadable_ids=unread_ids,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sqlalchemy import bindparam, delete, func, insert, select
 from sqlalchemy.orm import Session
 
+from gateway_client.gateways.base import Unreadable
 from gateway_client.store.rows import run
 from gateway_client.tables import RunUnreadable, table
 from reconcile import words
-from reconcile.effects import SavePage
+from reconcile.effects import OpenedRun
+from reconcile.store.sets import among
 
 NAMED_MAX = 10
 
@@ -16,7 +20,7 @@ unreadable = table(RunUnreadable)
 
 _OF_RUN = unreadable.c.run_id == bindparam("of_run")
 _FORGET = delete(unreadable).where(_OF_RUN)
-_DELETE_SEEN = _FORGET.where(unreadable.c.object_id.in_(bindparam("of_objects", expanding=True)))
+_DELETE_SEEN = _FORGET.where(among(unreadable.c.object_id, "of_objects"))
 _INSERT = insert(unreadable)
 _COUNT = select(func.count()).select_from(unreadable).where(_OF_RUN)
 _COUNT_MAYBE_OURS = _COUNT.where(unreadable.c.maybe_ours)
@@ -28,16 +32,13 @@ _NAMES = (
 )
 
 
-def save_unreadable(session: Session, effect: SavePage) -> None:
-    """Keep the names of what could not be read; what was seen before is as it was seen last."""
-    opened = effect.run
-    seen = {item.object_id for item in effect.items} | {one.object_id for one in effect.unreadable}
-    if seen:
-        run(session, _DELETE_SEEN, {"of_run": opened.run_id, "of_objects": list(seen)})
-    ours: dict[str, bool] = {}
-    for one in effect.unreadable:  # of several with one id, one is enough
-        ours[one.object_id] = one.may_be_of(opened.binding) or ours.get(one.object_id, False)
-    rows = [{"run_id": opened.run_id, "object_id": name, "maybe_ours": maybe} for name, maybe in ours.items()]
+def save_unreadable(session: Session, opened: OpenedRun, seen: str, found: Iterable[Unreadable]) -> None:
+    """Keep the names of what could not be read; what was `seen` before (a packed set) is as it was seen last."""
+    run(session, _DELETE_SEEN, {"of_run": opened.run_id, "of_objects": seen})
+    rows = [
+        {"run_id": opened.run_id, "object_id": one.object_id, "maybe_ours": one.may_be_of(opened.binding)}
+        for one in found
+    ]
     if rows:
         session.connection().execute(_INSERT, rows)
 

@@ -24,14 +24,15 @@ from reconcile.effects import (
     CloseStale,
     EndRun,
     FlagStale,
+    ForgetRuns,
     KeepItem,
     OpenRun,
     Progress,
     Renew,
     RunLease,
-    SavePage,
 )
 from reconcile.flow import reconcile_flow
+from reconcile.throttle import Pace
 from tests.exhaust.marks import mark, value_of
 from tests.sim.hosts import HostClock, Process
 from tests.sim.provider import ACCOUNT
@@ -43,11 +44,14 @@ BINDING = Binding("stripe", "test", ACCOUNT, "default", "the store")
 POLICY = RetryPolicy(sends_max=3, in_flight_s_max=0.1)
 """A call makes three sends, and one more when its first answer is a 409: then it leaves the rest to the next call."""
 
+PACE = Pace(rate=10_000, windows=1)
+"""Nothing is waited for, and one page is read after the other."""
+
 TOLD_MAX = 200  # L4: no call goes on for ever
 GONE = 0
 """The place of whoever has ended or died."""
 
-PRIVATE = (MeetProvider, OpenRun, SavePage, Adopt, Renew, KeepItem, EndRun)
+PRIVATE = (MeetProvider, OpenRun, ForgetRuns, Adopt, Renew, KeepItem, EndRun)
 """Effects that touch nothing which another actor reads or writes: it is nobody else's business when they are done.
 
 (`Adopt` could, but every object here carries its names.)
@@ -78,7 +82,7 @@ RESUME = Program("resume", lambda setup: resume_flow(setup, None, lambda charge:
 def reconcile(leased_by: str = "night") -> Program:
     """`reconcile` of the day on which all of it happens."""
     lease = RunLease(leased_by, 0.0)  # over at once: whoever heals takes the run over
-    return Program("reconcile", lambda setup: reconcile_flow(setup, START.date(), "UTC", lease), run=True)
+    return Program("reconcile", lambda setup: reconcile_flow(setup, START.date(), "UTC", lease, pace=PACE), run=True)
 
 
 def process_at(time: Callable[[], float], database: Any = None) -> Process:

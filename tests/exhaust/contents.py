@@ -22,7 +22,14 @@ from tests.sim.memory import Memory
 from tests.sim.safety import Broken
 
 HISTORY = "paycli_events"
-OF_A_RUN = ("paycli_runs", "paycli_run_items", "paycli_run_unreadable", "paycli_run_findings")
+OF_A_RUN = (
+    "paycli_runs",
+    "paycli_run_parts",
+    "paycli_run_agreed",
+    "paycli_run_items",
+    "paycli_run_unreadable",
+    "paycli_run_findings",
+)
 COLUMNS = {made.name: tuple(column.name for column in made.columns) for made in Base.metadata.sorted_tables}
 SHARED = tuple(name for name in COLUMNS if name not in (HISTORY, *OF_A_RUN))
 TABLES = (*SHARED, *OF_A_RUN)

@@ -22,15 +22,16 @@ from gateway_client.flow import Setup
 from gateway_client.flow.breaker import Breaker
 from gateway_client.flow.effects import Begun, Effect
 from gateway_client.flow.lookup import Cycle
-from gateway_client.gateways.base import Binding, Profile
+from gateway_client.gateways.base import Binding, Listing, Profile
 from gateway_client.gateways.stripe import Stripe
 from gateway_client.record import Record
 from gateway_client.retry import RetryPolicy
+from reconcile.throttle import Bucket
 from tests.exhaust.blind import FOR_PEOPLE, UNSEEN, Unseen
 
 PLAIN = (type(None), str, bytes, int, float, range, date, timedelta)
-CONSTANT = (Setup, Stripe, Profile, RetryPolicy, Binding)
-"""There is one of each."""
+CONSTANT = (Setup, Stripe, Profile, RetryPolicy, Binding, Bucket)
+"""There is one of each; a bucket is never empty here."""
 
 ENDS = {"RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE"}
 JUMPS = {"JUMP_FORWARD", "JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"}
@@ -70,6 +71,9 @@ def value_of(value: Any) -> object:  # noqa: PLR0911 - one kind of value a line
             return [value_of(one) for one in value]
         case Mapping():
             return [(value_of(name), value_of(one)) for name, one in value.items()]
+        case Listing():
+            objects = [value_of(value.in_our_words(place)) for place in range(value.count)]
+            return ["Listing", objects, value_of(value.plain), value.last_id, value.has_more]
         case set() | frozenset():
             return sorted(repr(value_of(one)) for one in value)
         case Exception():

@@ -91,8 +91,14 @@ class Store:
         ]
 
     def whole_runs(self) -> list[tuple[str, str]]:
-        """Complete runs of a day that was over when they began, and their days."""
-        found = self.read("SELECT run_id, day, window_start, window_end, started_at FROM paycli_runs WHERE complete")
+        """The run that was begun last, and its day, if it is complete and the day was over when it began.
+
+        It is the one whose list is kept: each run forgets those of the ended runs before it.
+        """
+        found = self.read(
+            "SELECT run_id, day, window_start, window_end, started_at FROM paycli_runs "
+            "WHERE complete AND started_at = (SELECT max(started_at) FROM paycli_runs)"
+        )
         whole = []
         for run_id, day, start, end, started in found:
             first, last = datetime.fromisoformat(start), datetime.fromisoformat(end)
@@ -101,9 +107,13 @@ class Store:
         return whole
 
     def listed(self) -> dict[str, set[str]]:
-        """What each run has listed."""
+        """What each run has listed; a run forgets what those before it have."""
         found: dict[str, set[str]] = {}
-        for run_id, object_id in self.read("SELECT run_id, object_id FROM paycli_run_items WHERE in_window"):
+        listed = (
+            "SELECT run_id, object_id FROM paycli_run_items WHERE in_window "
+            "UNION ALL SELECT run_id, object_id FROM paycli_run_agreed"
+        )
+        for run_id, object_id in self.read(listed):
             found.setdefault(run_id, set()).add(object_id)
         return found
 

@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 ABSENCE = "gateway_client/absence.py"
 LOOKUP = "gateway_client/flow/lookup.py"
+PAGES = "gateway_client/gateways/stripe_pages.py"
 STRIPE = "gateway_client/gateways/stripe_api.py"
 RECORD = "gateway_client/record.py"
 SETTLE = "gateway_client/store/settle.py"
@@ -124,16 +125,16 @@ MUTANTS = (
         "could not ask is nothing there",
         STRIPE,
         "if isinstance(reply, NoReply) or reply.status != 200 or why_not_an_answer(None, reply) is not None:\n"
-        "            return could_not_ask(reply)\n        page",
+        "            return could_not_ask(reply)\n        return read_list(",
         "if isinstance(reply, NoReply) or reply.status != 200 or why_not_an_answer(None, reply) is not None:\n"
-        '            return Page((), Answer(Unknown("")), None, False)\n        page',
+        '            return made_of((), None, Reply(200, {}, b"", 0), has_more=False)\n        return read_list(',
     ),
     Mutant(
         "a page that cannot be read is an empty one",
-        STRIPE,
-        'if page is None or page.kind != "list" or page.url != path:\n            return could_not_ask(reply)',
+        PAGES,
+        'if page is None or page.kind != "list" or page.url != path:\n        return could_not_ask(reply)',
         'if page is None or page.kind != "list" or page.url != path:\n'
-        "            return Page((), answered(reply), None, False)",
+        "        return made_of((), None, reply, has_more=False)",
     ),
     # What quiet is, and from when
     Mutant(
@@ -233,9 +234,9 @@ MUTANTS = (
     ),
     Mutant(
         "a list is a list, wherever it is from",
-        STRIPE,
+        PAGES,
         'if page is None or page.kind != "list" or page.url != path:',
         "if page is None:",
-        also=(STRIPE, "if any(isinstance(found.kind, str) and found.kind != kind for found in objects):", "if False:"),
+        also=(PAGES, "if any(isinstance(found.kind, str) and found.kind != kind for found in objects):", "if False:"),
     ),
 )

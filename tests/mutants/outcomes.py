@@ -182,7 +182,7 @@ MUTANTS = (
     Mutant(
         "whoever may not ask whose key it is has the right one",
         "gateway_client/flow/asking.py",
-        "    if isinstance(met, CouldNotAsk):\n        _refuse_credential(met)\n        return met.reason\n",
+        "    if isinstance(met, CouldNotAsk):\n        refuse_credential(met)\n        return met.reason\n",
         "    if isinstance(met, CouldNotAsk):\n        return None if met.status == 403 else met.reason\n",
     ),
     Mutant(

@@ -3,17 +3,43 @@
 from tests.mutants.mutant import Mutant
 
 FLOW = "reconcile/flow.py"
+READING = "reconcile/reading.py"
+ITEMS = "reconcile/store/items.py"
+PARTS = "reconcile/store/parts.py"
+BASE = "gateway_client/gateways/base.py"
 MATCH = "reconcile/match.py"
 WINDOW = "reconcile/window.py"
 RUNS = "reconcile/store/runs.py"
 FINDINGS = "reconcile/store/findings.py"
 
+COMPARED = "if one is not None and one.stated in rows:"
+
+
+def _uncompared(*fields: str) -> str:
+    """A match that leaves these fields out."""
+    none = ", ".join(f"{field}=None" for field in fields)
+    return f"if one is not None and one.stated._replace({none}) in {{row._replace({none}) for row in rows}}:"
+
+
 MUTANTS = (
+    Mutant("what agrees need not be of the same currency", ITEMS, COMPARED, _uncompared("currency")),
+    Mutant(
+        "what agrees need not be the very charge that the row names",
+        ITEMS,
+        COMPARED,
+        _uncompared("provider_intent_id", "provider_charge_id"),
+    ),
+    Mutant(
+        "a list is read when one of its parts is",
+        READING,
+        "places = [place for place in places if not place.part.done] + cut",
+        "places = [place for place in places if not any(one.part.done for one in asked)] + cut",
+    ),
     Mutant(
         "reconciliation skips the window's edge",
-        FLOW,
-        "last_second = window.end - timedelta(seconds=1)",
-        "last_second = window.end - timedelta(seconds=2)",
+        READING,
+        "last_second = part.end - SECOND",
+        "last_second = part.end - 2 * SECOND",
         incident="singer-io/tap-stripe #45: what was created exactly on the break of two windows was in neither",
         planted="reconciliation skips the window's edge",
     ),
@@ -26,22 +52,27 @@ MUTANTS = (
     ),
     Mutant(
         "a window without its first second",
-        FLOW,
-        "return item.created_at is None or run.window.start <= item.created_at < run.window.end",
-        "return item.created_at is None or run.window.start < item.created_at < run.window.end",
+        READING,
+        "if one.created_at is None or window.start <= one.created_at < window.end]",
+        "if one.created_at is None or window.start < one.created_at < window.end]",
+        also=(
+            BASE,
+            "(start <= self.oldest and self.newest < beyond)",
+            "(start < self.oldest and self.newest < beyond)",
+        ),
     ),
     Mutant(
         "a run reads one page of each list",
-        FLOW,
+        READING,
         "if not page.has_more:",
         "if True:",
         incident="invertase/stripe-firebase-extensions #452: lists of Stripe were not paged",
     ),
     Mutant(
         "a list half read counts as read",
-        FLOW,
-        "yield from SavePage(run, inside, unread, number + (not page.has_more), cursor if page.has_more else None)",
-        "yield from SavePage(run, inside, unread, number + 1, cursor if page.has_more else None)",
+        PARTS,
+        '"done": part.done,\n        }\n        for part in read',
+        '"done": True,\n        }\n        for part in read',
     ),
     Mutant(
         "what could not be read once is never read again",
@@ -66,8 +97,8 @@ MUTANTS = (
     Mutant(
         "an incomplete run is called complete",
         FLOW,
-        "yield from EndRun(run, why, listed)",
-        "yield from EndRun(run, None, listed)",
+        "yield from EndRun(run, why, listed, counts)",
+        "yield from EndRun(run, None, listed, counts)",
     ),
     Mutant(
         "the rest of an unfinished morning is the whole day",

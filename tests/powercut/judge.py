@@ -91,7 +91,8 @@ class OfTheNight:
 
     def look(self, path: Path, known: Known) -> Verdict:
         lost: list[str] = []
-        ((items,),) = read(path, "SELECT count(*) FROM paycli_run_items")
+        listed = ("paycli_run_items", "paycli_run_agreed")
+        items = sum(read(path, f"SELECT count(*) AS rows FROM {table}")[0]["rows"] for table in listed)
         complete = [row["complete"] for row in read(path, "SELECT complete FROM paycli_runs")]
         for told in known.told:
             if items < told["items"] or (told["complete"] and complete != [1]):

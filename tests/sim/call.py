@@ -19,17 +19,20 @@ from gateway_client.flow.effects import (
     Claim,
     DatabaseEffect,
     Effect,
+    Flow,
     Lease,
     MeetProvider,
     Now,
     Send,
+    T,
     Tell,
     Wait,
 )
 from gateway_client.flow.working import SLICE_S
 from gateway_client.gateways.base import NoReply, Reply, Request
 from gateway_client.wire import unaged
-from reconcile.effects import Progress, RunEffect
+from reconcile.effects import AskAll, Progress, RunEffect
+from reconcile.wrapping import wrapped
 from tests.sim import provider, worker
 from tests.sim.ghost import Sent
 from tests.sim.hosts import Host, Process
@@ -46,6 +49,20 @@ EFFECTS_MAX = 3000  # L4: no call goes on for ever
 NAPS_MAX = 8  # the longest nap of a worker is a minute
 
 Perform = Callable[[Effect[Any]], Any]
+
+
+def one_by_one(flow: Flow[T]) -> Flow[T]:
+    """A flow whose questions are asked one after the other, where a driver asks several at once."""
+
+    def perform(effect: Effect[Any]) -> Flow[Any]:
+        if not isinstance(effect, AskAll):
+            return (yield from effect)
+        replies = []
+        for request in effect.requests:
+            replies.append((yield from Ask(request)))
+        return tuple(replies)
+
+    return wrapped(flow, perform)
 
 
 class Call:

@@ -25,7 +25,14 @@ LATE_HANDS = 0.15
 HEALING_RATE = 25.0
 RESUMES = {1: 25 * HOUR_S, 2: 4 * HOUR_S, 3: 76 * HOUR_S, 4: HOUR_S}  # number → the time until what comes next
 BEGUN_S, EXECUTED_S = 300.0, 100.0
-TABLES = ("pending_charges", "paycli_sends", "paycli_events", "paycli_findings", "paycli_run_items")
+TABLES = (
+    "pending_charges",
+    "paycli_sends",
+    "paycli_events",
+    "paycli_findings",
+    "paycli_run_agreed",
+    "paycli_run_items",
+)
 
 
 def begin(world: World) -> None:

@@ -71,6 +71,26 @@ class _Statement:
         }
 
 
+class Mappings(Iterator[Row]):
+    """The rows of one statement by the names of their columns."""
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows = rows
+
+    def __next__(self) -> Row:
+        return next(self._rows)
+
+    def all(self) -> list[Row]:
+        return list(self)
+
+    def first(self) -> Row | None:
+        return next(self, None)
+
+    def one(self) -> Row:
+        (row,) = self
+        return row
+
+
 class Result:
     """The rows of one statement, as the store reads them."""
 
@@ -79,10 +99,13 @@ class Result:
         self._rows = cursor.fetchall() if statement.names else []
         self.rowcount = cursor.rowcount
 
-    def mappings(self) -> Result:
-        return self
+    def mappings(self) -> Mappings:
+        return Mappings(self._rows_by_name())
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return (tuple(row.values()) for row in self._rows_by_name())
+
+    def _rows_by_name(self) -> Iterator[Row]:
         names, converts = self._statement.names, self._statement.converts
         for values in self._rows:
             row = dict(zip(names, values, strict=True))
@@ -90,18 +113,14 @@ class Result:
                 row[name] = convert(row[name])
             yield row
 
-    def all(self) -> list[Row]:
+    def all(self) -> list[tuple[Any, ...]]:
         return list(self)
 
-    def first(self) -> Row | None:
+    def first(self) -> tuple[Any, ...] | None:
         return next(iter(self), None)
 
-    def one(self) -> Row:
-        (row,) = self
-        return row
-
     def scalars(self) -> Iterator[Any]:
-        return (next(iter(row.values())) for row in self)
+        return (row[0] for row in self)
 
     def scalar(self) -> Any:
         return next(self.scalars(), None)

@@ -297,7 +297,11 @@ class Witness:
         latest, made_at = begun_at - self._provider.lag_s - 2.0, self._provider.made_at
         objects = itertools.chain(self._provider.charges(), self._provider.intents())
         there = {one["id"] for one in objects if first <= one["created"] < beyond and made_at(one) <= latest}
-        listed = self._store.read("SELECT object_id FROM paycli_run_items WHERE run_id = ? AND in_window", run_id)
+        listed = self._store.read(
+            "SELECT object_id FROM paycli_run_items WHERE run_id = ? AND in_window "
+            "UNION ALL SELECT object_id FROM paycli_run_agreed WHERE run_id = ?",
+            *(run_id, run_id),
+        )
         safety_of_runs.s15_scan_completeness(run_id, {row[0] for row in listed}, there)
 
     def told(self, charge: Charge) -> None:

@@ -25,7 +25,7 @@ from reconcile.flow import reconcile_flow
 from reconcile.job import _Job, ignore
 from reconcile.lease import LEASE_SLACK_S
 from tests.sim import doing, happenings, healing
-from tests.sim.call import Call
+from tests.sim.call import Call, one_by_one
 from tests.sim.decisions import Decisions, Dice
 from tests.sim.ghost import Ghost
 from tests.sim.hosts import KEYS, Host, Process
@@ -293,7 +293,7 @@ class World:
                 self.witness.observe(None, None, None)
             on_end(result)
 
-        flow = reconcile_flow(process.setup, day, "UTC", lease)
+        flow = one_by_one(reconcile_flow(process.setup, day, "UTC", lease))
         self.call(name, "reconcile", host, credential, lambda _: flow, perform=job._perform, on_end=end)
 
     def kill(self, call: Call, where: str) -> None:

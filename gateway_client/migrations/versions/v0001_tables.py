@@ -20,7 +20,7 @@ _OF_PENDING = {
     "pending_charges_by_age": ["created_at", "intent_id", "attempt"],
     "pending_charges_due": ["first_sent_at", "created_at", "intent_id", "attempt"],
 }
-_OPEN = sa.text("ended_at IS NULL")
+_OPEN, _AGAIN = sa.text("ended_at IS NULL"), sa.text("send_no > 1")
 _OF_AN_ATTEMPT = (["intent_id", "attempt"], ["pending_charges.intent_id", "pending_charges.attempt"])
 
 
@@ -31,6 +31,8 @@ def upgrade(op: Operations) -> None:
     _sends_and_events(op)
     _findings(op)
     _runs(op)
+    _parts(op)
+    _listed(op)
     _told_alerts(op)
 
 
@@ -128,7 +130,7 @@ def _charges(op: Operations) -> None:
     op.create_index("pending_charges_by_provider_charge", "pending_charges", ["provider_charge_id"])
     op.create_index("pending_charges_by_provider_intent", "pending_charges", ["provider_intent_id"])
     op.create_index("pending_charges_by_first_send", "pending_charges", ["first_sent_at"])
-    op.create_index("pending_charges_by_settling", "pending_charges", ["settled_at"])
+    op.create_index("pending_charges_by_settling", "pending_charges", ["settled_at", "first_sent_at"])
 
 
 def _sends_and_events(op: Operations) -> None:
@@ -153,7 +155,7 @@ def _sends_and_events(op: Operations) -> None:
         sa.PrimaryKeyConstraint("intent_id", "attempt", "send_no"),
         sa.ForeignKeyConstraint(*_OF_AN_ATTEMPT),
     )
-    op.create_index("paycli_sends_by_time", "paycli_sends", ["begun_at"])
+    op.create_index("paycli_sends_again", "paycli_sends", ["begun_at"], sqlite_where=_AGAIN, postgresql_where=_AGAIN)
     op.create_index(
         "paycli_sends_open", "paycli_sends", ["intent_id", "attempt"], sqlite_where=_OPEN, postgresql_where=_OPEN
     )
@@ -210,8 +212,6 @@ def _runs(op: Operations) -> None:
         _text("worked_by"),
         _text("leased_by"),
         _time("leased_until"),
-        _number("lists_read"),
-        _text("cursor", nullable=True),
         _number("local_charges"),
         _number("provider_charges"),
         _number("matched"),
@@ -220,6 +220,35 @@ def _runs(op: Operations) -> None:
         _flag("complete"),
         _text("why_incomplete", nullable=True),
         sa.PrimaryKeyConstraint("run_id"),
+    )
+
+
+def _parts(op: Operations) -> None:
+    op.create_table(
+        "paycli_run_parts",
+        _text("run_id"),
+        _number("list_no"),
+        _number("part_no"),
+        _time("part_start"),
+        _time("part_end"),
+        _number("pages"),
+        _text("cursor", nullable=True),
+        _flag("done"),
+        sa.PrimaryKeyConstraint("run_id", "list_no", "part_no"),
+        sa.ForeignKeyConstraint(["run_id"], ["paycli_runs.run_id"]),
+    )
+
+
+def _listed(op: Operations) -> None:
+    op.create_table(
+        "paycli_run_agreed",
+        _text("run_id"),
+        _text("object_id"),
+        _text("kind"),
+        _text("status"),
+        sa.PrimaryKeyConstraint("run_id", "object_id"),
+        sa.ForeignKeyConstraint(["run_id"], ["paycli_runs.run_id"]),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "paycli_run_items",
