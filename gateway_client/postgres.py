@@ -22,7 +22,6 @@ from gateway_client import connections, intake, schema, sqlite
 from gateway_client.actor import DATABASE_USER
 from gateway_client.database_url import check_parameters, hosts_of, wrong
 from gateway_client.errors import ConfigurationError, StoreUnavailable
-from gateway_client.tables import Base
 
 LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, CONNECT_TIMEOUT_S = 5, 30, 10
 DEADLINE_S: float | None = 60  # of one transaction, when whoever is there does not even answer
@@ -126,6 +125,8 @@ def _check_encoding(url: URL, connection: Any, record: Any) -> None:
 
 def copy(connection: Connection, path: Path) -> None:
     """Copy every committed row into a new SQLite file, as of one moment."""
+    from gateway_client.tables import Base
+
     target = create_engine(URL.create("sqlite", database=str(path)))
     try:
         with connection.begin(), target.begin() as made:

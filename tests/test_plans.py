@@ -12,10 +12,10 @@ from sqlalchemy import event, insert
 from sqlalchemy.orm import Session
 
 from gateway_client import State
+from gateway_client.columns import charges
 from gateway_client.db import Database
 from gateway_client.flow.effects import Lease
 from gateway_client.store.leases import lease
-from gateway_client.tables import PendingCharge, table
 from tests import postgres
 from tests.oracle_world import database_url
 from tests.test_tables import ROW
@@ -43,7 +43,7 @@ def full(request: Any, tmp_path: Path) -> Iterator[Database]:
             }
             for number in range(4000)
         ]
-        session.connection().execute(insert(table(PendingCharge)), rows)
+        session.connection().execute(insert(charges), rows)
 
     database.transact(fill)
     yield database

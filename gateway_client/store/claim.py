@@ -26,7 +26,6 @@ from gateway_client.store.rows import (
     Record,
     Row,
     append_event,
-    binding_of,
     charges,
     findings,
     key_of,
@@ -45,6 +44,11 @@ _UNASKED = select(findings.c.id).where(
 _ATTEMPTS = (
     select(charges).where(charges.c.intent_id == bindparam("of_intent")).order_by(charges.c.attempt).with_for_update()
 )
+
+
+def binding_of(row: Row) -> Binding:
+    """Whom the store belongs to, by its one row."""
+    return Binding(row["provider"], row["mode"], row["account"], row["namespace"], row["store_id"])
 
 
 def read_binding(session: Session) -> Binding | None:

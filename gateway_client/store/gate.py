@@ -17,12 +17,12 @@ from gateway_client.flow.effects import BeginSend, Begun, EndLate, Held, Next
 from gateway_client.frozen import Frozen
 from gateway_client.postgres import TIMELINE
 from gateway_client.state import SENDABLE, Event
+from gateway_client.store.claim import binding_of
 from gateway_client.store.leases import holds
 from gateway_client.store.rows import (
     STORE_ROW,
     Record,
     Row,
-    binding_of,
     clock_of,
     locked,
     move,

@@ -27,21 +27,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from gateway_client import columns
 from gateway_client.actor import ACTOR
 from gateway_client.charge import Charge
 from gateway_client.errors import NeedsPerson, UnknownIntent
 from gateway_client.finding import HARMLESS, Code
-from gateway_client.gateways.base import Binding
 from gateway_client.outcome import IN_DOUBT, NAMES, RESULTS, Answer, NotExecuted
 from gateway_client.postgres import CLOCK
 from gateway_client.state import Event, State, next_state
-from gateway_client.tables import Event as EventRow
-from gateway_client.tables import Finding, PendingCharge, Send, Store, table
 from gateway_client.telemetry import Record as ToldRecord
 from gateway_client.telemetry import StateChanged
 
-store, charges, sends = table(Store), table(PendingCharge), table(Send)
-events, findings = table(EventRow), table(Finding)
+store, charges, sends = columns.store, columns.charges, columns.sends
+events, findings = columns.events, columns.findings
 
 RECORDS = "charge_once_records"  # in `Session.info`: what is told once the transaction is committed
 
@@ -103,11 +101,6 @@ _SUCCESS = select(charges.c.attempt).where(
 def run(session: Session, statement: Executable, values: Values | None = None) -> CursorResult[Any]:
     """Execute a Core statement in the session's transaction, past the ORM."""
     return session.connection().execute(statement, values)
-
-
-def binding_of(row: Row) -> Binding:
-    """Whom the store belongs to, by its one row."""
-    return Binding(row["provider"], row["mode"], row["account"], row["namespace"], row["store_id"])
 
 
 def clock_of(session: Session, now: datetime) -> datetime:
