@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
-from gateway_client.flow.effects import ReadPending
 from gateway_client.state import PENDING, SENDABLE
 from gateway_client.store.rows import (
     Row,
@@ -24,6 +23,9 @@ from gateway_client.store.rows import (
     store,
     with_sends,
 )
+
+if TYPE_CHECKING:
+    from gateway_client.flow.effects import ReadPending
 
 _ATTEMPTS = select(charges).where(charges.c.intent_id == bindparam("of_intent")).order_by(charges.c.attempt)
 _HISTORY = select(events).where(*of_attempt(events)).order_by(events.c.event_no)
@@ -55,11 +57,16 @@ def _pending(*, after: bool) -> Select[Any]:
 
 def read_pending(session: Session, effect: ReadPending) -> tuple[Charge, ...]:
     """Pending charges, oldest first."""
-    values: dict[str, object] = {"rows_max": effect.rows_max}
-    if effect.after is not None:
-        at, intent_id, attempt = effect.after
+    return read_page(session, effect.after, effect.rows_max)
+
+
+def read_page(session: Session, after: tuple[datetime, str, int] | None, rows_max: int) -> tuple[Charge, ...]:
+    """Return the pending charges that follow the one with this time, intent and attempt, oldest first."""
+    values: dict[str, object] = {"rows_max": rows_max}
+    if after is not None:
+        at, intent_id, attempt = after
         values |= {"after_at": at, "after_intent": intent_id, "after_attempt": attempt}
-    return snapshots(session, run(session, _pending(after=effect.after is not None), values).mappings())
+    return snapshots(session, run(session, _pending(after=after is not None), values).mappings())
 
 
 def read_attempts(session: Session, intent_id: str) -> tuple[Charge, ...]:
