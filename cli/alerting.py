@@ -79,13 +79,12 @@ def alerts(
 
 def causes(database: Database, now: datetime, limits: Limits | None = None) -> tuple[Alert, ...]:
     """What somebody must look into, as the store is now."""
-    from gateway_client import Stripe
+    from gateway_client.gateways.stripe_bounds import BOUNDS
     from reconcile.alerts import Limits, alerts
     from reconcile.store.alerts import read_facts
 
     within = limits or Limits()
-    key_life = Stripe.profile.bounds.key_life
-    facts = database.transact(lambda session: read_facts(session, now, within, key_life), write=False)
+    facts = database.transact(lambda session: read_facts(session, now, within, BOUNDS.key_life), write=False)
     return alerts(facts, within)
 
 

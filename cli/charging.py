@@ -106,11 +106,10 @@ def resume(
 
 def pending_left(settings: Settings) -> bool:
     """True while any charge is pending."""
-    from gateway_client.flow.effects import ReadPending
-    from gateway_client.store import read_pending
+    from gateway_client.store.reading import read_page
 
     with closing(open_store(settings)) as database:
-        return bool(database.transact(lambda session: read_pending(session, ReadPending(None, 1)), write=False))
+        return bool(database.transact(lambda session: read_page(session, None, 1), write=False))
 
 
 def cancel(

@@ -28,8 +28,7 @@ from gateway_client.gateways.stripe import STRIPE_URL
 from gateway_client.proxy import Proxy, read_proxy
 from gateway_client.sockets import tunnel_problem
 from gateway_client.store.claim import read_binding
-from gateway_client.store.facts import read_latest_seen_at
-from gateway_client.store.reading import read_timeline, read_unsealed
+from gateway_client.store.reading import read_latest_seen_at, read_timeline, read_unsealed
 from gateway_client.wire import CONNECT_S_MAX, Wire, unaged
 from reconcile.ages import every
 from reconcile.alerts import Facts

@@ -85,12 +85,11 @@ def states() -> int:
 
 def _pending(database: Database) -> Iterator[Charge]:
     """Every pending charge, page by page: an outage can leave many."""
-    from gateway_client.flow.effects import ReadPending
-    from gateway_client.store import read_pending
+    from gateway_client.store.reading import read_page
 
     after: tuple[datetime, str, int] | None = None
     while True:
-        page = database.transact(partial(read_pending, effect=ReadPending(after, _PAGE_ROWS_MAX)), write=False)
+        page = database.transact(partial(read_page, after=after, rows_max=_PAGE_ROWS_MAX), write=False)
         yield from page
         if len(page) < _PAGE_ROWS_MAX:
             return

@@ -75,7 +75,7 @@ def _bound(settings: Settings) -> Binding | None:
 
     from gateway_client import Client, Stripe
     from gateway_client.db import Database
-    from gateway_client.flow import Setup, bind_flow
+    from gateway_client.flow.asking import Setup, bind_flow
     from gateway_client.flow.effects import ReadBinding
     from gateway_client.store import perform
 

@@ -47,11 +47,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
 def _settings_of(env: Mapping[str, str]) -> Settings:
     from gateway_client import ConfigurationError, InvalidInput, RetryPolicy
     from gateway_client.backends import backend_of, parsed
-    from gateway_client.frozen import Seal
-    from gateway_client.gateways.stripe import STRIPE_URL
     from gateway_client.intent import check_namespace
-    from gateway_client.proxy import read_proxy
-    from gateway_client.wire import checked_timeout
+    from gateway_client.retry import checked_timeout
 
     variable = "PAYCLI_DATABASE_URL"
     try:
@@ -69,15 +66,29 @@ def _settings_of(env: Mapping[str, str]) -> Settings:
         variable = "PAYCLI_SEAL_SECRET"
         seal_secret = env.get(variable) or None
         if seal_secret is not None:
-            Seal(seal_secret)
+            _check_seal(seal_secret)
         variable = "PAYCLI_PROXY"
         proxy = env.get(variable) or None
-        read_proxy(proxy, base_url=env.get("PAYCLI_STRIPE_API_BASE") or STRIPE_URL)
+        if proxy is not None:
+            _check_proxy(proxy, env.get("PAYCLI_STRIPE_API_BASE"))
     except InvalidInput as error:
         raise ConfigurationError(f"{variable} {error.problem}. Nothing was sent.") from None
     except ValueError:  # of float() and int(), which would repeat the value
         raise ConfigurationError(f"{variable} must be a number. Nothing was sent.") from None
     return Settings(url, path, place, namespace, timeout_s, retry, seal_secret, proxy)
+
+
+def _check_seal(secret: str) -> None:
+    from gateway_client.frozen import Seal
+
+    Seal(secret)
+
+
+def _check_proxy(proxy: str, base_url: str | None) -> None:
+    from gateway_client.gateways.stripe import STRIPE_URL
+    from gateway_client.proxy import read_proxy
+
+    read_proxy(proxy, base_url=base_url or STRIPE_URL)
 
 
 def database_dialect() -> str:

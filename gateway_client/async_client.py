@@ -27,7 +27,8 @@ from gateway_client.driver import (
     transaction_of,
 )
 from gateway_client.errors import ChargeOnceError, ConfigurationError, NeedsPerson, StoreUnavailable, UsageError
-from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
+from gateway_client.flow.charging import charge_flow, prepare_flow
+from gateway_client.flow.clearing import cancel_flow
 from gateway_client.flow.effects import (
     Ask,
     Begun,
@@ -42,6 +43,7 @@ from gateway_client.flow.effects import (
     Tell,
     Wait,
 )
+from gateway_client.flow.resuming import resume_flow
 from gateway_client.gateways.base import Account, Gateway
 from gateway_client.intent import PaymentIntent, check_intent_id, check_text
 from gateway_client.outcome import CouldNotAsk

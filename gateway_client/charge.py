@@ -12,6 +12,8 @@ from gateway_client.errors import ChargePending, ChargeRefused
 from gateway_client.money import Money
 from gateway_client.state import MEANING, State
 
+EVER = datetime.min.replace(tzinfo=UTC)  # no moment is before it
+
 
 @dataclass(frozen=True, slots=True)
 class Charge:

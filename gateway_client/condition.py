@@ -20,9 +20,9 @@ from sqlalchemy.pool import NullPool
 
 from gateway_client import postgres
 from gateway_client.backends import backend_of, engine_options, explained, parsed
+from gateway_client.columns import TABLES
 from gateway_client.intake import unescaped
 from gateway_client.sqlite import LOCK_TIMEOUT_S
-from gateway_client.tables import Base
 
 T = TypeVar("T")
 
@@ -183,7 +183,7 @@ def collations(session: Session) -> Collations:
     connection = session.connection()
     known = int(connection.exec_driver_sql("SELECT current_setting('server_version_num', true)").scalar() or 0)
     recorded, actual = connection.exec_driver_sql(_VERSIONS).one() if known >= _VERSIONS_SINCE else (None, None)
-    ours = connection.execute(_COLLATED, {"names": list(Base.metadata.tables)}).scalars().all()
+    ours = connection.execute(_COLLATED, {"names": list(TABLES)}).scalars().all()
     return Collations(recorded, actual, tuple(ours))
 
 
@@ -200,7 +200,7 @@ def timeline(session: Session) -> str | None:
 def rights(session: Session) -> Rights:
     """What this user may do."""
     connection = session.connection()
-    missing = [tuple(row) for row in connection.execute(_RIGHTS, _asked(Base.metadata.tables, RIGHTS))]
+    missing = [tuple(row) for row in connection.execute(_RIGHTS, _asked(TABLES, RIGHTS))]
     missing += [tuple(row) for row in connection.execute(_RIGHTS, _asked(_DELETES, ("DELETE",)))]
     schema, may_create = connection.execute(_MAY_CREATE).one()
     return Rights(tuple(missing), schema, bool(may_create))

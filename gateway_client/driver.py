@@ -27,7 +27,7 @@ from gateway_client.errors import (
     StoreUnavailable,
     UsageError,
 )
-from gateway_client.flow import Setup
+from gateway_client.flow.asking import Setup
 from gateway_client.flow.effects import (
     READING,
     BeginSend,
@@ -45,6 +45,7 @@ from gateway_client.gateways.base import Account, Binding, Gateway, NoReply, Rep
 from gateway_client.intent import PaymentIntent, check_attempt, check_namespace
 from gateway_client.outcome import CouldNotAsk
 from gateway_client.retry import RetryPolicy
+from gateway_client.store.performing import perform, send_ended
 
 T = TypeVar("T")
 Listener = Callable[[Charge], None]
@@ -129,7 +130,7 @@ class Driver:
             if isinstance(effect, BeginSend):
                 self._time.check()  # again: since the account was met we may have slept, or our clock was set
             watch = Stopwatch(self._clock)  # before the gate reads the time: a pause in the commit counts, too
-            result = store.perform(session, self._allowed(effect), self._time.now())
+            result = perform(session, self._allowed(effect), self._time.now())
             if isinstance(result, Begun):
                 result = cast("T", replace(result, age_s=watch.elapsed_s))
             records[:] = session.info.pop(store.RECORDS, [])  # of this try; one that was rolled back tells nothing
@@ -150,7 +151,7 @@ class Driver:
 
     def _performed(self, effect: DatabaseEffect[T], result: T, records: list[telemetry.Record]) -> T:
         if isinstance(effect, Settle):
-            ended = store.send_ended(effect, cast("Charge", result))
+            ended = send_ended(effect, cast("Charge", result))
             records.extend([] if ended is None else [ended])
         telemetry.emit(records, self._on_record)
         if isinstance(effect, ReadBinding | Bind):
@@ -162,7 +163,7 @@ class Driver:
 
         def work(inner: Session) -> T:
             inner.info.pop(store.RECORDS, None)  # of a try that was undone
-            return store.perform(inner, effect, self._time.now())
+            return perform(inner, effect, self._time.now())
 
         result = joined(session, work, intent_of(effect) or "")
         records: list[telemetry.Record] = session.info.pop(store.RECORDS, [])

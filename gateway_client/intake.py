@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import AsyncAdaptedQueuePool, Connection, Engine, NullPool, QueuePool, event
 from sqlalchemy.orm import Session, scoped_session
 
-from gateway_client import schema
+from gateway_client import columns, schema
 from gateway_client.connections import (
     NOT_COMMITTED,
     autocommit_of,
@@ -26,9 +26,8 @@ from gateway_client.connections import (
     watch,
 )
 from gateway_client.errors import ConfigurationError, InvalidInput, StoreUnavailable
-from gateway_client.tables import Base
 
-TABLES = (*Base.metadata.tables, schema.TABLE)
+TABLES = (*columns.TABLES, schema.TABLE)
 IDENTITY = "charge_once_identity"
 """In `Session.info`: which file, or which tables of which database, a transaction works on."""
 

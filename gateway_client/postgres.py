@@ -28,7 +28,6 @@ from gateway_client.postgres_errors import (
     STATEMENT_TIMEOUT_S,
     parameters,
 )
-from gateway_client.tables import Base
 
 CONNECT_TIMEOUT_S = 10
 LOCK_TIMEOUT_GROUP_MS = 100  # of a group's transaction: a work that waits for somebody's lock is done alone
@@ -122,6 +121,8 @@ def _check_encoding(url: URL, connection: Any, record: Any) -> None:
 
 def copy(connection: Connection, path: Path) -> None:
     """Copy every committed row into a new SQLite file, as of one moment."""
+    from gateway_client.tables import Base
+
     target = create_engine(URL.create("sqlite", database=str(path)))
     try:
         with connection.begin(), target.begin() as made:

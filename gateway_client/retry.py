@@ -1,10 +1,13 @@
-"""How often and how long: pure numbers for the loop in `flow/charging.py`. Nothing here sleeps or draws chance."""
+"""How often and how long: pure numbers for the loop in `flow/charging.py` and for `wire.py`. Nothing here sleeps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from gateway_client.errors import InvalidInput
+
+TIMEOUT_S_MAX = 600.0  # of one exchange
+BEGUN_S_MAX = 10.0  # between the commit of BeginSend and the first byte; a paused process must not send an old decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +39,10 @@ class RetryPolicy:
             return None
         ours = min(self.delay_s_max, self.delay_s_first * 2.0 ** min(tries - 1, 30))
         return max(least, ours / 2), max(least * 1.1, ours)
+
+
+def checked_timeout(timeout_s: float) -> float:
+    """Return the seconds for one exchange. Raises InvalidInput."""
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s <= TIMEOUT_S_MAX:
+        raise InvalidInput("timeout_s", f"must be more than 0 and at most {TIMEOUT_S_MAX:.0f} seconds")
+    return float(timeout_s)

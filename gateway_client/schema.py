@@ -1,8 +1,8 @@
 """The schema's version: read and checked before anything is sent, made and upgraded by Alembic, printed as SQL.
 
-Everything here works on a Connection inside the caller's transaction, and commits nothing. Alembic is imported only by
-what changes a schema: its import costs more than a charge. Its global proxies are not used, because threads and tasks
-may open several databases at once.
+Everything here works on a Connection inside the caller's transaction, and commits nothing. Alembic and the declared
+tables are imported only by what changes a schema: their import costs more than a charge. Alembic's global proxies are
+not used, because threads and tasks may open several databases at once.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Connection, String, column, inspect, select, table
 from sqlalchemy.exc import DBAPIError
 
+from gateway_client import columns
 from gateway_client.errors import ConfigurationError
-from gateway_client.tables import Base
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext, MigrationStep
@@ -153,7 +153,7 @@ def _found(connection: Connection) -> tuple[str | None, bool]:
     if version is not None:
         return version, True
     inspector = inspect(connection)
-    there = any(inspector.has_table(name) for name in Base.metadata.tables)
+    there = any(inspector.has_table(name) for name in columns.TABLES)
     # Read again: another process may have made the tables, with their version, between the two looks.
     return (version_of(connection) if there else None), there
 
@@ -178,6 +178,8 @@ def _refuse_incomplete(connection: Connection) -> None:
 
 def _missing(connection: Connection) -> Iterator[str]:
     """The columns and indexes that our tables should have and the database's have not."""
+    from gateway_client.tables import Base
+
     inspector = inspect(connection)
     for name, ours in Base.metadata.tables.items():
         if not inspector.has_table(name):

@@ -1,53 +1,21 @@
 """The SQLModel tables of a store, charging and reconciliation, on a registry and MetaData of their own.
 
 They live in other people's databases, so nothing here touches SQLModel's global metadata, and every table but
-`pending_charges` carries our prefix. What is written into them, and when, is `store/` and `reconcile/store/`.
+`pending_charges` carries our prefix. Statements are made of `columns.py`, which a test compares with these; what is
+written, and when, is `store/` and `reconcile/store/`.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any, cast
+from datetime import datetime
+from typing import cast
 
-from sqlalchemy import (
-    BigInteger,
-    CheckConstraint,
-    DateTime,
-    Dialect,
-    ForeignKeyConstraint,
-    Index,
-    MetaData,
-    String,
-    Table,
-    text,
-)
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKeyConstraint, Index, MetaData, String, text
 from sqlalchemy.orm import registry
-from sqlalchemy.types import TypeDecorator
 from sqlmodel import AutoString, Field, SQLModel
 
+from gateway_client.columns import UtcDateTime, text_type
 from gateway_client.state import PENDING, REFUSED, State
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, stored as UTC. A naive one is a bug and is refused."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To the database: SQLite keeps no zone, so it gets none."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a time without a zone")
-        value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """From the database."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class Base(SQLModel, registry=registry(metadata=MetaData())):
@@ -325,16 +293,6 @@ class ToldAlert(Base, table=True):
     told_by: str  # who delivered it
 
 
-# Text is compared byte by byte on PostgreSQL, too: a collation that changes with the C library would leave the indexes
-# in an order in which nothing is found any more. All of it, for columns of two collations cannot be joined.
 for _column in [column for made in Base.metadata.tables.values() for column in made.columns]:
     if isinstance(_column.type, AutoString):
-        _length = cast(String, _column.type.impl).length
-        _column.type = String(_length).with_variant(String(_length, "C"), "postgresql")
-
-
-def table(model: type[Base]) -> Table:
-    """The Core table of a model: hot statements are Core, not ORM sessions full of objects."""
-    found: Any = model.__table__  # type: ignore[attr-defined]
-    assert isinstance(found, Table)
-    return found
+        _column.type = text_type(cast(String, _column.type.impl).length)

@@ -1,7 +1,8 @@
 """The catalogue of what is told while charging: one record for a send, one for a change of state. Nothing else.
 
-Records go to the logger `gateway_client` (a NullHandler is all that importing sets up) and to an optional hook, for
-metrics and traces. They never hold a body, a key or metadata. A logger or hook that fails never fails a charge.
+Records go to the logger `gateway_client` (a NullHandler is all that importing the package sets up) and to an optional
+hook, for metrics and traces. They never hold a body, a key or metadata. A logger or hook that fails never fails a
+charge.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from dataclasses import dataclass, fields
 from gateway_client.state import State
 
 logger = logging.getLogger("gateway_client")
-logger.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, slots=True)

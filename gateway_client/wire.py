@@ -17,15 +17,14 @@ from typing import Any
 import certifi
 import httpx
 
-from gateway_client.errors import ConfigurationError, InvalidInput
+from gateway_client.errors import ConfigurationError
 from gateway_client.gateways.base import Gateway, NoReply, Reply, Request
 from gateway_client.proxy import Proxy
+from gateway_client.retry import BEGUN_S_MAX, checked_timeout
 from gateway_client.sockets import EXTENSION, AsyncOwnTransport, ExchangeSocket, OwnTransport
 
-TIMEOUT_S_MAX = 600.0
 CONNECT_S_MAX = 10.0
 REPLY_BYTES_MAX = 16 * 1024 * 1024  # a page of 100 charges has about 0.3 MB; more is not an answer
-BEGUN_S_MAX = 10.0  # between the commit of BeginSend and the first byte; a paused process must not send an old decision
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 Age = Callable[[], float]
@@ -140,13 +139,6 @@ class AsyncWire:
 def own_transport(proxy: Proxy | None = None) -> OwnTransport:
     """Make the blocking transport of ours. Raises ConfigurationError when the trusted certificates cannot be read."""
     return OwnTransport(_tls(), proxy)
-
-
-def checked_timeout(timeout_s: float) -> float:
-    """Seconds for one exchange, or InvalidInput."""
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s <= TIMEOUT_S_MAX:
-        raise InvalidInput("timeout_s", f"must be more than 0 and at most {TIMEOUT_S_MAX:.0f} seconds")
-    return float(timeout_s)
 
 
 def _timeout(timeout_s: float) -> httpx.Timeout:

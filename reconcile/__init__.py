@@ -20,8 +20,24 @@ Where each code comes from:
 It imports `gateway_client`, never the other way round; charging and `resume` do not need it.
 """
 
-from reconcile.job import run
-from reconcile.missed import Due, catch_up, due
-from reconcile.report import RunResult
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reconcile.job import run
+    from reconcile.missed import Due, catch_up, due
+    from reconcile.report import RunResult
+else:  # as in `gateway_client`: `paycli alerts` reconciles nothing
+    from gateway_client.on_demand import on_demand
+
+    __getattr__, __dir__ = on_demand(
+        __name__,
+        {
+            "Due": "reconcile.missed",
+            "RunResult": "reconcile.report",
+            "catch_up": "reconcile.missed",
+            "due": "reconcile.missed",
+            "run": "reconcile.job",
+        },
+    )
 
 __all__ = ["Due", "RunResult", "catch_up", "due", "run"]

@@ -15,10 +15,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from gateway_client import Client, InvalidInput, store
+from gateway_client import store
 from gateway_client.charge import iso
+from gateway_client.client import Client
 from gateway_client.db import Database
-from gateway_client.errors import ChargeOnceError, StoreUnavailable
+from gateway_client.errors import ChargeOnceError, InvalidInput, StoreUnavailable
 from gateway_client.flow.effects import Ask, DatabaseEffect, Effect, Now, T
 from gateway_client.gateways.base import NoReply
 from gateway_client.worker import name_of_process

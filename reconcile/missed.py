@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 
-from gateway_client import Client
+from gateway_client.client import Client
 from gateway_client.flow.effects import Now
 from reconcile import store as run_store
 from reconcile.ages import AGES, Ages

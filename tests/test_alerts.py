@@ -13,11 +13,10 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 import reconcile.alerts
-from gateway_client import State
+from gateway_client import State, columns
 from gateway_client.finding import Code
 from gateway_client.state import PENDING
 from gateway_client.store import rows
-from gateway_client.tables import PendingCharge, table
 from reconcile.ages import AGES, every
 from reconcile.alerts import Alert, Facts, Group, Limits, alerts
 from tests.kit import START, Killed
@@ -216,13 +215,12 @@ def test_ten_thousand_rows_cost_as_many_statements_as_one(world: Night) -> None:
     """However many charges are pending, the same few statements are asked, and the figures are right (L3)."""
     plant(world, "order_00001", State.UNKNOWN, START - 30 * HOUR, first_sent_at=START - 22 * HOUR)
     _, few = facts_of(world)
-    charges = table(PendingCharge)
 
     def copy(session: Session) -> None:
-        row = session.connection().execute(select(charges)).mappings().one()
+        row = session.connection().execute(select(columns.charges)).mappings().one()
         numbers = range(2, 10_001)
         copies = [{**row, "intent_id": f"order_{number:05}", "idempotency_key": f"key_{number}"} for number in numbers]
-        session.connection().execute(insert(charges), copies)
+        session.connection().execute(insert(columns.charges), copies)
 
     world.transact(copy)
     facts, many = facts_of(world)

@@ -17,12 +17,14 @@ LAYERS = ("cli", "reconcile", "gateway_client")
 # The shells, each after those it may import: they do I/O, look at clocks, or gather the others. Every other file of the
 # library and of the nightly run is pure, new ones too.
 SHELL_ORDER = (
+    "gateway_client.on_demand",  # threads and forks wait for it
     "gateway_client.actor",  # the user, the machine and the environment
     "gateway_client.telemetry",
     "gateway_client.clock",  # time, sleep and chance
     "gateway_client.sockets",  # the connection of one exchange
     "gateway_client.wire",  # HTTP
     "gateway_client.gateways.stripe",  # `from_env` reads the environment; what it sends is in stripe_api.py
+    "gateway_client.columns",
     "gateway_client.tables",
     "gateway_client.deadline",
     "gateway_client.migrations.versions.v0001_tables",
@@ -39,13 +41,14 @@ SHELL_ORDER = (
     "gateway_client.async_db",
     "gateway_client.condition",
     "gateway_client.store.rows",
-    "gateway_client.store.facts",
     "gateway_client.store.findings",
     "gateway_client.store.reading",
+    "gateway_client.store.facts",
     "gateway_client.store.leases",
     "gateway_client.store.gate",
     "gateway_client.store.claim",
     "gateway_client.store.settle",
+    "gateway_client.store.performing",
     "gateway_client.store",
     "gateway_client.sandbox.transport",
     "gateway_client.sandbox.server",
@@ -58,6 +61,7 @@ SHELL_ORDER = (
     "gateway_client",  # the public names
     "reconcile.store.ages",
     "reconcile.store.sets",
+    "reconcile.store.coverage",
     "reconcile.store.unreadable",
     "reconcile.store.agreed",
     "reconcile.store.parts",
@@ -69,6 +73,7 @@ SHELL_ORDER = (
     "reconcile.store.findings",
     "reconcile.store.alerts",
     "reconcile.store.told",
+    "reconcile.store.performing",
     "reconcile.store",
     "reconcile.webhook",  # sockets
     "reconcile.job",
@@ -140,6 +145,23 @@ def test_shells_import_one_way(name: str) -> None:
     """Among the shells, too, imports run one way: from the clients down to the clock."""
     later = SHELL_ORDER[SHELL_ORDER.index(name) + 1 :]
     assert [other for other in imports(name) if other in later] == []
+
+
+ON_DEMAND = ("gateway_client", "gateway_client.store", "reconcile", "reconcile.store")
+
+
+def names_asked_for(name: str) -> Iterator[str]:
+    """The names that a module takes from a package that imports them when they are asked for."""
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module in ON_DEMAND:
+            names = (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (asked for asked in names if asked not in MODULES)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("cli")])
+def test_modules_import_from_each_other_directly(name: str) -> None:
+    """No module waits, amid its own import, for the lock of names that are imported when they are asked for."""
+    assert list(names_asked_for(name)) == []
 
 
 def test_every_exception_is_public() -> None:

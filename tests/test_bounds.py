@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_client import clock, wire
+from gateway_client import clock, retry
 from gateway_client.bounds import Bounds, hours
-from gateway_client.gateways.stripe_api import BOUNDS, PROFILE
+from gateway_client.gateways.stripe_api import PROFILE
+from gateway_client.gateways.stripe_bounds import BOUNDS
 
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
 
@@ -80,7 +81,7 @@ def test_what_is_derived_for_stripe() -> None:
 
 def test_others_keep_to_the_same_numbers() -> None:
     """The wire's patience for a first byte and the tolerance of our clock are what the bounds say of them."""
-    assert BOUNDS.first_byte.total_seconds() == wire.BEGUN_S_MAX
+    assert BOUNDS.first_byte.total_seconds() == retry.BEGUN_S_MAX
     assert BOUNDS.clock_tolerance == clock.OFFSET_MAX
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gateway_client.flow import Setup, charging
+from gateway_client.flow import charging
+from gateway_client.flow.asking import Setup
 from gateway_client.flow.effects import Begun, Flow, Send
 from gateway_client.gateways import stripe_api
 from gateway_client.outcome import Answer, Rejected

@@ -13,11 +13,12 @@ from sqlalchemy import event, insert
 from sqlalchemy.orm import Session
 
 from gateway_client import State
+from gateway_client.columns import charges, sends, store
 from gateway_client.db import Database
 from gateway_client.flow.effects import Lease
-from gateway_client.store.facts import read_facts, read_latest_seen_at
+from gateway_client.store.facts import read_facts
 from gateway_client.store.leases import lease
-from gateway_client.tables import PendingCharge, Send, Store, table
+from gateway_client.store.reading import read_latest_seen_at
 from tests import postgres
 from tests.oracle_world import database_url
 from tests.test_tables import ROW
@@ -55,8 +56,8 @@ def full(request: Any, tmp_path: Path) -> Iterator[Database]:
             }
             for number in range(4000)
         ]
-        session.connection().execute(insert(table(PendingCharge)), rows)
-        sends = [
+        session.connection().execute(insert(charges), rows)
+        begun = [
             {
                 "intent_id": row["intent_id"],
                 "attempt": 1,
@@ -67,8 +68,8 @@ def full(request: Any, tmp_path: Path) -> Iterator[Database]:
             }
             for row in rows
         ]
-        session.connection().execute(insert(table(Send)), sends)
-        session.connection().execute(insert(table(Store)).values(**BOUND))
+        session.connection().execute(insert(sends), begun)
+        session.connection().execute(insert(store).values(**BOUND))
 
     database.transact(fill)
     yield database

@@ -19,8 +19,9 @@ import pytest
 import reconcile
 from gateway_client import Client, PaymentIntent, State, UnknownIntent
 from gateway_client.errors import ChargeOnceError
-from gateway_client.flow import charge_flow, resume_flow
+from gateway_client.flow.charging import charge_flow
 from gateway_client.flow.effects import Effect, Flow
+from gateway_client.flow.resuming import resume_flow
 from gateway_client.worker import name_of_process
 from reconcile.effects import RunLease
 from reconcile.flow import reconcile_flow

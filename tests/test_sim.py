@@ -81,6 +81,6 @@ def test_any_exception_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*given: object) -> None:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr("gateway_client.store.begin_send", broken)
+    monkeypatch.setattr("gateway_client.store.performing.begin_send", broken)
     failure = next(found for seed in range(20) if (found := campaign.try_one(seed, Memory())[1]) is not None)
     assert (failure.check, failure.why.split(" (")[0]) == ("ZeroDivisionError", "planted")

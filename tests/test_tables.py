@@ -12,18 +12,21 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import Table, insert, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import StatementError
 from sqlmodel import SQLModel
 
-from gateway_client import NeedsPerson, State
+from gateway_client import NeedsPerson, State, columns
 from gateway_client.db import Database
 from gateway_client.gateways.base import Binding
-from gateway_client.tables import Base, PendingCharge, Store, table
+from gateway_client.tables import Base
 from tests.oracle_disk import sql
 from tests.oracle_world import (
     database_url,
 )
+
+DIALECTS = (sqlite.dialect(), postgresql.dialect())  # type: ignore[no-untyped-call]
 
 ROW = {
     "intent_id": "order_42",
@@ -53,6 +56,27 @@ def test_our_tables_are_not_in_the_global_metadata() -> None:
     """Our tables live in other people's databases: SQLModel's own metadata, which hosts create from, is untouched."""
     assert set(SQLModel.metadata.tables) & set(Base.metadata.tables) == set()
     assert {name for name in Base.metadata.tables if not name.startswith("paycli_")} == {"pending_charges"}
+
+
+def _by_name(table: Table) -> dict[str, tuple[list[str], object]]:
+    """Each column's type in the words of both databases, and what an INSERT writes that leaves it out."""
+    return {
+        column.name: (
+            [column.type.compile(dialect) for dialect in DIALECTS] + [type(column.type).__name__],
+            None if column.default is None else getattr(column.default, "arg", column.default),
+        )
+        for column in table.columns
+    }
+
+
+def test_statements_name_the_columns_that_are_declared() -> None:
+    """The tables of our statements have the names, types and defaults of those that SQLModel declares."""
+    named = {found.name: found for found in vars(columns).values() if isinstance(found, Table)}
+    assert tuple(Base.metadata.tables) == columns.TABLES
+    assert set(named) == set(columns.TABLES)
+    for name, declared in Base.metadata.tables.items():
+        assert _by_name(named[name]) == _by_name(declared)
+        assert [column for column in declared.columns if column.onupdate or column.server_default] == []
 
 
 CREATING = """
@@ -136,21 +160,21 @@ def test_the_database_refuses_a_senseless_row(change: dict[str, object], databas
 @pytest.mark.parametrize("state", [state for state in State if not state.refused])
 def test_two_live_attempts_of_an_intent_cannot_be_stored(state: State, database: Database) -> None:
     """S1: the partial unique index allows one attempt that is live or succeeded, beside any number of refused ones."""
-    charges = table(PendingCharge)
     refused = {**ROW, "state": "declined"}
     live = {**ROW, "attempt": 2, "state": state, "idempotency_key": "pc1_2"}
     again = {**ROW, "attempt": 3, "state": "prepared", "idempotency_key": "pc1_3"}
-    database.transact(lambda session: session.execute(insert(charges), [refused, live]))
+    database.transact(lambda session: session.execute(insert(columns.charges), [refused, live]))
     with pytest.raises(NeedsPerson, match="refused a row by a rule of its tables"):
-        database.transact(lambda session: session.execute(insert(charges), [again]))
-    database.transact(lambda session: session.execute(insert(charges), [{**again, "state": "canceled"}]))
+        database.transact(lambda session: session.execute(insert(columns.charges), [again]))
+    database.transact(lambda session: session.execute(insert(columns.charges), [{**again, "state": "canceled"}]))
 
 
 def test_one_key_belongs_to_one_attempt(database: Database) -> None:
     """S4: two rows never share an idempotency key."""
-    charges = table(PendingCharge)
     with pytest.raises(NeedsPerson, match="refused a row by a rule of its tables"):
-        database.transact(lambda session: session.execute(insert(charges), [ROW, {**ROW, "intent_id": "order_43"}]))
+        database.transact(
+            lambda session: session.execute(insert(columns.charges), [ROW, {**ROW, "intent_id": "order_43"}])
+        )
 
 
 def test_a_store_belongs_to_one_account(database: Database) -> None:
@@ -158,7 +182,7 @@ def test_a_store_belongs_to_one_account(database: Database) -> None:
     now = datetime(2026, 11, 20, tzinfo=UTC)
     bound = Binding("stripe", "test", "acct_1", "a", "the store")
     row = {**asdict(bound), "created_at": now, "bound_by": "billing@web-3"}
-    one, two = (insert(table(Store)).values(id=number, **row) for number in (1, 2))
+    one, two = (insert(columns.store).values(id=number, **row) for number in (1, 2))
     database.transact(lambda session: session.execute(one))
     with pytest.raises(NeedsPerson, match="refused a row by a rule of its tables"):
         database.transact(lambda session: session.execute(two))
@@ -166,11 +190,10 @@ def test_a_store_belongs_to_one_account(database: Database) -> None:
 
 def test_times_come_back_as_they_went(database: Database) -> None:
     """A time of any zone comes back as the same instant in UTC; one without a zone is refused."""
-    charges = table(PendingCharge)
     at = datetime(2026, 11, 20, 1, 2, 3, 456789, timezone(timedelta(hours=5, minutes=45)))
-    database.transact(lambda session: session.execute(insert(charges).values({**ROW, "created_at": at})))
-    found = database.transact(lambda session: session.execute(select(charges.c.created_at)).scalar_one())
+    database.transact(lambda session: session.execute(insert(columns.charges).values({**ROW, "created_at": at})))
+    found = database.transact(lambda session: session.execute(select(columns.charges.c.created_at)).scalar_one())
     assert (found, found.tzinfo) == (at, UTC)
     naive = {**ROW, "intent_id": "order_43", "created_at": at.replace(tzinfo=None)}
     with pytest.raises(StatementError, match="a time without a zone"):
-        database.transact(lambda session: session.execute(insert(charges).values(naive)))
+        database.transact(lambda session: session.execute(insert(columns.charges).values(naive)))

@@ -13,8 +13,9 @@ from typing import Any
 import certifi
 import pytest
 
-from gateway_client import ConfigurationError, InvalidInput, Stripe, wire
+from gateway_client import ConfigurationError, InvalidInput, Stripe
 from gateway_client.gateways.base import NoReply, Reply
+from gateway_client.retry import checked_timeout
 from gateway_client.wire import AsyncWire, Wire
 from tests.oracle_exchange import BODY, BOTH, SLACK_S, TIMEOUT_S, Ages, Exchange, not_sent
 from tests.oracle_peer import CERTIFICATE, Connection, Peer, answer, full_house, serve
@@ -210,7 +211,7 @@ def test_a_senseless_timeout_is_refused(timeout_s: Any) -> None:
 
 def test_sensible_timeouts_are_taken() -> None:
     """The limits themselves are allowed."""
-    assert (wire.checked_timeout(600), wire.checked_timeout(0.1)) == (600.0, 0.1)
+    assert (checked_timeout(600), checked_timeout(0.1)) == (600.0, 0.1)
 
 
 @pytest.mark.parametrize("kind", [Wire, AsyncWire])

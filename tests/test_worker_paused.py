@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from gateway_client import Client, ClockRefused, wire
+from gateway_client import Client, ClockRefused, retry
 from gateway_client.flow import working
 from gateway_client.flow.effects import BeginSend, Effect, Send, Settle
 from tests.kit import ORDER, START, World
@@ -98,6 +98,6 @@ def test_leases_are_longer_than_a_call(world: World) -> None:
     world.clock.advance(seconds=5)
     world.hooks.append(look)
     work(client)
-    assert working.BEGUN_S == wire.BEGUN_S_MAX
+    assert working.BEGUN_S == retry.BEGUN_S_MAX
     lease_s = 2 * (30 + working.BEGUN_S + 30)
     assert until == [f"{START + timedelta(seconds=5 + lease_s):%Y-%m-%d %H:%M:%S}.000000"]

@@ -88,7 +88,7 @@ def test_nothing_is_charged_twice(leases: bool, url: str, monkeypatch: pytest.Mo
     """Four workers race over one queue with two callers of the same charges, beside lost and doubled requests; without
     leases, too, nothing is charged twice and nothing is lost (S1, S12, F111, F113)."""
     if not leases:
-        monkeypatch.setattr("gateway_client.store.lease", no_lease)
+        monkeypatch.setattr("gateway_client.store.performing.lease", no_lease)
         monkeypatch.setattr("gateway_client.store.gate.holds", lambda *_: True)
     sandbox = Sandbox(seed=5, faults=FAULTS)
     sandbox.slow_s = 0.02

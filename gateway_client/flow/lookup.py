@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property, partial
 
 from gateway_client.absence import Scan, Stranger
 from gateway_client.bounds import Bounds
-from gateway_client.charge import Charge
+from gateway_client.charge import EVER, Charge
 from gateway_client.flow.asking import Setup, meet, question
 from gateway_client.flow.effects import Begun, Flow, NoteQuiet, Now, ProveAbsent, Settle
 from gateway_client.gateways.base import Binding, Item, Listing, Page, Unreadable
@@ -21,7 +21,6 @@ from gateway_client.outcome import Answer, CouldNotAsk, Outcome, Succeeded
 NOT_ASKED_FOR = "the page holds objects of another time than was asked for"
 PAGES_WITHOUT_PROGRESS_MAX = 500  # that go no further back in time: as many objects no account makes in one second
 PAGES_MAX = 100_000  # of one list that is read to its end: ten million objects are no account, but an endless list
-EVER = datetime.min.replace(tzinfo=UTC)
 
 
 def look_up(setup: Setup, binding: Binding, charges: list[Charge]) -> Flow[tuple[list[Charge], Scan]]:

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from math import ceil, floor
 from urllib.parse import parse_qsl, quote, urlencode
 
-from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
 from gateway_client.errors import InvalidInput
 from gateway_client.frozen import Frozen
@@ -31,6 +30,7 @@ from gateway_client.gateways.base import (
     Request,
 )
 from gateway_client.gateways.stripe_answers import read_answer, why_not_an_answer
+from gateway_client.gateways.stripe_bounds import BOUNDS
 from gateway_client.gateways.stripe_objects import (
     ACCOUNT_ID,
     AccountBody,
@@ -64,16 +64,6 @@ from gateway_client.outcome import (
 
 API_VERSION = "2026-10-28.endive"  # equal to the pinned SDK's; a test compares them
 PAGE_ROWS_MAX = 100  # Stripe's largest page
-
-BOUNDS = Bounds(
-    key_pruned_after=timedelta(hours=24),  # "at least 24 hours old", counted from first receipt (STRIPE.md §1.6)
-    hold=timedelta(hours=1),
-    first_byte=timedelta(seconds=10),
-    execution=timedelta(seconds=90),  # Stripe cuts a request after 80 s
-    clock_tolerance=timedelta(minutes=5),
-    list_lag=timedelta(hours=2),  # lists are read-after-write (STRIPE.md §3); in incidents they were up to hours behind
-    roll_forward=timedelta(hours=72),
-)
 
 PROFILE = Profile(
     bounds=BOUNDS,

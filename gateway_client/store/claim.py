@@ -22,7 +22,7 @@ from gateway_client.intent import PaymentIntent, differences
 from gateway_client.postgres import TIMELINE
 from gateway_client.record import Record, Row
 from gateway_client.state import State
-from gateway_client.store.facts import Facts, read_facts, why_held
+from gateway_client.store.facts import Facts, binding_of, read_facts, why_held
 from gateway_client.store.gate import INSERT_SEND, begun, judge
 from gateway_client.store.rows import (
     CLAIMED,
@@ -30,7 +30,6 @@ from gateway_client.store.rows import (
     STORE_ROW,
     append_claim_and_send,
     append_event,
-    binding_of,
     charges,
     findings,
     key_of,

@@ -15,7 +15,8 @@ from gateway_client.gateways.base import Binding
 from gateway_client.postgres import CLOCK, TIMELINE
 from gateway_client.record import Row
 from gateway_client.state import State
-from gateway_client.store.rows import binding_of, charges, constant, findings, run, sends, store
+from gateway_client.store.reading import LATEST_BEGUN_AT, latest
+from gateway_client.store.rows import charges, constant, findings, run, store
 
 # Money that the provider has taken for another attempt, or by a charge that has no row here, is a reason to send
 # nothing, whatever a person has said of it.
@@ -39,16 +40,12 @@ _HELD_BY = (
 _FINDING = select(findings).where(findings.c.id == bindparam("of_finding"))
 _OF_INTENT = select(charges.c.attempt).where(charges.c.intent_id == bindparam("of_intent"))
 _SUCCESS = _OF_INTENT.where(charges.c.state == State.SUCCEEDED).limit(1)
-# The latest time that the store has seen is that of its newest send: one look into an index, and no row that every
-# charge would have to write.
-_LATEST_BEGUN_AT = select(func.max(sends.c.begun_at)).scalar_subquery().label("latest_begun_at")
-_TIMES = select(store.c.created_at, _LATEST_BEGUN_AT)
 
 
 def _facts(*more: ColumnElement[Any]) -> Select[Any]:
     return select(
         store,
-        _LATEST_BEGUN_AT,
+        LATEST_BEGUN_AT,
         _OF_INTENT.exists().label("intent_known"),
         _SUCCESS.scalar_subquery().label("paid"),
         _HELD_BY.scalar_subquery().label("held_by"),
@@ -73,6 +70,11 @@ class Facts:
     finding: Row | None  # what holds the attempt, the first of all
 
 
+def binding_of(row: Row) -> Binding:
+    """Whom the store belongs to, by its one row."""
+    return Binding(row["provider"], row["mode"], row["account"], row["namespace"], row["store_id"])
+
+
 def read_facts(session: Session, intent_id: str, attempt: int, now: datetime) -> Facts:
     """Read the facts for an attempt of an intent, in one statement; in two when a finding holds it."""
     own_clock = bool(session.info.get(CLOCK))
@@ -84,24 +86,12 @@ def read_facts(session: Session, intent_id: str, attempt: int, now: datetime) ->
         binding=binding_of(row),
         bound_on=row["timeline"],
         timeline=session.info.get(TIMELINE),
-        latest_seen_at=_latest(row),
+        latest_seen_at=latest(row),
         clock=row["clock"] if own_clock else now,
         intent_known=bool(row["intent_known"]),
         paid=row["paid"],
         finding=None if held_by is None else run(session, _FINDING, {"of_finding": held_by}).mappings().one(),
     )
-
-
-def read_latest_seen_at(session: Session) -> datetime | None:
-    """Read the latest time that the store has seen; None when it belongs to nobody yet."""
-    row = run(session, _TIMES).mappings().first()
-    return None if row is None else _latest(row)
-
-
-def _latest(row: Row) -> datetime:
-    made, begun = row["created_at"], row["latest_begun_at"]
-    assert isinstance(made, datetime)
-    return made if begun is None else max(made, begun)
 
 
 def why_held(facts: Facts, intent_id: str, attempt: int) -> NeedsPerson | None:

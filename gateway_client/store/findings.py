@@ -9,15 +9,15 @@ from typing import Any, cast
 from sqlalchemy import Select, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
+from gateway_client import columns
 from gateway_client.actor import ACTOR
 from gateway_client.errors import UnknownFinding
 from gateway_client.finding import Action, Code, Finding, Found
 from gateway_client.record import Row
 from gateway_client.state import State
 from gateway_client.store.rows import ROW_OF_ATTEMPT, append_event, findings, key_of, lock_intent, run
-from gateway_client.tables import RunFinding, table
 
-run_findings = table(RunFinding)
+run_findings = columns.run_findings
 
 OF_A_RUN = "run_"  # how a run's id begins: a person's name never holds the place of one, for it has an @
 

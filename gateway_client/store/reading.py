@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Select, bindparam, func, or_, select
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
-from gateway_client.flow.effects import ReadPending
 from gateway_client.record import Row
 from gateway_client.state import PENDING, SENDABLE
 from gateway_client.store.rows import (
@@ -19,13 +19,21 @@ from gateway_client.store.rows import (
     key_of,
     of_attempt,
     run,
+    sends,
     snapshots,
     store,
     with_sends,
 )
 
+if TYPE_CHECKING:
+    from gateway_client.flow.effects import ReadPending
+
 _ATTEMPTS = select(charges).where(charges.c.intent_id == bindparam("of_intent")).order_by(charges.c.attempt)
 _HISTORY = select(events).where(*of_attempt(events)).order_by(events.c.event_no)
+# The latest time that the store has seen is that of its newest send: one look into an index, and no row that every
+# charge would have to write.
+LATEST_BEGUN_AT = select(func.max(sends.c.begun_at)).scalar_subquery().label("latest_begun_at")
+_TIMES = select(store.c.created_at, LATEST_BEGUN_AT)
 _TIMELINE = select(store.c.timeline)
 _UNSEALED = select(func.count()).where(
     charges.c.state.in_(constant(SENDABLE)),
@@ -53,11 +61,16 @@ def _pending(*, after: bool) -> Select[Any]:
 
 def read_pending(session: Session, effect: ReadPending) -> tuple[Charge, ...]:
     """Pending charges, oldest first."""
-    values: dict[str, object] = {"rows_max": effect.rows_max}
-    if effect.after is not None:
-        at, intent_id, attempt = effect.after
+    return read_page(session, effect.after, effect.rows_max)
+
+
+def read_page(session: Session, after: tuple[datetime, str, int] | None, rows_max: int) -> tuple[Charge, ...]:
+    """Return the pending charges that follow the one with this time, intent and attempt, oldest first."""
+    values: dict[str, object] = {"rows_max": rows_max}
+    if after is not None:
+        at, intent_id, attempt = after
         values |= {"after_at": at, "after_intent": intent_id, "after_attempt": attempt}
-    return snapshots(session, run(session, _pending(after=effect.after is not None), values).mappings())
+    return snapshots(session, run(session, _pending(after=after is not None), values).mappings())
 
 
 def read_attempts(session: Session, intent_id: str) -> tuple[Charge, ...]:
@@ -69,6 +82,19 @@ def read_history(session: Session, charge: Charge) -> tuple[tuple[Row, ...], tup
     """The sends and the events of one attempt, in their order."""
     of = {"intent_id": charge.intent_id, "attempt": charge.attempt}
     return with_sends(session, of).sends, tuple(run(session, _HISTORY, key_of(of)).mappings())
+
+
+def read_latest_seen_at(session: Session) -> datetime | None:
+    """Read the latest time that the store has seen; None when it belongs to nobody yet."""
+    row = run(session, _TIMES).mappings().first()
+    return None if row is None else latest(row)
+
+
+def latest(row: Row) -> datetime:
+    """Return the latest time that the store has seen, by a row with both of its times."""
+    made, begun = row["created_at"], row["latest_begun_at"]
+    assert isinstance(made, datetime)
+    return made if begun is None else max(made, begun)
 
 
 def read_unsealed(session: Session, secret_ids: tuple[str, ...]) -> int:

@@ -27,22 +27,20 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from gateway_client import columns
 from gateway_client.actor import ACTOR
 from gateway_client.charge import Charge
 from gateway_client.errors import UnknownIntent
-from gateway_client.gateways.base import Binding
 from gateway_client.outcome import Answer
 from gateway_client.postgres import CLOCK
 from gateway_client.postgres import lock as lock_in_database
 from gateway_client.record import Record, Row, Values
 from gateway_client.state import Event, State
-from gateway_client.tables import Event as EventRow
-from gateway_client.tables import Finding, PendingCharge, Send, Store, table
 from gateway_client.telemetry import Record as ToldRecord
 from gateway_client.telemetry import StateChanged
 
-store, charges, sends = table(Store), table(PendingCharge), table(Send)
-events, findings = table(EventRow), table(Finding)
+store, charges, sends = columns.store, columns.charges, columns.sends
+events, findings = columns.events, columns.findings
 
 RECORDS = "charge_once_records"  # in `Session.info`: what is told once the transaction is committed
 
@@ -105,11 +103,6 @@ _FIRST_EVENTS = insert(events).from_select(
 def run(session: Session, statement: Executable, values: Values | None = None) -> CursorResult[Any]:
     """Execute a Core statement in the session's transaction, past the ORM."""
     return session.connection().execute(statement, values)
-
-
-def binding_of(row: Row) -> Binding:
-    """Whom the store belongs to, by its one row."""
-    return Binding(row["provider"], row["mode"], row["account"], row["namespace"], row["store_id"])
 
 
 def clock_of(session: Session, now: datetime) -> datetime:

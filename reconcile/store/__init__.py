@@ -1,87 +1,29 @@
 """Every SQL statement of the nightly run. One function is one transaction's work on a Session; no network, no clock.
 
 `perform` first renews the lease of the run, which fails once another call has it, then does what the effect stands for.
-What only looks at a run writes nothing, this neither.
+What only looks at a run writes nothing, this neither. Who asks what is to be looked into (`alerts.py`) loads none of
+it.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any, cast
+if TYPE_CHECKING:
+    from reconcile.store.coverage import read_coverage
+    from reconcile.store.performing import perform
+    from reconcile.store.runs import forget_unfinished, read_beginning, read_result, release
+else:
+    from gateway_client.on_demand import on_demand
 
-from sqlalchemy.orm import Session
-
-from gateway_client.flow.effects import T
-from reconcile.effects import (
-    Adopt,
-    CloseOver,
-    CloseStale,
-    Count,
-    EndRun,
-    Flag,
-    FlagDuplicates,
-    FlagStale,
-    ForgetRuns,
-    Import,
-    KeepItem,
-    LookAtRun,
-    OfRun,
-    OpenRun,
-    ReadPairs,
-    ReadUnfinished,
-    ReadUnseen,
-    Renew,
-    Repair,
-    RunEffect,
-    SavePages,
-)
-from reconcile.store.counts import count
-from reconcile.store.findings import close_stale, flag, flag_duplicates, flag_stale
-from reconcile.store.forgetting import forget_runs
-from reconcile.store.items import adopt, keep_item, read_pairs, read_unfinished, read_unseen, save_pages
-from reconcile.store.repairs import close_over, import_charge, repair
-from reconcile.store.runs import (
-    end_run,
-    ended,
-    forget_unfinished,
-    open_run,
-    read_beginning,
-    read_coverage,
-    read_result,
-    release,
-    renew,
-)
+    __getattr__, __dir__ = on_demand(
+        __name__,
+        {
+            "forget_unfinished": "reconcile.store.runs",
+            "perform": "reconcile.store.performing",
+            "read_beginning": "reconcile.store.runs",
+            "read_coverage": "reconcile.store.coverage",
+            "read_result": "reconcile.store.runs",
+            "release": "reconcile.store.runs",
+        },
+    )
 
 __all__ = ["forget_unfinished", "perform", "read_beginning", "read_coverage", "read_result", "release"]
-
-
-def perform(session: Session, effect: RunEffect[T], now: datetime) -> T:
-    """Do one effect of a run at the provider's time `now`. Raises RunHeld when another process has the run."""
-    if isinstance(effect, EndRun) and ended(session, effect.run):
-        return cast("T", None)  # by a commit that nobody confirmed
-    if isinstance(effect, OfRun) and not isinstance(effect, LookAtRun):
-        renew(session, effect.run, now)
-    return cast("T", _WORK[type(effect)](session, effect, now))
-
-
-_WORK: dict[type[RunEffect[Any]], Callable[[Session, Any, datetime], object]] = {
-    OpenRun: open_run,
-    ForgetRuns: forget_runs,
-    SavePages: save_pages,
-    Renew: lambda session, effect, now: None,  # the lease is all
-    Adopt: adopt,
-    ReadPairs: read_pairs,
-    Repair: repair,
-    Import: import_charge,
-    Flag: flag,
-    CloseOver: close_over,
-    ReadUnfinished: read_unfinished,
-    ReadUnseen: read_unseen,
-    KeepItem: keep_item,
-    FlagDuplicates: flag_duplicates,
-    FlagStale: flag_stale,
-    CloseStale: close_stale,
-    Count: count,
-    EndRun: end_run,
-}

@@ -12,14 +12,14 @@ from typing import Any
 from sqlalchemy import bindparam, delete, func, insert, literal_column, select
 from sqlalchemy.orm import Session
 
+from gateway_client import columns
 from gateway_client.charge import Charge
 from gateway_client.gateways.base import Binding, Item, Kind, Plain, Stated
 from gateway_client.store.rows import charges, run
-from gateway_client.tables import RunAgreed, table
 from reconcile.effects import AttemptKey
 from reconcile.store.sets import among, each, packed
 
-agreed = table(RunAgreed)
+agreed = columns.run_agreed
 
 # In the order of `Stated`, after what a row does not say because all rows of a store have it: its namespace and mode.
 _COMPARED = (

@@ -7,17 +7,17 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Executable, and_, bindparam, case, exists, false, func, or_, select
 from sqlalchemy.orm import Session
 
+from gateway_client.charge import EVER
 from gateway_client.errors import InvalidInput
 from gateway_client.finding import CRITICAL, CRITICAL_IF_CHARGED
-from gateway_client.flow.lookup import EVER
 from gateway_client.outcome import Cause
 from gateway_client.record import Values
 from gateway_client.state import PENDING, SENDABLE, State
-from gateway_client.store.facts import read_latest_seen_at
+from gateway_client.store.reading import read_latest_seen_at
 from gateway_client.store.rows import charges, constant, findings, run, sends
 from reconcile.alerts import KEY_ENDS_SOON, Facts, Group, Limits, Missed
 from reconcile.store.ages import TOO_OLD, too_old
-from reconcile.store.runs import Coverage, read_coverage
+from reconcile.store.coverage import Coverage, read_coverage
 from reconcile.window import days_left_out, window_of
 
 _KEY_ENDS_SOON = (

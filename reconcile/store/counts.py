@@ -19,17 +19,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from gateway_client import columns
+from gateway_client.columns import UtcDateTime
 from gateway_client.finding import Code
 from gateway_client.gateways.base import Kind
 from gateway_client.record import Values
 from gateway_client.store.findings import run_findings
 from gateway_client.store.rows import charges, findings, run, sends
-from gateway_client.tables import RunItem, UtcDateTime, table
 from reconcile.effects import Count, Counts
 from reconcile.store.agreed import COUNT_CHARGES, agreed
 from reconcile.window import Window
 
-items = table(RunItem)
+items = columns.run_items
 
 
 def _of_window() -> tuple[ColumnElement[bool], tuple[Select[str], ...]]:

@@ -10,6 +10,7 @@ from sqlalchemy import Select, Update, and_, bindparam, delete, exists, false, f
 from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
+from gateway_client.columns import UtcDateTime
 from gateway_client.errors import InvalidInput
 from gateway_client.finding import Code
 from gateway_client.gateways.base import Binding, Item, Kind, Plain, Unreadable
@@ -18,7 +19,6 @@ from gateway_client.record import Row
 from gateway_client.state import PENDING, REFUSED, State
 from gateway_client.store.findings import run_findings
 from gateway_client.store.rows import charges, constant, findings, run, snapshots
-from gateway_client.tables import UtcDateTime
 from reconcile.effects import Adopt, AttemptKey, KeepItem, ReadPairs, ReadUnfinished, ReadUnseen, SavePages
 from reconcile.match import Pair
 from reconcile.store.agreed import agreed, agreed_items, forget_seen, keep_agreed, rows_as_stated

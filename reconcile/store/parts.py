@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
+from gateway_client import columns
 from gateway_client.store.rows import run
-from gateway_client.tables import RunPart, table
 from reconcile.effects import OpenedRun, Part
 
-parts = table(RunPart)
+parts = columns.run_parts
 
 _OF_RUN = parts.c.run_id == bindparam("of_run")
 _READ = select(parts).where(_OF_RUN).order_by(parts.c.list_no, parts.c.part_no)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from gateway_client import columns
 from gateway_client.actor import ACTOR
 from gateway_client.charge import iso
 from gateway_client.errors import RunHeld
@@ -30,7 +31,6 @@ from gateway_client.finding import Action, Code
 from gateway_client.record import Row, Values
 from gateway_client.store.findings import OF_A_RUN, findings_of, run_findings
 from gateway_client.store.rows import charges, clock_of, findings, run, store
-from gateway_client.tables import Run, table
 from reconcile.effects import AttemptKey, EndRun, OpenedRun, OpenRun, Part
 from reconcile.report import RunResult
 from reconcile.store.counts import count_local, number_of
@@ -38,8 +38,7 @@ from reconcile.store.parts import read_anew, read_parts, write_parts
 from reconcile.store.unreadable import forget_unreadable, read_unreadable, why_unreadable
 from reconcile.window import Window
 
-runs = table(Run)
-
+runs = columns.runs
 
 UPDATE_RUN = update(runs).where(runs.c.run_id == bindparam("of_run"))
 _INSERT_RUN = insert(runs)
@@ -53,16 +52,6 @@ _UPDATE_LEASED = update(runs).where(
     runs.c.run_id == bindparam("of_run"), runs.c.leased_by == bindparam("of_lease"), runs.c.ended_at.is_(None)
 )
 _END_UNFINISHED = update(runs).where(runs.c.ended_at.is_(None)).values(ended_at=runs.c.leased_until)
-_COMPLETE = (
-    select(runs.c.window_start, runs.c.window_end, runs.c.started_at, runs.c.ended_at, runs.c.tz)
-    .where(runs.c.complete)
-    .order_by(runs.c.ended_at, runs.c.run_id)
-)
-_BEGUN = (
-    select(runs.c.day, runs.c.tz, runs.c.window_start, runs.c.window_end)
-    .where(runs.c.ended_at.is_(None))
-    .order_by(runs.c.window_end, runs.c.day)
-)
 _MADE_AT = select(store.c.created_at)
 _FIRST_SENT_AT = select(func.min(charges.c.first_sent_at))  # imported ones, too, may be older than the store
 
@@ -229,45 +218,6 @@ def read_result(session: Session, run_id: str, *, dry_run: bool) -> RunResult:
         unreadable=unread,
         unreadable_ids=unread_ids,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """What complete runs have looked at, in the order in which they ended; and what was begun and never completed."""
-
-    complete: tuple[Row, ...]
-    unfinished: tuple[Row, ...]
-
-    @property
-    def spans(self) -> tuple[tuple[datetime, datetime], ...]:
-        """The seconds that were looked at."""
-        return tuple((row["window_start"], row["window_end"]) for row in self.complete)
-
-    @property
-    def since(self) -> datetime | None:
-        """The beginning of the first complete run's window; None when no run was ever complete."""
-        return self.complete[0]["window_start"] if self.complete else None
-
-    @property
-    def newest(self) -> Row | None:
-        """The run that reaches furthest, of several the first: to do an old day again is no news of a new one."""
-        return max(self.complete, key=lambda row: row["window_end"], default=None)
-
-    @property
-    def reach(self) -> datetime | None:
-        """The end of the latest day that was over when its run began: the nights before it have passed."""
-        whole = (row["window_end"] for row in self.complete if row["window_end"] <= row["started_at"])
-        return max(whole, default=None)
-
-    def begun(self, tz: str) -> set[date]:
-        """Days of a zone that were begun and never completed."""
-        return {date.fromisoformat(row["day"]) for row in self.unfinished if row["tz"] == tz}
-
-
-def read_coverage(session: Session) -> Coverage:
-    """What was looked at, by runs of any day and zone: a few numbers for each night that ever was."""
-    complete = tuple(run(session, _COMPLETE).mappings())
-    return Coverage(complete, tuple(run(session, _BEGUN).mappings()))
 
 
 def read_beginning(session: Session) -> datetime | None:

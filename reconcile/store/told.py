@@ -7,12 +7,12 @@ import hashlib
 from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.orm import Session
 
+from gateway_client import columns
 from gateway_client.actor import ACTOR
 from gateway_client.store.rows import run
-from gateway_client.tables import ToldAlert, table
 from reconcile.told import News, Told
 
-told_alerts = table(ToldAlert)
+told_alerts = columns.told_alerts
 
 _OF_RECEIVER = told_alerts.c.receiver == bindparam("of_receiver")
 _TOLD = select(told_alerts).where(_OF_RECEIVER)

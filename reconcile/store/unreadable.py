@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from sqlalchemy import bindparam, delete, func, insert, select
 from sqlalchemy.orm import Session
 
+from gateway_client import columns
 from gateway_client.gateways.base import Unreadable
 from gateway_client.store.rows import run
-from gateway_client.tables import RunUnreadable, table
 from reconcile import words
 from reconcile.effects import OpenedRun
 from reconcile.store.sets import among
 
 NAMED_MAX = 10
 
-unreadable = table(RunUnreadable)
+unreadable = columns.run_unreadable
 
 _OF_RUN = unreadable.c.run_id == bindparam("of_run")
 _FORGET = delete(unreadable).where(_OF_RUN)

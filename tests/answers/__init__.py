@@ -17,7 +17,7 @@ ledger is compared with every word that was said.
 
 `python -m tests.answers N --seed S` runs cases from seed S on until N answers were drawn; N = 1 tells the story of one.
 
-The rules of this world, beside the bounds of `gateways/stripe_api.py`:
+The rules of this world, beside the bounds of `gateways/stripe_bounds.py`:
 
 - A box (proxy, filter, cache, captive portal) says anything under any status, in the provider's form as well, and with
   any headers; but it never names our idempotency key in an answer of its own. It could: the key is in the request that

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
-from gateway_client.gateways.stripe_api import BOUNDS
+from gateway_client.gateways.stripe_bounds import BOUNDS
 from tests.sim.decisions import Dice
 
 T = TypeVar("T")

@@ -14,7 +14,8 @@ from urllib.parse import parse_qsl
 
 from gateway_client.gateways.base import NoReply, Reply, Request
 from gateway_client.intent import idempotency_key
-from gateway_client.wire import BEGUN_S_MAX, Age
+from gateway_client.retry import BEGUN_S_MAX
+from gateway_client.wire import Age
 from tests.answers import bodies
 from tests.answers.lengths import HOLD_S, HOUR, Lengths, pick
 from tests.answers.provider import BLIND, RESTRICTED, Answered, Delivery, Json, Provider, charge, error, intent

@@ -20,6 +20,7 @@ ANSWERS_MAX = 400_000
 
 STRIPE_ANSWERS = "gateway_client/gateways/stripe_answers.py"
 STRIPE = "gateway_client/gateways/stripe_api.py"
+STRIPE_PAGES = "gateway_client/gateways/stripe_pages.py"
 BOUNDS = "gateway_client/bounds.py"
 STATE = "gateway_client/state.py"
 RECORD = "gateway_client/record.py"
@@ -190,7 +191,7 @@ PLANTS = (
     ),
     Mutant(
         "whatever has a list in it is the list",
-        STRIPE,
+        STRIPE_PAGES,
         'if page is None or page.kind != "list" or page.url != path:',
         "if page is None:",
     ),

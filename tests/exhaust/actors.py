@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 from gateway_client import Money, PaymentIntent
 from gateway_client.errors import ChargeOnceError
-from gateway_client.flow import Setup, charge_flow, resume_flow
+from gateway_client.flow.asking import Setup
+from gateway_client.flow.charging import charge_flow
 from gateway_client.flow.effects import Ask, Effect, MeetProvider, Now, ReadBinding, Send, Tell, Wait
+from gateway_client.flow.resuming import resume_flow
 from gateway_client.gateways.base import Account, Binding, NoReply, Reply, Request
 from gateway_client.retry import RetryPolicy
 from reconcile.effects import (

@@ -18,7 +18,7 @@ from itertools import count
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
-from gateway_client.flow import Setup
+from gateway_client.flow.asking import Setup
 from gateway_client.flow.breaker import Breaker
 from gateway_client.flow.effects import Begun, Effect
 from gateway_client.flow.lookup import Cycle

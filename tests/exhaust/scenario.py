@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from gateway_client import Stripe
-from gateway_client.flow import cancel_flow
+from gateway_client.flow.clearing import cancel_flow
 from gateway_client.flow.effects import BeginSend, MeetProvider, Send
 from gateway_client.gateways.base import Request
 from gateway_client.store.claim import bind

@@ -66,7 +66,7 @@ MUTANTS = (
     ),
     Mutant(
         "the clock that the store has seen is not read: only when it was made",
-        "gateway_client/store/facts.py",
+        "gateway_client/store/reading.py",
         "return made if begun is None else max(made, begun)",
         "return made",
         kept="a machine that stood still in its claim",

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from gateway_client import PaymentIntent
 from gateway_client.charge import Charge
-from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
+from gateway_client.flow.charging import charge_flow, prepare_flow
+from gateway_client.flow.clearing import cancel_flow
+from gateway_client.flow.resuming import resume_flow
 from gateway_client.sandbox.wire import Request
 from gateway_client.state import PENDING
 from gateway_client.store.findings import close_finding, read_findings
