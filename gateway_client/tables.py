@@ -115,6 +115,7 @@ class Send(Base, table=True):
     __tablename__ = "paycli_sends"
     __table_args__ = (
         ForeignKeyConstraint(["intent_id", "attempt"], ["pending_charges.intent_id", "pending_charges.attempt"]),
+        Index("paycli_sends_by_time", "begun_at"),  # each charge asks for the newest
         # The first send of an attempt tells no more than its row: the night looks for later ones.
         Index("paycli_sends_again", "begun_at", sqlite_where=_AGAIN, postgresql_where=_AGAIN),
         Index("paycli_sends_open", "intent_id", "attempt", sqlite_where=_OPEN, postgresql_where=_OPEN),

@@ -155,6 +155,7 @@ def _sends_and_events(op: Operations) -> None:
         sa.PrimaryKeyConstraint("intent_id", "attempt", "send_no"),
         sa.ForeignKeyConstraint(*_OF_AN_ATTEMPT),
     )
+    op.create_index("paycli_sends_by_time", "paycli_sends", ["begun_at"])
     op.create_index("paycli_sends_again", "paycli_sends", ["begun_at"], sqlite_where=_AGAIN, postgresql_where=_AGAIN)
     op.create_index(
         "paycli_sends_open", "paycli_sends", ["intent_id", "attempt"], sqlite_where=_OPEN, postgresql_where=_OPEN
