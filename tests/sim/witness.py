@@ -37,7 +37,7 @@ from gateway_client.sandbox import Sandbox
 from gateway_client.sandbox.model import Exchange
 from gateway_client.sandbox.wire import Answer
 from gateway_client.state import REFUSED
-from reconcile.effects import CloseOver, EndRun, Import, OfRun, Repair
+from reconcile.effects import CloseOver, EndRun, Import, LookAtRun, OfRun, Repair
 from tests.sim import safety, safety_of_runs
 from tests.sim.ghost import ROWS, TIMEOUT, Ghost, Key, Reading, Row, Sent
 from tests.sim.provider import Provider
@@ -174,7 +174,8 @@ class Witness:
             reading = self.ghost.readings.get(call.name)
             if isinstance(effect, OfRun) and reading is not None and reading.lied:
                 self.ghost.lied_runs.add(effect.run.run_id)
-            if isinstance(effect, OfRun) and not isinstance(result, Exception):
+            written = isinstance(effect, OfRun) and not isinstance(effect, LookAtRun)
+            if written and not isinstance(result, Exception):
                 self.hold(safety_of_runs.s13_a_run_is_written_by_its_holder, effect, self._store)
             if isinstance(effect, Settle) and not isinstance(result, Exception):
                 self.ghost.settled(call.name, (effect.intent_id, effect.attempt), self._now())
