@@ -8,7 +8,7 @@ rows, so that one sees all that the other has committed. What must not happen tw
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -173,17 +173,17 @@ def savepoint(connection: Connection, intent_id: str | None, *, first: bool) -> 
     statements = [] if first else ["RELEASE SAVEPOINT one_work"]
     statements.append("SAVEPOINT one_work")
     if intent_id is not None:
-        statements.append(_lock(intent_id))
+        statements.append(_lock([intent_id]))
     connection.exec_driver_sql("; ".join(statements))
 
 
-def lock(connection: Connection, intent_id: str) -> None:
-    """Let one transaction after the other decide about an intent, be there rows of it or none yet."""
-    connection.exec_driver_sql(_lock(intent_id))
+def lock(connection: Connection, *intent_ids: str) -> None:
+    """Let one transaction after the other decide about intents, be there rows of them or none yet."""
+    connection.exec_driver_sql(_lock(intent_ids))
 
 
-def _lock(intent_id: str) -> str:
-    return f"SELECT pg_advisory_xact_lock({_number(intent_id)})"
+def _lock(intent_ids: Iterable[str]) -> str:
+    return "SELECT " + ", ".join(f"pg_advisory_xact_lock({_number(intent_id)})" for intent_id in intent_ids)
 
 
 def _number(intent_id: str) -> int:

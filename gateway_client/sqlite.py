@@ -139,7 +139,7 @@ def savepoint(connection: Connection, intent_id: str | None, *, first: bool) -> 
     connection.exec_driver_sql("SAVEPOINT one_work")
 
 
-def lock(connection: Connection, intent_id: str) -> None:
+def lock(connection: Connection, *intent_ids: str) -> None:
     """A file has one writer at a time."""
 
 

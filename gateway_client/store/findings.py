@@ -15,14 +15,13 @@ from gateway_client.errors import UnknownFinding
 from gateway_client.finding import Action, Code, Finding, Found
 from gateway_client.record import Row
 from gateway_client.state import State
-from gateway_client.store.rows import ROW_OF_ATTEMPT, append_event, findings, key_of, lock_intent, run
+from gateway_client.store.rows import ROW_OF_ATTEMPT, append_event, findings, key_of, lock_intents, run
 
 run_findings = columns.run_findings
 
 OF_A_RUN = "run_"  # how a run's id begins: a person's name never holds the place of one, for it has an @
 
 _FINDING = select(findings).where(findings.c.id == bindparam("of_finding"))
-_LOCKED_FINDING = _FINDING.with_for_update()
 _UPDATE = update(findings).where(findings.c.id == bindparam("of_finding"))
 _INSERT = insert(findings)
 _UPDATE_IN_RUN = update(run_findings).where(
@@ -55,7 +54,7 @@ def record_finding(session: Session, found: Found, action: Action, now: datetime
     What a person has closed stays closed, unless one of its sides has changed since, or money is known to be taken
     since: that nobody has looked at. What a run has closed, because it was no longer so, opens again.
     """
-    lock_intent(session, found.intent_id)  # the gate, which an open one holds, sees it, or was before it
+    lock_intents(session, [found.intent_id])  # the gate, which an open one holds, sees it, or was before it
     row = run(session, _FINDING, {"of_finding": found.id}).mappings().first()
     news = False
     if row is not None and action is Action.FLAGGED and _stays_closed(row, found):
@@ -133,9 +132,11 @@ def close_finding(session: Session, finding_id: str, because: str, now: datetime
     """
     of = {"of_finding": finding_id}
     # What is no text no database takes.
-    row = run(session, _LOCKED_FINDING, of).mappings().first() if finding_id.isascii() else None
+    row = run(session, _FINDING, of).mappings().first() if finding_id.isascii() else None
     if row is None:
         raise UnknownFinding(f"there is no finding {finding_id} in this store; `paycli findings` lists them")
+    lock_intents(session, [row["intent_id"]])  # else who finds it again at this moment would open it again unseen
+    row = run(session, _FINDING, of).mappings().one()
     if row["closed_at"] is not None:
         return _finding(row), False
     closing = {"closed_at": now, "closed_by": session.info[ACTOR], "because": because}

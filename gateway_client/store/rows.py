@@ -113,10 +113,14 @@ def clock_of(session: Session, now: datetime) -> datetime:
     return told
 
 
-def lock_intent(session: Session, intent_id: str) -> None:
-    """Lock an intent that the transaction was not begun for. A file has one writer, so there is nothing to lock."""
-    if session.info.get(CLOCK):
-        lock_in_database(session.connection(), intent_id)
+def lock_intents(session: Session, intent_ids: Iterable[str]) -> None:
+    """Lock intents that the transaction was not begun for, everybody in one order.
+
+    What was read of them before may not be so any more. A file has one writer, so there is nothing to lock.
+    """
+    ordered = sorted(set(intent_ids))
+    if ordered and session.info.get(CLOCK):
+        lock_in_database(session.connection(), *ordered)
 
 
 def key_of(row: Row) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from gateway_client.finding import Action, Code, duplicate
 from gateway_client.gateways.base import Kind
 from gateway_client.state import PENDING, REFUSED
 from gateway_client.store.findings import record_finding, run_findings
-from gateway_client.store.rows import charges, constant, findings, run, snapshots
+from gateway_client.store.rows import charges, constant, findings, lock_intents, run, snapshots
 from reconcile import words
 from reconcile.effects import AttemptKey, CloseStale, Flag, FlagDuplicates, FlagStale
 from reconcile.store.ages import TOO_OLD, too_old
@@ -156,10 +156,15 @@ def _pending_since(*, after: bool) -> Select[Any]:
 def flag_stale(session: Session, effect: FlagStale, now: datetime) -> AttemptKey | None:
     """What is pending for longer than its state may be."""
     page = {**too_old(effect.ages, now), "rows_max": PAGE_ROWS_MAX, **cursor(effect.after)}
-    found = snapshots(session, run(session, _pending_since(after=effect.after is not None), page).mappings())
-    for charge in found:
-        record_finding(session, words.stale(charge), Action.FLAGGED, now, effect.run.run_id)
-    return (found[-1].intent_id, found[-1].attempt) if found else None
+    query = _pending_since(after=effect.after is not None)
+    keys = [(row["intent_id"], row["attempt"]) for row in run(session, query, page).mappings()]
+    if not keys:
+        return None
+    lock_intents(session, (intent_id for intent_id, _ in keys))
+    for charge in snapshots(session, run(session, query, page).mappings()):  # again: some may have ended by now
+        if (charge.intent_id, charge.attempt) in keys:
+            record_finding(session, words.stale(charge), Action.FLAGGED, now, effect.run.run_id)
+    return keys[-1]
 
 
 _STALE = select(charges.c.attempt).where(

@@ -26,6 +26,7 @@ from gateway_client.store.rows import (
     charges,
     clock_of,
     constant,
+    lock_intents,
     locked,
     run,
     sha256,
@@ -52,9 +53,10 @@ _OVER = (
         charges.c.closed_at.is_(None),
         or_(charges.c.first_sent_at <= bindparam("sent_before"), charges.c.not_after < bindparam("late_before")),
     )
+    .order_by(charges.c.intent_id, charges.c.attempt)
     .limit(bindparam("rows_max"))
-    .with_for_update()
 )
+_OVER_LOCKED = _OVER.with_for_update()
 
 
 def repair(session: Session, effect: Repair, now: datetime) -> Charge:
@@ -154,9 +156,12 @@ def close_over(session: Session, effect: CloseOver, now: datetime) -> int:
     clock = clock_of(session, now)
     sent_before = now - effect.profile.bounds.key_life
     page = {"sent_before": sent_before, "late_before": max(now, clock), "rows_max": CLOSED_AT_ONCE_MAX}
-    rows = run(session, _OVER, page).mappings().all()
+    intents = {row["intent_id"] for row in run(session, _OVER, page).mappings()}
+    lock_intents(session, intents)
+    rows = run(session, _OVER_LOCKED, page).mappings().all() if intents else ()  # again: some may be over by now
     for row in rows:
-        record = end_if_late(session, with_sends(session, row), now, clock)
-        if record.row["closed_at"] is None:
-            close(session, record, now)
-    return len(rows)
+        if row["intent_id"] in intents:
+            record = end_if_late(session, with_sends(session, row), now, clock)
+            if record.row["closed_at"] is None:
+                close(session, record, now)
+    return len(intents)

@@ -43,6 +43,7 @@ runs = columns.runs
 UPDATE_RUN = update(runs).where(runs.c.run_id == bindparam("of_run"))
 _INSERT_RUN = insert(runs)
 _RUN = select(runs).where(runs.c.run_id == bindparam("of_run"))
+_LOCKED_RUN = _RUN.with_for_update()
 _UNFINISHED = (
     select(runs)
     .where(runs.c.day == bindparam("of_day"), runs.c.tz == bindparam("of_tz"), runs.c.ended_at.is_(None))
@@ -59,14 +60,15 @@ _FIRST_SENT_AT = select(func.min(charges.c.first_sent_at))  # imported ones, too
 def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
     """Begin a run of the window, or take up the one that was left unfinished, with its bounds."""
     window = effect.window
-    clock = clock_of(session, now)
+    day = {"of_day": window.day.isoformat(), "of_tz": window.tz}
+    unfinished = run(session, _UNFINISHED, day).mappings().all()
+    clock = clock_of(session, now)  # when the rows are locked: whoever let go of one meanwhile did so before
     leased = {
         "worked_by": session.info[ACTOR],
         "leased_by": effect.lease.leased_by,
         "leased_until": clock + timedelta(seconds=effect.lease.seconds),
     }
-    day = {"of_day": window.day.isoformat(), "of_tz": window.tz}
-    for row in run(session, _UNFINISHED, day).mappings().all():
+    for row in unfinished:
         ours = row["leased_by"] == effect.lease.leased_by  # opened already, by a commit that was not confirmed
         if row["leased_until"] > clock and not ours:
             raise _leased(row, clock)
@@ -144,8 +146,8 @@ def renew(session: Session, opened: OpenedRun, now: datetime) -> None:
 
 
 def ended(session: Session, opened: OpenedRun) -> bool:
-    """Have we ended this run already?"""
-    row = run(session, _RUN, {"of_run": opened.run_id}).mappings().one()
+    """Have we ended this run already? A commit that nobody confirmed may be under way: it is waited for."""
+    row = run(session, _LOCKED_RUN, {"of_run": opened.run_id}).mappings().one()
     return row["ended_at"] is not None and row["leased_by"] == opened.lease.leased_by
 
 
