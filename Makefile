@@ -10,7 +10,7 @@ INSTALL := $(PIP) install --quiet --no-compile -c constraints.txt
 # Compiling every package costs a cold run a third of its time; only what is imported is compiled, and kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint types unit sim answers exhaust mutants kill chaos drain determinism lowest syscalls powercut clean
+.PHONY: help demo test lint types unit sim answers exhaust mutants kill chaos drain determinism lowest syscalls powercut bench clean
 
 help: ## this list
 	@echo 'usage: make TARGET [PYTHON=python3.12]'
@@ -76,6 +76,9 @@ syscalls: $(VENV)/dev.stamp ## (needs strace) kill, EIO, ENOSPC and EINTR at eac
 powercut: $(VENV)/dev.stamp ## (needs a C compiler) unsynced writes are lost at every moment of a charge and a run
 	@$(BIN)/python -m tests.powercut
 
+bench: $(VENV)/bench.stamp ## (needs a C compiler) charges, nights and workers beside their peers; QUICK=1, FULL=1, PUBLISH=1, SECTIONS='charge night'
+	@$(BIN)/python -m benchmarks $(SECTIONS) $(if $(QUICK),--quick) $(if $(FULL),--full) $(if $(PUBLISH),--publish) $(if $(ROUNDS),--rounds $(ROUNDS))
+
 clean: ## remove .venv and everything that was generated
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
@@ -102,3 +105,8 @@ $(VENV)/dev.stamp: pyproject.toml $(VENV)/backend.stamp
 	@echo 'installing charge-once and its test tools …'
 	@$(INSTALL) --no-build-isolation -e '.[dev]'
 	@touch $@ $(VENV)/demo.stamp
+
+$(VENV)/bench.stamp: $(VENV)/dev.stamp
+	@echo 'installing the peers of the benchmark …'
+	@$(INSTALL) --no-build-isolation -e '.[bench]'
+	@touch $@

@@ -127,6 +127,14 @@ def disk(place: str, mount: Mount | None, free_bytes: int) -> Check:
 # Whose it is ----------------------------------------------------------------------------------------------------------
 
 
+def proxy(place: str, base_url: str, trouble: str | None) -> Check:
+    """Judge the way to the provider through a proxy; `trouble` is why it opened no tunnel."""
+    if trouble is None:
+        return ok("proxy", f"{place} opens tunnels to {base_url}: everything to the provider goes through it")
+    advice = "is PAYCLI_PROXY right, and the proxy up? Nothing goes past it: charges wait, and lose nothing"
+    return problem("proxy", f"no tunnel to {base_url}: {trouble}", advice, NOT_NOW)
+
+
 def account(gateway: Gateway, met: Account) -> Check:
     """Whose the key is."""
     declared = gateway.declared_account

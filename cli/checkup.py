@@ -20,13 +20,17 @@ from cli import checks, checks_server
 from cli.ages import VARIABLES, read_limits
 from cli.checks import Check, not_checked, ok, problem
 from cli.settings import read_settings
-from gateway_client import ConfigurationError, StoreUnavailable, Stripe, condition, schema
+from gateway_client import ConfigurationError, InvalidInput, StoreUnavailable, Stripe, condition, schema
 from gateway_client.clock import OFFSET_MAX, Clock, ProviderTime
 from gateway_client.frozen import Seal
 from gateway_client.gateways.base import Account, Reply
+from gateway_client.gateways.stripe import STRIPE_URL
+from gateway_client.proxy import Proxy, read_proxy
+from gateway_client.sockets import tunnel_problem
 from gateway_client.store.claim import read_binding
-from gateway_client.store.reading import read_latest_seen_at, read_timeline, read_unsealed
-from gateway_client.wire import Wire, unaged
+from gateway_client.store.facts import read_latest_seen_at
+from gateway_client.store.reading import read_timeline, read_unsealed
+from gateway_client.wire import CONNECT_S_MAX, Wire, unaged
 from reconcile.ages import every
 from reconcile.alerts import Facts
 from reconcile.store.alerts import keys_over, open_findings, read_facts
@@ -37,6 +41,7 @@ Look = Callable[[], Iterator[Check]]
 MOUNTS = Path("/proc/mounts")
 READ_HERE = (
     *("PAYCLI_DATABASE_URL", "PAYCLI_NAMESPACE", "PAYCLI_TIMEOUT_S", "PAYCLI_SENDS_MAX", "PAYCLI_SEAL_SECRET"),
+    "PAYCLI_PROXY",
     *VARIABLES,
 )
 SECRET = ("STRIPE_API_KEY", "PAYCLI_WEBHOOK_SECRET")
@@ -58,6 +63,8 @@ class Checkup:
         self._wrong: set[str] = set()  # variables that cannot be used
         self._gateway: Stripe | None = None
         self._account: str | None = None
+        self._proxy: Proxy | None = None
+        self._no_way: str | None = None  # why the provider is not asked, by a proxy or past it; None: it is
         self._reader: condition.Reader | None = None
         self._unread: str | None = "the database could not be used"  # why nothing can be read; None: it can
         self._tables = False
@@ -66,6 +73,8 @@ class Checkup:
         """Every check, in the order in which a person would mend what they find."""
         yield from _told("settings", self._look_at_settings)
         yield from _told("key", self._look_at_key)
+        if self._environ.get("PAYCLI_PROXY"):
+            yield from _told("proxy", self._look_at_proxy)
         yield from _told("account", self._look_at_account)
         yield from _told("provider clock", self._look_at_provider_clock)
         for name, look in self._of_the_database():
@@ -85,6 +94,7 @@ class Checkup:
                 yield problem("settings", _words(error), f"set {name} right, or unset it", checks.SETTINGS)
         right = {name: value for name, value in env.items() if name not in self._wrong}
         self._settings, self._limits = read_settings(right), read_limits(environ=right)
+        self._proxy = read_proxy(self._settings.proxy, base_url=STRIPE_URL)
         shown = {
             "PAYCLI_DATABASE_URL": self._settings.place,
             "PAYCLI_NAMESPACE": self._settings.namespace,
@@ -92,6 +102,7 @@ class Checkup:
             "PAYCLI_SENDS_MAX": str(self._settings.retry.sends_max),
             **{name: self._environ.get(name, "") for name in VARIABLES},
             "PAYCLI_SEAL_SECRET": "(not shown)",
+            "PAYCLI_PROXY": "" if self._proxy is None else self._proxy.place,
         }
         told = [f"{name} {shown[name]}" for name in env if name not in self._wrong]
         for name in (*OF_THE_KEY, *SECRET):
@@ -110,11 +121,30 @@ class Checkup:
             return
         yield ok("key", f"a {self._gateway.mode} key, sent to {self._gateway.base_url} only")
 
+    def _look_at_proxy(self) -> Iterator[Check]:
+        """Open a tunnel and send nothing in it. Until it is open the provider is not asked, least of all directly."""
+        self._no_way = "PAYCLI_PROXY cannot be used"
+        proxy, gateway = self._proxy, self._gateway
+        if proxy is None:
+            raise Unread(self._no_way)
+        if gateway is None:
+            raise Unread("there is no key to ask with")
+        try:
+            read_proxy(self._settings.proxy, base_url=gateway.base_url)
+        except InvalidInput as error:
+            yield problem("proxy", f"PAYCLI_PROXY {error.problem}", "set it right, or unset it", checks.SETTINGS)
+            return
+        trouble = tunnel_problem(proxy, gateway.base_url, min(CONNECT_S_MAX, self._settings.timeout_s))
+        self._no_way = None if trouble is None else "the proxy opens no tunnel"
+        yield checks.proxy(proxy.place, gateway.base_url, trouble)
+
     def _look_at_account(self) -> Iterator[Check]:
         gateway = self._gateway
         if gateway is None:
             raise Unread("there is no key to ask with")
-        wire = Wire(gateway, self._settings.timeout_s, None)
+        if self._no_way is not None:
+            raise Unread(self._no_way)
+        wire = Wire(gateway, self._settings.timeout_s, None, self._proxy)
         request = gateway.account_request()
         try:
             reply = wire.exchange(request, unaged)

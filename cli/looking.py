@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from gateway_client import Charge
     from gateway_client.db import Database
 
-_SEND = "send_no ended_at outcome reason status request_id original_request replayed elapsed_ms".split()
-_EVENT = "event_no event state_before state_after reason request_id".split()
+_SEND = "send_no ended_at outcome reason status request_id original_request replayed elapsed_ms actor".split()
+_EVENT = "event_no event state_before state_after reason request_id actor".split()
 _PAGE_ROWS_MAX = 500
 
 
@@ -125,10 +125,10 @@ def _show(one: Charge, history: list[dict[str, Any]], *, newest: bool) -> None:
             answer = " ".join(str(entry[name]) for name in ("status", "request_id") if entry[name] is not None)
             replayed = " (a replay of the first answer)" if entry["replayed"] else ""
             what = f"{entry['outcome'] or 'open: no outcome is on disk'} {answer}".strip() + replayed
-            rows.append((f"    {entry['at']}", f"send {entry['send_no']}", what))
+            rows.append((f"    {entry['at']}", f"send {entry['send_no']}", entry["actor"], what))
         else:
             before, after = entry["state_before"], entry["state_after"]
             moved = after if before in (None, after) else f"{before} → {after}"
             why = f": {entry['reason']}" if entry["reason"] else ""
-            rows.append((f"    {entry['at']}", entry["event"], f"{moved}{why}"))
-    output.table(("    time", "event", "result"), rows)
+            rows.append((f"    {entry['at']}", entry["event"], entry["actor"], f"{moved}{why}"))
+    output.table(("    time", "event", "by", "result"), rows)

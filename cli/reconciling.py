@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -111,21 +109,12 @@ def resolve(
     check_text("--because", because)
     now = datetime.now(UTC)
     with closing(open_store(read_settings())) as database:
-        one, ours = database.transact(lambda session: close_finding(session, finding_id, _who(), because, now))
+        one, ours = database.transact(lambda session: close_finding(session, finding_id, because, now))
     if ours:
         output.data(f"closed {one.id} ({one.code} of {one.intent_id})")
     else:
         output.data(f"{one.id} was {_fate(one)}")
     return 0
-
-
-def _who() -> str:
-    """Who closes a finding: this user, on this machine."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}".encode("ascii", "backslashreplace").decode()  # a name may be no text
 
 
 def table_of(found: list[Finding], write: Callable[[str], None] = output.data) -> None:

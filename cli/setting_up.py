@@ -88,7 +88,11 @@ def _bound(settings: Settings) -> Binding | None:
             database.close()
     gateway = Stripe.from_env()
     with Client(
-        gateway, database=settings.database_url, namespace=settings.namespace, timeout_s=settings.timeout_s
+        gateway,
+        database=settings.database_url,
+        namespace=settings.namespace,
+        timeout_s=settings.timeout_s,
+        proxy=settings.proxy,
     ) as client:
         return client.run(bind_flow(Setup(gateway, settings.namespace, settings.retry, now)))
 

@@ -29,17 +29,30 @@ class Settings:
     timeout_s: float
     retry: RetryPolicy
     seal_secret: str | None = field(repr=False)
+    proxy: str | None = field(repr=False)  # it holds a password
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings; an empty variable counts as not set."""
+    from gateway_client.errors import ConfigurationError, without_frames
+
+    try:
+        return _settings_of(os.environ if environ is None else environ)
+    except ConfigurationError as error:
+        raise without_frames(error) from None
+    finally:
+        del environ  # the frame would show the passwords in it
+
+
+def _settings_of(env: Mapping[str, str]) -> Settings:
     from gateway_client import ConfigurationError, InvalidInput, RetryPolicy
     from gateway_client.backends import backend_of, parsed
     from gateway_client.frozen import Seal
+    from gateway_client.gateways.stripe import STRIPE_URL
     from gateway_client.intent import check_namespace
+    from gateway_client.proxy import read_proxy
     from gateway_client.wire import checked_timeout
 
-    env = os.environ if environ is None else environ
     variable = "PAYCLI_DATABASE_URL"
     try:
         url = env.get(variable) or DATABASE_URL
@@ -57,11 +70,14 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         seal_secret = env.get(variable) or None
         if seal_secret is not None:
             Seal(seal_secret)
+        variable = "PAYCLI_PROXY"
+        proxy = env.get(variable) or None
+        read_proxy(proxy, base_url=env.get("PAYCLI_STRIPE_API_BASE") or STRIPE_URL)
     except InvalidInput as error:
         raise ConfigurationError(f"{variable} {error.problem}. Nothing was sent.") from None
     except ValueError:  # of float() and int(), which would repeat the value
         raise ConfigurationError(f"{variable} must be a number. Nothing was sent.") from None
-    return Settings(url, path, place, namespace, timeout_s, retry, seal_secret)
+    return Settings(url, path, place, namespace, timeout_s, retry, seal_secret, proxy)
 
 
 def database_dialect() -> str:
@@ -105,4 +121,5 @@ def open_client(settings: Settings) -> Client:
         timeout_s=settings.timeout_s,
         retry=settings.retry,
         seal_secret=settings.seal_secret,
+        proxy=settings.proxy,
     )

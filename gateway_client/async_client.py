@@ -13,9 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from gateway_client import intake, store, telemetry
+from gateway_client.async_db import async_database
 from gateway_client.charge import Charge
 from gateway_client.clock import Clock
-from gateway_client.db import AsyncDatabase
 from gateway_client.driver import (
     Driver,
     Listener,
@@ -30,6 +30,7 @@ from gateway_client.errors import ChargeOnceError, ConfigurationError, NeedsPers
 from gateway_client.flow import cancel_flow, charge_flow, prepare_flow, resume_flow
 from gateway_client.flow.effects import (
     Ask,
+    Begun,
     ClearFirst,
     DatabaseEffect,
     Effect,
@@ -44,6 +45,7 @@ from gateway_client.flow.effects import (
 from gateway_client.gateways.base import Account, Gateway
 from gateway_client.intent import PaymentIntent, check_intent_id, check_text
 from gateway_client.outcome import CouldNotAsk
+from gateway_client.proxy import read_proxy
 from gateway_client.retry import RetryPolicy
 from gateway_client.wire import AsyncWire, unaged
 
@@ -71,15 +73,17 @@ class AsyncClient(Driver):
         clock: Clock | None = None,
         on_record: telemetry.Hook | None = None,
         seal_secret: str | None = None,
+        proxy: str | None = None,
     ) -> None:
         try:
+            way = read_proxy(proxy, base_url=gateway.base_url, transport=transport)
             super().__init__(
                 gateway, namespace=namespace, retry=retry, clock=clock, on_record=on_record, seal_secret=seal_secret
             )
-            self._database = AsyncDatabase(database)
+            self._database = async_database(database)
         finally:
-            del database, seal_secret  # a crash reporter sends local variables, and a URL holds a password
-        self._new_wire = partial(AsyncWire, gateway, timeout_s, transport)
+            del database, seal_secret, proxy  # a crash reporter sends local variables, and a URL holds a password
+        self._new_wire = partial(AsyncWire, gateway, timeout_s, transport, way)
         self._wire = self._new_wire()
         self._inherited: list[AsyncWire] = []
         self._lock = asyncio.Lock()
@@ -101,7 +105,7 @@ class AsyncClient(Driver):
         if theirs is None:
             return claimed(await self.perform(effect))
 
-        def joined(inner: Session) -> Charge | ClearFirst:
+        def joined(inner: Session) -> Charge | Begun | ClearFirst:
             self._database.join(inner)
             return self._joined(inner, effect)
 
@@ -186,6 +190,8 @@ class AsyncClient(Driver):
 
     async def _open(self) -> None:
         usable, loop = self._usable(), asyncio.get_running_loop()
+        if os.getpid() not in self._loops:
+            self._database.check_loop(loop)
         if self._loops.setdefault(os.getpid(), loop) is not loop:  # one step: another thread may come at this moment
             raise _another_loop("Nothing was written or sent.")
         if not usable:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway_client import postgres, sqlite
-from gateway_client.database_url import read
+from gateway_client.database_url import read, wrong
 from gateway_client.errors import ConfigurationError, NeedsPerson, StoreUnavailable, without_frames
 
 
@@ -22,6 +22,7 @@ class Backend(Protocol):
     OPTIONS: Mapping[str, Any]
     ASYNC_DRIVER: str
     ISOLATION: str | None
+    ISOLATION_READING: str | None
     DEADLINE_S: float | None
 
     def checked(self, url: URL) -> URL: ...
@@ -29,7 +30,11 @@ class Backend(Protocol):
     def same(self, ours: URL, theirs: URL) -> bool: ...
     def create_place(self, url: URL) -> None: ...
     def copy(self, connection: Connection, path: Path) -> None: ...
-    def begin(self, connection: Connection, *, write: bool) -> dict[str, Any]: ...
+    def begin(
+        self, connection: Connection, *, write: bool, owned: bool, patient: bool, lock: str | None
+    ) -> dict[str, Any]: ...
+    def savepoint(self, connection: Connection, intent_id: str | None, *, first: bool) -> None: ...
+    def lock(self, connection: Connection, intent_id: str) -> None: ...
     def identity(self, connection: Connection) -> object: ...
     def watch(self, engine: Engine) -> None: ...
     def join(self, connection: Connection) -> dict[str, Any]: ...
@@ -38,7 +43,9 @@ class Backend(Protocol):
     def after_commit(self, info: dict[Any, Any]) -> None: ...
     def explained(self, error: DBAPIError) -> str | None: ...
     def lacks_tables(self, error: DBAPIError) -> bool: ...
+    def wrong_setting(self, error: DBAPIError) -> str | None: ...
     def passes(self, error: DBAPIError) -> bool: ...
+    def waits(self, error: DBAPIError) -> bool: ...
 
 
 def backend_of(url: URL) -> Backend:
@@ -66,6 +73,13 @@ def _parsed(text: str) -> URL:
     return backend_of(url).checked(url)
 
 
+def engine_options(url: URL) -> dict[str, Any]:
+    """What an engine of our own is made with; what its URL says itself counts."""
+    options = backend_of(url).OPTIONS
+    arguments = {name: value for name, value in options["connect_args"].items() if name not in url.query}
+    return {**options, "connect_args": arguments, "hide_parameters": True}  # keys and bodies stay out of logs
+
+
 def _contradiction(where: str, error: IntegrityError) -> NeedsPerson:
     """A row that the tables do not allow: trying again would not help, so it is not called unavailable."""
     rule = getattr(getattr(error.orig, "diag", None), "constraint_name", None) or getattr(
@@ -89,6 +103,9 @@ def explained(url: URL) -> Iterator[None]:
         where = backend.place(url)
         if backend.lacks_tables(error):
             raise ConfigurationError(f"{where} has no tables of ours: run `paycli init`. Nothing was sent.") from error
+        setting = backend.wrong_setting(error)
+        if setting is not None:
+            raise wrong(setting) from error
         why = backend.explained(error)
         if isinstance(error, IntegrityError):
             raise _contradiction(where, error) from error

@@ -50,6 +50,7 @@ from gateway_client.flow.effects import (
 from gateway_client.gateways.base import Account, Gateway
 from gateway_client.intent import PaymentIntent, check_intent_id, check_text
 from gateway_client.outcome import CouldNotAsk
+from gateway_client.proxy import read_proxy
 from gateway_client.retry import RetryPolicy
 from gateway_client.wire import Wire, unaged
 
@@ -60,8 +61,9 @@ class Client(Driver):
     """Charges through a gateway, exactly once for each attempt. Safe to share between threads; reopens after a fork.
 
     `database` is a URL or an Engine; `timeout_s` bounds one send from connecting to the last byte. `seal_secret`, kept
-    outside of the database, seals each row: one that was changed there is not sent. Nobody is asked and no database is
-    opened before the first call. See `errors.py` for what may be raised.
+    outside of the database, seals each row: one that was changed there is not sent. `proxy` is the URL of an HTTP proxy
+    (http://user:password@host:port), through which everything to the provider goes; no proxy of the environment is
+    used. Nobody is asked and no database is opened before the first call. See `errors.py` for what may be raised.
     """
 
     def __init__(
@@ -76,15 +78,17 @@ class Client(Driver):
         clock: Clock | None = None,
         on_record: telemetry.Hook | None = None,
         seal_secret: str | None = None,
+        proxy: str | None = None,
     ) -> None:
         try:
+            way = read_proxy(proxy, base_url=gateway.base_url, transport=transport)
             super().__init__(
                 gateway, namespace=namespace, retry=retry, clock=clock, on_record=on_record, seal_secret=seal_secret
             )
             self._database = Database(database)
         finally:
-            del database, seal_secret  # a crash reporter sends local variables, and a URL holds a password
-        self._new_wire = partial(Wire, gateway, timeout_s, transport)
+            del database, seal_secret, proxy  # a crash reporter sends local variables, and a URL holds a password
+        self._new_wire = partial(Wire, gateway, timeout_s, transport, way)
         self._wire = self._new_wire()
         self._inherited: list[Wire] = []
         self._lock = threading.Lock()
@@ -189,7 +193,7 @@ class Client(Driver):
             raise told from error
         return self._performed(effect, result, records)
 
-    def transact(self, work: Callable[[Session, datetime], T]) -> T:
+    def transact(self, work: Callable[[Any, datetime], T], *, intent_id: str | None = None) -> T:
         """Run `work` in one transaction, at the provider's time; what it changed is told once it is committed."""
         self._open()
         records: list[telemetry.Record] = []
@@ -199,7 +203,7 @@ class Client(Driver):
             records[:] = session.info.pop(store.RECORDS, [])
             return result
 
-        result = self._database.transact(whole)
+        result = self._database.transact(whole, intent_id=intent_id)
         telemetry.emit(records, self._on_record)
         return result
 

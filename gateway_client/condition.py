@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from gateway_client import postgres
-from gateway_client.backends import backend_of, explained, parsed
+from gateway_client.backends import backend_of, engine_options, explained, parsed
 from gateway_client.intake import unescaped
 from gateway_client.sqlite import LOCK_TIMEOUT_S
 from gateway_client.tables import Base
@@ -52,7 +52,7 @@ class Reader:
     def read(self, work: Callable[[Session], T]) -> T:
         """Run `work` in a transaction that writes nothing and waits for nobody long. Raises StoreUnavailable."""
         with explained(self.url), Session(self._engine) as session:
-            self._backend.begin(session.connection(), write=False)
+            self._backend.begin(session.connection(), write=False, owned=False, patient=True, lock=None)
             return work(session)
 
 
@@ -61,7 +61,7 @@ def _engine(url: URL) -> Engine:
         path = Path(url.database or "").absolute()
         return create_engine(url, creator=lambda: _sqlite_connection(path), poolclass=NullPool, hide_parameters=True)
     readonly = {"isolation_level": "READ COMMITTED", "postgresql_readonly": True}  # a replica answers that, too
-    return create_engine(url, **postgres.OPTIONS, poolclass=NullPool, hide_parameters=True, execution_options=readonly)
+    return create_engine(url, **engine_options(url), poolclass=NullPool, execution_options=readonly)
 
 
 def _sqlite_connection(path: Path) -> sqlite3.Connection:

@@ -16,7 +16,6 @@ from typing import Any
 from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine, Pool, event
-from sqlalchemy.orm import Session
 
 from gateway_client.errors import ConfigurationError, StoreUnavailable
 
@@ -170,7 +169,7 @@ class Taken:
             self._close()
             raise ConfigurationError(_SHARED)
 
-    def commit(self, session: Session) -> None:
+    def commit(self, connection: Connection) -> None:
         """Commit the transaction that we began: before it the connection must be in one, after it in none."""
         self.check_alone()
         if not in_transaction(self._driver):
@@ -181,9 +180,9 @@ class Taken:
             self._connection.exec_driver_sql("COMMIT")
             self._check_ended()
             self._connection.exec_driver_sql("BEGIN")
-            session.commit()
+            connection.commit()
         else:
-            session.commit()
+            connection.commit()
             self._check_ended()
         self.check_alone()  # who had it meanwhile has ended our transaction, or his end was ours
 

@@ -21,6 +21,8 @@ _SERVER = re.compile(r"(?:([^@]*)@)?([^/?@]*)(?:/([^?@]*))?(?:\?([^@]*))?", re.D
 _HOST = re.compile(r"[A-Za-z0-9_.-]*|/[^@,]*|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?")  # /: a socket's folder
 _NAME = re.compile(r"[a-z_]{1,40}")
 
+_ODD = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
 _NO_URL = "is not a database URL; for example sqlite:///paycli.db"
 _UNESCAPED = (
     "cannot be read: what is one of @ : / ? # in a user or password, and an @ anywhere else, must be escaped (@ is "
@@ -63,6 +65,9 @@ def hosts_of(url: URL) -> str:
 
 def _read(text: str) -> URL | str:
     """The parts of a URL, or what is wrong with it."""
+    odd = _odd(text)
+    if odd is not None:
+        return odd
     parts = _SCHEME.fullmatch(text)
     if parts is None:
         return _NO_URL
@@ -72,6 +77,16 @@ def _read(text: str) -> URL | str:
     if scheme in ("postgresql", "postgres"):
         return _server("postgresql" + driver, rest)
     return f"is of {scheme}, which is not supported; use SQLite (sqlite:///paycli.db) or PostgreSQL"
+
+
+def _odd(text: str) -> str | None:
+    """What no URL has in it: it would be cut off, or be part of a name that nobody meant."""
+    if text != text.strip() or _ODD.search(text):
+        return "begins or ends with a space, or has a newline or another control character in it"
+    try:
+        return "has a NUL character (%00) in it" if "\0" in unquote(text, errors="strict") else None
+    except UnicodeDecodeError:
+        return "has a %-escape that is no UTF-8"
 
 
 def _file(drivername: str, rest: str) -> URL | str:
@@ -95,8 +110,7 @@ def _server(drivername: str, rest: str) -> URL | str:
         return "has a parameter without a name or a value"
     if len(query) + max(sum(name == "host" for name, _ in pairs) - 1, 0) != len(pairs):
         return "has a parameter twice"
-    given = ",".join(value for name, value in pairs if name == "host")
-    hosted = _hosted(given.split(",") if given else [unquote(host) for host in hosts.split(",")], query.pop("port", ""))
+    hosted = _hosted(hosts, ",".join(value for name, value in pairs if name == "host"), query.pop("port", ""))
     query.pop("host", None)
     if hosted is None:
         return _UNESCAPED
@@ -115,13 +129,19 @@ def _server(drivername: str, rest: str) -> URL | str:
     return url.update_query_dict(several)
 
 
-def _hosted(hosts: list[str], port: str) -> tuple[list[str], list[str]] | None:
-    """The hosts and the port of each ("": the usual one); None when one of them is none."""
-    found = [_host_and_port(host) for host in hosts]
+def _hosted(hosts: str, given: str, port: str) -> tuple[list[str], list[str]] | None:
+    """The hosts and the port of each ("": the usual one); None when one of them is none.
+
+    `given`, a parameter's hosts, stand in the place of those before the path, as with libpq; the ports stay.
+    """
+    written = [(unquote(name), own) for name, own in map(_host_and_port, hosts.split(","))]
+    found = list(map(_host_and_port, given.split(","))) if given else written
     names = [name for name, _ in found]
     ports = [own for _, own in found]
+    if given and not any(ports) and len(written) == len(found):
+        ports = [own for _, own in written]
     if port:
-        ports = port.split(",") * (len(hosts) if "," not in port else 1)
+        ports = port.split(",") * (len(found) if "," not in port else 1)
     fine = len(ports) == len(names) and all(_HOST.fullmatch(name) for name in names)
     return (names, ports) if fine and all(_is_port(port) for port in ports) else None
 

@@ -1,49 +1,66 @@
-"""Engines and transactions: one function of a Session is one durable transaction, on whatever database it is.
+"""Engines and transactions: one function of a Transaction is one durable piece of work, on whatever database it is.
 
-`Database` and `AsyncDatabase` run such functions, done again when the database asks for it; what they do is `store/`.
-What is particular to a database is `sqlite.py` and `postgres.py`; what a caller hands in is checked in `intake.py`.
+`Database` runs such functions for the sync client, in groups (`group_commit.py`), and again when the database asks for
+it; `async_db.py` does so for the async client; what they do is `store/`. What is particular to a database is
+`sqlite.py` and `postgres.py`; what a caller hands in is checked in `intake.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from gateway_client import connections, intake, schema, sqlite
-from gateway_client.backends import backend_of, explained, parsed
+from gateway_client.actor import ACTOR, DATABASE_USER, actor
+from gateway_client.backends import backend_of, engine_options, explained, parsed
 from gateway_client.deadline import Deadline, guard
 from gateway_client.errors import ConfigurationError, StoreUnavailable
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
+from gateway_client.group_commit import Group, Job
 
 T = TypeVar("T")
 
-_QUIET: dict[str, Any] = {"hide_parameters": True}  # keys and bodies stay out of SQLAlchemy's log and messages
 TRIES_MAX = 30  # of one transaction that others stand in the way of
 TRIES_LOST_MAX = 2  # of one whose connection was lost
 JOIN_TRIES_MAX = 3  # in the caller's transaction: READ COMMITTED finds at the second what stood in the first's way
 PAUSE_S, PAUSE_S_MAX = 0.01, 0.2  # before the second try; it grows
 
 
-@dataclass
-class _Fate:
-    """How far one try of a transaction came."""
+class Transaction:
+    """One transaction of a store, for the functions that work in it: its statements, and what is known about it."""
 
-    committing: bool = False
+    __slots__ = ("_connection", "info")
+
+    def __init__(self, connection: Connection, info: dict[str, Any]) -> None:
+        self._connection, self.info = connection, info
+
+    def connection(self) -> Connection:
+        """The connection that the transaction is on."""
+        return self._connection
+
+    def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
+        """Execute one statement."""
+        return self._connection.execute(statement, values)
 
 
-class _Common:
+class Ended(Exception):
+    """How a transaction ended that was not committed for sure.
+
+    `committing`: its commit was on its way, so it may be done.
+    """
+
+    def __init__(self, error: BaseException, *, committing: bool) -> None:
+        super().__init__()
+        self.error, self.committing = error, committing
+
+
+class Common:
     """What the databases of both clients decide alike."""
 
     _engine: Any
@@ -51,9 +68,6 @@ class _Common:
     def __init__(self, url: URL, *, owned: bool) -> None:
         self.url, self._owned = url, owned
         self._backend = backend_of(url)
-        # Set on each connection once we have it: cancelled amid that, a connection of an engine's option is nobody's.
-        isolation = self._backend.ISOLATION
-        self._options: dict[str, Any] = {} if isolation is None else {"isolation_level": isolation}
         self._inherited: list[object] = []
         self._identity: object = None  # which file, or which tables, since they were opened
         engine = getattr(self._engine, "sync_engine", self._engine)
@@ -62,6 +76,7 @@ class _Common:
         if self._backend.DEADLINE_S is not None:
             guard(engine)
         self._backend.watch(engine)
+        actor()  # our name is asked for now, before any transaction: the list of names may be slow
 
     @property
     def place(self) -> str:
@@ -76,51 +91,106 @@ class _Common:
             raise intake.other_database(backend_of(theirs).place(theirs), self.place)
         with explained(self.url):
             self._check_identity(self._backend.identity(connection), theirs)
-            session.info.update(self._backend.join(connection))
+            session.info.update(_named(self._backend.join(connection)))
         intake.check_begun(connection)
 
-    def _whole(self, work: Callable[[Session], T], write: bool, fate: _Fate) -> Callable[[Session], T]:
-        """One try of a transaction, from its first statement to its commit, for both kinds of driver."""
+    def _options(self, *, write: bool) -> dict[str, Any]:
+        """Execution options of a connection that we have: cancelled amid an engine's option, it would be nobody's."""
+        isolation = self._backend.ISOLATION if write else self._backend.ISOLATION_READING
+        return {} if isolation is None else {"isolation_level": isolation}
 
-        def whole(session: Session) -> T:
-            connection = session.connection()
+    def _do(self, connection: Connection, jobs: Sequence[Job[Any]], *, write: bool, patient: bool) -> None:
+        """One transaction from its first statement to its commit, for both kinds of driver. Raises Ended.
+
+        Of several works each has a savepoint, and an error of its own. `patient`: it waits for another transaction's
+        lock as long as any may.
+        """
+        taken: connections.Taken | None = None
+        committing = False
+        try:
+            connection.begin()  # the listeners of a caller's engine hear of it, and may begin in their own way
             taken = connections.Taken(connection)
-            try:
-                intake.check_options(connection)
-                session.info.update(self._backend.begin(connection, write=write))
-                self._check_identity(session.info[intake.IDENTITY], connection.engine.url)
-                result = work(session)
-                if write:
-                    self._backend.before_commit(session.info)
-                    fate.committing = True
-                    taken.commit(session)
-                    self._backend.after_commit(session.info)
-            except DBAPIError:
-                taken.check_alone()
-                raise
-            return result
+            intake.check_options(connection)
+            only = jobs[0] if len(jobs) == 1 else None
+            lock = None if only is None else only.intent_id
+            info = self._backend.begin(connection, write=write, owned=self._owned, patient=patient, lock=lock)
+            self._check_identity(info[intake.IDENTITY], connection.engine.url)
+            info = _named(info) if write else info
+            if only is not None:
+                only.found = only.work(Transaction(connection, info))
+            else:
+                for number, job in enumerate(jobs):
+                    self._in_savepoint(connection, job, info, first=number == 0)
+            if write:
+                self._backend.before_commit(info)
+                committing = True
+                taken.commit(connection)
+                self._backend.after_commit(info)
+        except BaseException as error:
+            if isinstance(error, DBAPIError) and taken is not None:
+                try:
+                    taken.check_alone()
+                except ConfigurationError as shared:
+                    raise Ended(shared, committing=committing) from error
+            raise Ended(error, committing=committing) from error
 
-        return whole
+    def _in_savepoint(self, connection: Connection, job: Job[Any], info: dict[str, Any], *, first: bool) -> None:
+        """One of several works: undone by itself when it fails, and done again when the database stood in its way."""
+        try:
+            self._backend.savepoint(connection, job.intent_id, first=first)
+            job.found = job.work(Transaction(connection, dict(info)))
+        except Exception as error:
+            if isinstance(error, DBAPIError) and error.connection_invalidated:
+                raise
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one_work")
+            refused = isinstance(error, DBAPIError)
+            job.end(alone=refused, error=None if refused else error)
+
+    def end(self, jobs: Sequence[Job[Any]], ended: Ended | None) -> None:
+        """Tell the jobs of a group how their transaction ended.
+
+        What was surely not committed is done again, each work alone; so is what reads by its keys what is there.
+        """
+        for job in jobs:
+            if ended is None:
+                job.ended = True
+            elif job.ended or (len(jobs) > 1 and not ended.committing):
+                job.end(alone=True)  # one that had failed by itself, too: perhaps by what another of them wrote
+            elif self._may_repeat(ended, job) or self._was_impatient(ended):
+                job.end(alone=True)
+            elif isinstance(ended.error, Exception):
+                job.end(error=ended.error)
+            else:
+                job.end(error=StoreUnavailable("the commit was interrupted: it may be done", "Look before you go on."))
+
+    def _may_repeat(self, ended: Ended, job: Job[Any]) -> bool:
+        """Whether a transaction may be done again after this, if it has not been too often."""
+        error = ended.error
+        if not isinstance(error, DBAPIError):
+            return False
+        return self._backend.passes(error) or (
+            error.connection_invalidated and (job.repeatable or not ended.committing)
+        )
+
+    def _was_impatient(self, ended: Ended) -> bool:
+        return isinstance(ended.error, DBAPIError) and self._backend.waits(ended.error)
+
+    def _pause_s(self, ended: Ended, tries: int, job: Job[Any]) -> float | None:
+        """How long to wait before a transaction is done again; None: it is not."""
+        if not self._may_repeat(ended, job):
+            return None
+        if self._backend.passes(cast("DBAPIError", ended.error)):
+            return min(PAUSE_S * tries, PAUSE_S_MAX) * random.uniform(0.5, 1.5) if tries < TRIES_MAX else None  # noqa: S311
+        return PAUSE_S if tries <= TRIES_LOST_MAX else None
 
     def _check_identity(self, found: object, url: URL) -> None:
         """Refuse other tables than those that were opened."""
         if self._identity not in (None, found):
             raise intake.other_database(self._backend.place(url), self.place)
 
-    def _pause_s(self, error: DBAPIError, tries: int, *, ended: bool, repeatable: bool) -> float | None:
-        """How long to wait before a transaction is done again; None: it is not.
 
-        `ended`: its commit was on its way, so it may be done. What is repeatable then reads by its keys what is there.
-        """
-        if self._backend.passes(error):
-            return min(PAUSE_S * tries, PAUSE_S_MAX) * random.uniform(0.5, 1.5) if tries < TRIES_MAX else None  # noqa: S311
-        if error.connection_invalidated and (repeatable or not ended) and tries <= TRIES_LOST_MAX:
-            return PAUSE_S
-        return None
-
-
-class Database(_Common):
-    """A database for the sync client."""
+class Database(Common):
+    """A database for the sync client, and for the threads of the async one."""
 
     def __init__(self, database: str | Engine) -> None:
         owned = isinstance(database, str)
@@ -129,45 +199,80 @@ class Database(_Common):
                 url = parsed(database)
             finally:
                 del database  # a crash reporter sends local variables
-            self._engine = create_engine(url, **backend_of(url).OPTIONS, **_QUIET)
+            self._engine = create_engine(url, **engine_options(url))
         elif isinstance(database, Engine):
             self._engine = database
         else:
             raise ConfigurationError("database must be a URL or an Engine (for AsyncClient: a URL or an AsyncEngine)")
         super().__init__(self._engine.url, owned=owned)
+        self.group = Group(self._commit)
 
-    def transact(self, work: Callable[[Session], T], *, write: bool = True, repeatable: bool = True) -> T:
+    def transact(
+        self,
+        work: Callable[[Any], T],
+        *,
+        write: bool = True,
+        repeatable: bool = True,
+        intent_id: str | None = None,
+    ) -> T:
         """Run `work` in one durable transaction, again if the database asks for it. Raises StoreUnavailable.
 
         `repeatable`: done twice it is as if it was done once, so that a commit nobody has confirmed is tried again.
+        `intent_id`: the intent that it decides about; of others that decide about it, one after the other does.
         """
-        tries = 0
+        job = Job(work, repeatable, intent_id)
         with explained(self.url):
-            while True:
-                tries, fate = tries + 1, _Fate()
-                try:
-                    with (
-                        Deadline(self._backend.DEADLINE_S),
-                        connections.ours(),
-                        self._engine.connect() as connection,
-                        Session(connection.execution_options(**self._options), expire_on_commit=False) as session,
-                    ):
-                        return self._whole(work, write, fate)(session)
-                except DBAPIError as error:
-                    pause_s = self._pause_s(error, tries, ended=fate.committing, repeatable=repeatable)
-                    if pause_s is None:
-                        raise
-                time.sleep(pause_s)
+            if write:
+                self.group.run(job)
+                if not job.alone:
+                    return job.result()
+            return self.alone(job, write=write)
+
+    def _commit(self, jobs: Sequence[Job[Any]]) -> None:
+        """One try of the works of a group, which wait for no lock of another transaction's for long."""
+        ended = self._try(jobs, write=True, patient=False)
+        self.end(jobs, ended)
+        if ended is not None and not isinstance(ended.error, Exception):
+            raise ended.error  # it was this thread that was interrupted
+
+    def alone(self, job: Job[T], *, write: bool = True) -> T:
+        """Do one work in a transaction of its own, as often as it may be done. Raises what ended it."""
+        tries = 0
+        while True:
+            tries += 1
+            ended = self._try([job], write=write, patient=True)
+            if ended is None:
+                return cast("T", job.found)
+            pause_s = self._pause_s(ended, tries, job)
+            if pause_s is None:
+                raise ended.error
+            time.sleep(pause_s)
+
+    def _try(self, jobs: Sequence[Job[Any]], *, write: bool, patient: bool) -> Ended | None:
+        """One transaction; None when it is committed."""
+        try:
+            with (
+                Deadline(self._backend.DEADLINE_S),
+                connections.ours(),
+                self._engine.connect() as connection,
+            ):
+                connection.execution_options(**self._options(write=write))
+                self._do(connection, jobs, write=write, patient=patient)
+        except Ended as ended:
+            return ended
+        except BaseException as error:
+            return Ended(error, committing=False)
+        return None
 
     def create(self) -> None:
         """Create the file (readable by its owner only) and the tables; tables of another version are refused."""
         if self._owned:
             self._backend.create_place(self.url)
         # Looked at first: the caller may hold the write lock, with an order that `prepare` is about to join.
-        found = self.transact(_identity, write=False)
+        found = self.transact(tables_found, write=False)
         if found is None:
-            self.transact(_upgrade)
-            found = self.transact(_identity, write=False)
+            self.transact(upgrade_tables)
+            found = self.transact(tables_found, write=False)
         self._identity = found
 
     def upgrade(self) -> schema.Upgraded:
@@ -175,20 +280,21 @@ class Database(_Common):
         if self._owned:
             self._backend.create_place(self.url)
         found = self.transact(lambda session: schema.version_of(session.connection()), write=False)
-        return self.transact(_upgrade, write=found != schema.VERSIONS[-1])
+        return self.transact(upgrade_tables, write=found != schema.VERSIONS[-1])
 
     def copy_to(self, path: Path) -> Database:
         """Copy every committed row into a new file (readable by its owner only), while others go on writing."""
         url = URL.create("sqlite", database=str(path))
         sqlite.create_place(url)
         with explained(self.url), self._engine.connect() as connection:
-            self._backend.copy(connection.execution_options(**self._options), path)
+            self._backend.copy(connection.execution_options(**self._options(write=False)), path)
         return Database(url.render_as_string())
 
     def after_fork(self) -> None:
         """In a child process: forget the parent's connections without touching them, and open our own."""
         self._inherited.append(self._engine.pool)  # kept: closing them would end the parent's locks and sessions
         self._engine.dispose(close=False)
+        self.group = Group(self._commit)
 
     def close(self) -> None:
         """Close the connections, unless the engine is the caller's."""
@@ -196,86 +302,7 @@ class Database(_Common):
             self._engine.dispose()
 
 
-class AsyncDatabase(_Common):
-    """A database for the async client: the same functions of a Session, run through `run_sync`."""
-
-    def __init__(self, database: str | AsyncEngine) -> None:
-        from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-
-        owned = isinstance(database, str)
-        if isinstance(database, str):
-            try:
-                url = parsed(database)
-            finally:
-                del database
-            backend = backend_of(url)
-            url = url.set(drivername=backend.ASYNC_DRIVER)
-            self._engine = create_async_engine(url, **backend.OPTIONS, **_QUIET)
-        elif isinstance(database, AsyncEngine):
-            self._engine = database
-        else:
-            raise ConfigurationError("database must be a URL or an AsyncEngine")
-        super().__init__(self._engine.url, owned=owned)
-
-    async def transact(self, work: Callable[[Session], T], *, write: bool = True, repeatable: bool = True) -> T:
-        """As Database.transact. When the task is cancelled, it ends once the transaction has: no lock is left behind.
-
-        So the transaction is a task of its own, which is cancelled once: cancelled again, it could not end in order.
-        """
-        task = asyncio.create_task(self._transact(work, write, repeatable))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if not task.cancelling():  # at its end a loop cancels all of its tasks, this one, too
-                task.cancel()
-            await _ended(task)
-            raise
-        finally:
-            del task  # with its own exception, and all that hangs on that
-
-    async def _transact(self, work: Callable[[Session], T], write: bool, repeatable: bool) -> T:
-        from sqlalchemy.ext.asyncio import AsyncSession
-
-        tries = 0
-        with explained(self.url):
-            while True:
-                tries, fate = tries + 1, _Fate()
-                try:
-                    with Deadline(self._backend.DEADLINE_S), connections.ours():
-                        async with self._engine.connect() as connection:
-                            await connection.execution_options(**self._options)
-                            async with AsyncSession(connection, expire_on_commit=False) as session:
-                                return await session.run_sync(self._whole(work, write, fate))
-                except DBAPIError as error:
-                    if _is_cancelled():  # a driver may tell of a broken connection instead
-                        raise asyncio.CancelledError from error
-                    pause_s = self._pause_s(error, tries, ended=fate.committing, repeatable=repeatable)
-                    if pause_s is None:
-                        raise
-                await asyncio.sleep(pause_s)
-
-    async def create(self) -> None:
-        """As Database.create."""
-        if self._owned:
-            self._backend.create_place(self.url)
-        found = await self.transact(_identity, write=False)
-        if found is None:
-            await self.transact(_upgrade)
-            found = await self.transact(_identity, write=False)
-        self._identity = found
-
-    def after_fork(self) -> None:
-        """In a child process: forget the parent's connections without touching them, and open our own."""
-        self._inherited.append(self._engine.sync_engine.pool)
-        self._engine.sync_engine.dispose(close=False)
-
-    async def close(self) -> None:
-        """Close the connections, unless the engine is the caller's."""
-        if self._owned:
-            await self._engine.dispose()
-
-
-def joined(session: Session, work: Callable[[Session], T]) -> T:
+def joined(session: Session, work: Callable[[Session], T], intent_id: str) -> T:
     """Do `work` in the caller's own transaction, which can go on when it fails: all of it is undone to a savepoint."""
     connection = session.connection()
     backend = backend_of(connection.engine.url)
@@ -283,6 +310,7 @@ def joined(session: Session, work: Callable[[Session], T]) -> T:
         for tries in range(1, JOIN_TRIES_MAX + 1):
             try:
                 with connection.begin_nested(), backend.patient(connection):
+                    backend.lock(connection, intent_id)
                     return work(session)
             except DBAPIError as error:
                 if not backend.passes(error):
@@ -295,25 +323,15 @@ def joined(session: Session, work: Callable[[Session], T]) -> T:
     raise AssertionError("unreachable")
 
 
-def _is_cancelled() -> bool:
-    """Whether somebody has asked this task to end."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _named(info: dict[str, Any]) -> dict[str, Any]:
+    """Add who does it to what a transaction knows."""
+    return {**info, ACTOR: actor(info.get(DATABASE_USER))}
 
 
-async def _ended(task: asyncio.Task[Any]) -> None:
-    """Wait for the end of a task, whoever asks us to end meanwhile: its deadlines and timeouts bound it."""
-    while not task.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()  # told to nobody: whoever waited was cancelled
-
-
-def _identity(session: Session) -> object:
+def tables_found(session: Any) -> object:
     """Which tables are ours; None when there are none."""
     return session.info[intake.IDENTITY] if schema.check(session.connection()) else None
 
 
-def _upgrade(session: Session) -> schema.Upgraded:
+def upgrade_tables(session: Any) -> schema.Upgraded:
     return schema.upgrade(session.connection())

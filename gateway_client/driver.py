@@ -32,6 +32,8 @@ from gateway_client.flow.effects import (
     READING,
     BeginSend,
     Begun,
+    Bind,
+    Claim,
     ClearFirst,
     DatabaseEffect,
     ReadBinding,
@@ -127,7 +129,7 @@ class Driver:
             if isinstance(effect, BeginSend):
                 self._time.check()  # again: since the account was met we may have slept, or our clock was set
             watch = Stopwatch(self._clock)  # before the gate reads the time: a pause in the commit counts, too
-            result = store.perform(session, effect, self._time.now())
+            result = store.perform(session, self._allowed(effect), self._time.now())
             if isinstance(result, Begun):
                 result = cast("T", replace(result, age_s=watch.elapsed_s))
             records[:] = session.info.pop(store.RECORDS, [])  # of this try; one that was rolled back tells nothing
@@ -135,12 +137,23 @@ class Driver:
 
         return work
 
+    def _allowed(self, effect: DatabaseEffect[T]) -> DatabaseEffect[T]:
+        """Allow a claim to begin a send only when whose credential this is, and the provider's time, are known.
+
+        Then the row alone is written, the provider is asked, and the gate is a transaction of its own.
+        """
+        if not isinstance(effect, Claim) or effect.begin_with is None:
+            return effect
+        met = self._known(self._asked)
+        known = isinstance(met, Account) and met.account == effect.binding.account
+        return cast("DatabaseEffect[T]", effect if known else replace(effect, begin_with=None))
+
     def _performed(self, effect: DatabaseEffect[T], result: T, records: list[telemetry.Record]) -> T:
         if isinstance(effect, Settle):
             ended = store.send_ended(effect, cast("Charge", result))
             records.extend([] if ended is None else [ended])
         telemetry.emit(records, self._on_record)
-        if isinstance(effect, ReadBinding):
+        if isinstance(effect, ReadBinding | Bind):
             self._binding = cast("Binding | None", result)
         return result
 
@@ -151,7 +164,7 @@ class Driver:
             inner.info.pop(store.RECORDS, None)  # of a try that was undone
             return store.perform(inner, effect, self._time.now())
 
-        result = joined(session, work)
+        result = joined(session, work, intent_of(effect) or "")
         records: list[telemetry.Record] = session.info.pop(store.RECORDS, [])
         event.listen(session, "after_rollback", lambda _: records.clear(), once=True)
         event.listen(session, "after_commit", lambda _: telemetry.emit(records, self._on_record), once=True)
@@ -168,12 +181,22 @@ class Driver:
         self._met, self._pid = None, os.getpid()
 
 
-def transaction_of(effect: DatabaseEffect[Any]) -> dict[str, bool]:
-    """What the transaction of an effect is: does it write, and may it be done again when nobody confirmed its commit?
+def transaction_of(effect: DatabaseEffect[Any]) -> dict[str, Any]:
+    """What the transaction of an effect is: does it write, may it be done again when nobody confirmed its commit, and
+    which intent does it decide about?
 
     A send that was begun twice is not as if it was begun once: its call ends, and nothing has left.
     """
-    return {"write": not isinstance(effect, READING), "repeatable": not isinstance(effect, BeginSend)}
+    return {
+        "write": not isinstance(effect, READING),
+        "repeatable": not isinstance(effect, BeginSend),
+        "intent_id": intent_of(effect),
+    }
+
+
+def intent_of(effect: DatabaseEffect[Any]) -> str | None:
+    """The intent that an effect decides about, if it is one."""
+    return effect.intent.intent_id if isinstance(effect, Claim) else getattr(effect, "intent_id", None)
 
 
 def not_recorded(effect: DatabaseEffect[Any], error: Exception) -> Exception:
@@ -198,7 +221,8 @@ def not_recorded(effect: DatabaseEffect[Any], error: Exception) -> Exception:
     )
 
 
-def claimed(result: Charge | ClearFirst) -> Charge:
+def claimed(result: Charge | Begun | ClearFirst) -> Charge:
+    assert not isinstance(result, Begun), "what is prepared is not sent"
     if isinstance(result, ClearFirst):
         raise AttemptRefused(
             f"{result.charge.intent_id}: attempt {result.charge.attempt} must first be cleared at the provider, "

@@ -1,12 +1,13 @@
 """PostgreSQL, or an engine that speaks it, as a store: durable commits of a primary; what is refused, in which words.
 
 Nothing is kept in a database session: each transaction says what it needs, so a transaction-mode pooler may stand
-between. Transactions are SERIALIZABLE, and done again when the database asks for it; what must not happen twice is
-forbidden by unique keys and locked rows besides.
+between. Transactions are READ COMMITTED: who decides about an intent locks it first, by its number and then by its
+rows, so that one sees all that the other has committed. What must not happen twice is forbidden by unique keys besides.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -17,12 +18,20 @@ from weakref import WeakSet
 from sqlalchemy import URL, Connection, Engine, Pool, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from gateway_client import connections, intake, schema, sqlite
+from gateway_client import intake, schema, sqlite
+from gateway_client import postgres_errors as errors
+from gateway_client.actor import DATABASE_USER
 from gateway_client.database_url import check_parameters, hosts_of, wrong
 from gateway_client.errors import ConfigurationError, StoreUnavailable
+from gateway_client.postgres_errors import (
+    LOCK_TIMEOUT_S,
+    STATEMENT_TIMEOUT_S,
+    parameters,
+)
 from gateway_client.tables import Base
 
-LOCK_TIMEOUT_S, STATEMENT_TIMEOUT_S, CONNECT_TIMEOUT_S = 5, 30, 10
+CONNECT_TIMEOUT_S = 10
+LOCK_TIMEOUT_GROUP_MS = 100  # of a group's transaction: a work that waits for somebody's lock is done alone
 DEADLINE_S: float | None = 60  # of one transaction, when whoever is there does not even answer
 
 UTF8 = "UTF8"  # what a database must keep, and a connection speak: what people write has any character
@@ -32,7 +41,8 @@ OPTIONS: Mapping[str, Any] = {
     "connect_args": {"prepare_threshold": None, "connect_timeout": CONNECT_TIMEOUT_S, "client_encoding": UTF8},
 }
 ASYNC_DRIVER = "postgresql+psycopg"
-ISOLATION: str | None = "SERIALIZABLE"
+ISOLATION: str | None = "READ COMMITTED"
+ISOLATION_READING: str | None = "REPEATABLE READ"  # all that is read is of one moment
 # In `Session.info`:
 TIMELINE = "charge_once_timeline"  # the history that the database is on; a promoted standby has another
 CLOCK = "charge_once_clock"  # the database has a clock of its own
@@ -40,12 +50,14 @@ WARNINGS = "charge_once_warnings"  # what the server has said on this connection
 
 _DURABLE = ("on", "local", "remote_write", "remote_apply")
 # An engine that lacks a setting says nothing of it; WAL names begin with the timeline.
-_TIMEOUTS = f"""
-set_config('lock_timeout', '{LOCK_TIMEOUT_S}s', true), set_config('statement_timeout', '{STATEMENT_TIMEOUT_S}s', true)
-"""
 _DURABILITY = "current_setting('fsync', true), current_setting('synchronous_commit', true), pg_is_in_recovery()"
+_USER = "session_user::text"  # who logged in, whatever SET ROLE says
 _TIMELINE = "CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END"
 _CAN_TELL = "SELECT count(*) FROM pg_catalog.pg_proc WHERE proname = 'pg_walfile_name'"
+
+
+# Parameters that libpq knows, and the values of them (none: any) by which no store can be written.
+_NO_STORE = {"replication": (), "target_session_attrs": ("read-only", "standby", "prefer-standby")}
 
 
 def checked(url: URL) -> URL:
@@ -54,11 +66,10 @@ def checked(url: URL) -> URL:
         raise wrong("names another driver: use psycopg, as in postgresql+psycopg://user@host/database")
     if not url.database:
         raise wrong("names no database: postgresql+psycopg://user@host/database")
-    try:
-        from psycopg.pq import Conninfo
-    except ImportError:
-        raise ConfigurationError("PostgreSQL needs psycopg: pip install 'charge-once[postgres]'") from None
-    known = [option.keyword.decode() for option in Conninfo.get_defaults()]
+    known = parameters()
+    for name, values in _NO_STORE.items():
+        if name in url.query and (not values or url.query[name] in values):
+            raise wrong(f"has the parameter {name}, which leads to no primary that takes rows: leave it out")
     return check_parameters(url, known).set(drivername="postgresql+psycopg")
 
 
@@ -105,7 +116,7 @@ def _check_encoding(url: URL, connection: Any, record: Any) -> None:
         )
     raise ConfigurationError(
         f"this connection to the database {place(url)} speaks {spoken}, and needed is UTF8: take client_encoding out "
-        "of the engine's options. Nothing was written or sent."
+        "of PAYCLI_DATABASE_URL, or of the engine's options. Nothing was written or sent."
     )
 
 
@@ -125,12 +136,58 @@ def copy(connection: Connection, path: Path) -> None:
         target.dispose()
 
 
-def begin(connection: Connection, *, write: bool) -> dict[str, Any]:
-    """Say how long a transaction may wait, and check that its commit will be durable, on a primary."""
-    asked = f"{_TIMEOUTS}, {_DURABILITY}, {intake.POSTGRES_IDENTITY}"  # one round trip
-    *_, fsync, commit, replica, found, history = _told(connection, asked)
-    info: dict[str, Any] = _checked(connection, fsync, commit, replica, history) if write else {}
-    return {**info, CLOCK: True, intake.IDENTITY: found}
+def begin(connection: Connection, *, write: bool, owned: bool, patient: bool, lock: str | None) -> dict[str, Any]:
+    """Say how long a transaction may wait, lock the intent that it decides about, and check that its commit will be
+    durable, on a primary: one round trip.
+
+    `owned`: nobody but us has had the connection, so what was read once is so.
+    """
+    asked = _timeouts(f"{LOCK_TIMEOUT_S}s" if patient else f"{LOCK_TIMEOUT_GROUP_MS}ms")
+    if lock is not None:
+        asked += f", pg_advisory_xact_lock({_number(lock)})"
+    known = connection.info.get(CHECKED) if owned and write else None
+    if known is not None:
+        (*_, history) = _told(connection, asked)
+        return {**known, TIMELINE: history}
+    asked += f", {intake.POSTGRES_IDENTITY}, {_DURABILITY}, {_USER}"
+    *_, found, fsync, commit, replica, user, history = _told(connection, asked)
+    info: dict[str, Any] = _checked(connection, fsync, commit, replica, user, history) if write else {}
+    info |= {CLOCK: True, intake.IDENTITY: found}
+    if owned and write and None not in found:  # its tables are there
+        connection.info[CHECKED] = info
+    return info
+
+
+CHECKED = "charge_once_checked"  # in the info of a connection of ours: what was found when its durability was read back
+
+
+def _timeouts(lock: str) -> str:
+    return (
+        f"set_config('lock_timeout', '{lock}', true), set_config('statement_timeout', '{STATEMENT_TIMEOUT_S}s', true)"
+    )
+
+
+def savepoint(connection: Connection, intent_id: str | None, *, first: bool) -> None:
+    """Begin the next work of a group, and lock the intent that it decides about: one round trip."""
+    statements = [] if first else ["RELEASE SAVEPOINT one_work"]
+    statements.append("SAVEPOINT one_work")
+    if intent_id is not None:
+        statements.append(_lock(intent_id))
+    connection.exec_driver_sql("; ".join(statements))
+
+
+def lock(connection: Connection, intent_id: str) -> None:
+    """Let one transaction after the other decide about an intent, be there rows of it or none yet."""
+    connection.exec_driver_sql(_lock(intent_id))
+
+
+def _lock(intent_id: str) -> str:
+    return f"SELECT pg_advisory_xact_lock({_number(intent_id)})"
+
+
+def _number(intent_id: str) -> int:
+    """The number by which the database locks an intent: two that share one wait for each other, and no more."""
+    return int.from_bytes(hashlib.sha256(f"charge-once {intent_id}".encode()).digest()[:8], signed=True)
 
 
 def identity(connection: Connection) -> object:
@@ -140,7 +197,7 @@ def identity(connection: Connection) -> object:
 
 def join(connection: Connection) -> dict[str, Any]:
     """Check that the caller's own transaction is durable; what `prepare` then does is done `patient`ly."""
-    return _checked(connection, *_told(connection, _DURABILITY))
+    return _checked(connection, *_told(connection, f"{_DURABILITY}, {_USER}"))
 
 
 @contextmanager
@@ -149,7 +206,7 @@ def patient(connection: Connection) -> Iterator[None]:
     before = connection.exec_driver_sql(
         "SELECT current_setting('lock_timeout'), current_setting('statement_timeout')"
     ).one()
-    connection.exec_driver_sql(f"SELECT {_TIMEOUTS}")
+    connection.exec_driver_sql(f"SELECT {_timeouts(f'{LOCK_TIMEOUT_S}s')}")
     yield
     connection.execute(
         text("SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true)"),
@@ -180,14 +237,16 @@ def _tells(connection: Connection) -> bool:
     return True
 
 
-def _checked(connection: Connection, fsync: str, commit: str, replica: bool, history: str | None) -> dict[str, Any]:
+def _checked(
+    connection: Connection, fsync: str, commit: str, replica: bool, user: str, history: str | None
+) -> dict[str, Any]:
     if replica:
         raise StoreUnavailable("the database is a replica: what it reads may be old. Connect to the primary")
     if fsync == "off" or commit not in (None, *_DURABLE):
         raise StoreUnavailable(
             f"the database is not durable: fsync={fsync} and synchronous_commit={commit}, needed are on and on"
         )
-    return {TIMELINE: history, CLOCK: True, WARNINGS: connection.info[WARNINGS]}
+    return {TIMELINE: history, DATABASE_USER: user, CLOCK: True, WARNINGS: connection.info[WARNINGS]}
 
 
 def _heard(connection: Connection) -> list[str]:
@@ -222,69 +281,6 @@ def timeline(connection: Connection) -> str | None:
     return None if found is None else str(found)
 
 
-_AGAIN = ("40001", "40P01", "23505", "42P07")  # serialization, deadlock; a row or a table that another made first
-_EXPLANATIONS = {
-    "55P03": f"a row stayed locked for {LOCK_TIMEOUT_S} s: another transaction is open on it, perhaps one with a "
-    "`prepare` that is not committed yet",
-    "57014": f"a statement took longer than {STATEMENT_TIMEOUT_S} s",
-    "53100": "its disk is full",
-    "53300": "it has too many connections",
-    "53": "it is out of resources",
-    "57P": "it is shutting down or starting up",
-    "08": "the connection was lost",
-    "25006": "it is read-only (a replica?)",
-    "25001": connections.AMID,
-    "25P02": connections.AMID,
-    "25P": "it ended a transaction that took too long",
-    "0A000": "it cannot run serializable transactions: a replica, or not a PostgreSQL",
-    "28": "it refused the user or password of PAYCLI_DATABASE_URL",
-    "3D000": "there is no such database",
-    "42501": "this user may not use its tables",
-    "40": "it was too busy with other transactions on the same rows",
-    "58": "its disk reported an error",
-    "XX": "it reported an internal error, or damaged data",
-}
-
-
-# What refuses a new connection has no code, only words; those of PostgreSQL, of poolers and of libpq.
-_REFUSALS = {  # in this order: "too many connections for role", "the database system is shutting down"
-    "too many": _EXPLANATIONS["53300"],
-    "connection slots": _EXPLANATIONS["53300"],
-    "system is": _EXPLANATIONS["57P"],
-    "authentication failed": _EXPLANATIONS["28"],
-    "no password supplied": "it asks for a password, and PAYCLI_DATABASE_URL has none",
-    "no pg_hba.conf entry": "its pg_hba.conf lets nobody in from here with that user and database",
-    "role ": "it has no such user",
-    "database ": _EXPLANATIONS["3D000"],
-    "resolve": "its host has no address",
-    "refused": "nothing answers at its address",
-    "unreachable": "nothing answers at its address",
-    "timeout": "it does not answer",
-}
-
-
-def explained(error: DBAPIError) -> str | None:
-    """Why the database refuses, in words for the person who must act; None for a bug of ours."""
-    state = getattr(error.orig, "sqlstate", None) or ""
-    known = next((why for code, why in _EXPLANATIONS.items() if state.startswith(code)), None)
-    if known is not None or (state and not lost(error)):
-        return known
-    said = str(error.orig).lower()
-    if lost(error):
-        return "the connection was lost, or it stopped answering"
-    return next((why for words, why in _REFUSALS.items() if words in said), "it cannot be reached")
-
-
-def lacks_tables(error: DBAPIError) -> bool:
-    """Whether what is missing is our tables."""
-    return getattr(error.orig, "sqlstate", None) == "42P01"
-
-
-def passes(error: DBAPIError) -> bool:
-    """Whether the same transaction may succeed when it is done again."""
-    return getattr(error.orig, "sqlstate", None) in _AGAIN
-
-
-def lost(error: DBAPIError) -> bool:
-    """Whether the connection is gone."""
-    return error.connection_invalidated
+# A backend is this whole module.
+explained, lacks_tables, passes, waits = errors.explained, errors.lacks_tables, errors.passes, errors.waits
+wrong_setting, lost = errors.wrong_setting, errors.lost

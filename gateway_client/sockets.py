@@ -3,11 +3,13 @@
 Every exchange has a connection of its own, because what was left over on a kept one (buffered by HTTP or TLS, or still
 to come) would be read as the answer to the next request, and a pool cannot see all of it: a handshake is the price.
 The socket also knows whether a byte of the request was handed to it: nothing else proves that nothing was sent.
-Not here: what is asked and answered (`wire.py`), HTTP itself (httpcore, always HTTP/1.1).
+Through a proxy, CONNECT belongs to connecting, as TLS does: its bytes are none of the request.
+Not here: what is asked and answered (`wire.py`), HTTP itself (httpcore, always HTTP/1.1), a proxy's words (`proxy.py`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import itertools
 import os
@@ -16,13 +18,15 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from typing import Any, cast
 
 import httpcore
 import httpx
 from httpcore._backends.sync import SyncStream
+
+from gateway_client.proxy import ANSWER_BYTES_MAX, Proxy, TunnelRefused, is_open
 
 Address = tuple[int, Any]  # a family, and what `connect` takes
 
@@ -129,8 +133,8 @@ class AsyncSocketStream(httpcore.AsyncNetworkStream):
 
 
 class _Backend(httpcore.SyncBackend):
-    def __init__(self, used: ExchangeSocket) -> None:
-        self._used = used
+    def __init__(self, used: ExchangeSocket, proxy: Proxy | None) -> None:
+        self._used, self._proxy = used, proxy
 
     def connect_tcp(
         self,
@@ -141,10 +145,57 @@ class _Backend(httpcore.SyncBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         end = time.monotonic() + self._used.cap(timeout)
-        won = _first_to_connect(_addresses(host, port), end)
-        for option in ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), *(socket_options or ())):
-            won.setsockopt(*option)
-        return SocketStream(SyncStream(won), self._used)
+        if self._proxy is None:
+            return SocketStream(_connect(host, port, end), self._used)
+        with _no_tunnel_is_no_connection(self._proxy):
+            below = _connect(self._proxy.host, self._proxy.port, end)
+            stream = SocketStream(below, self._used)  # closed with the exchange, whatever the proxy says
+            below.write(self._proxy.connect_request(host, port), _left(end))
+            answer = b""
+            while not is_open(answer):
+                answer += _received(below.read(ANSWER_BYTES_MAX - len(answer), _left(end)))
+            return stream
+
+
+@contextmanager
+def _no_tunnel_is_no_connection(proxy: Proxy) -> Iterator[None]:
+    """Turn what keeps a tunnel from being opened into ConnectError or ConnectTimeout, which name the proxy."""
+    try:
+        yield
+    except (TimeoutError, httpcore.TimeoutException):
+        raise httpcore.ConnectTimeout(f"the proxy {proxy.place} opened no tunnel in time") from None
+    except (TunnelRefused, httpcore.NetworkError) as error:
+        raise httpcore.ConnectError(f"the proxy {proxy.place}: {str(error) or type(error).__name__}") from None
+
+
+def _left(end: float) -> float:
+    left = end - time.monotonic()
+    if left <= 0:
+        raise httpcore.ConnectTimeout("deadline")
+    return left
+
+
+def _received(piece: bytes) -> bytes:
+    if not piece:
+        raise TunnelRefused("it closed the connection")
+    return piece
+
+
+def tunnel_problem(proxy: Proxy, url: str, timeout_s: float) -> str | None:
+    """Open a tunnel to the host of an https URL and close it; return why there is none, or None. Nothing is sent."""
+    target = httpx.URL(url)
+    with closing(ExchangeSocket(timeout_s)) as used:
+        try:
+            _Backend(used, proxy).connect_tcp(target.raw_host.decode("ascii"), target.port or 443)
+        except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+            return str(error)
+    return None
+
+
+def _connect(host: str, port: int, end: float) -> SyncStream:
+    won = _first_to_connect(_addresses(host, port), end)
+    won.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return SyncStream(won)
 
 
 def _addresses(host: str, port: int) -> list[Address]:
@@ -210,8 +261,8 @@ def _begin(address: Address, tries: selectors.BaseSelector) -> str | None:
 class _AsyncBackend(httpcore.AnyIOBackend):
     """httpcore's own, which tries the addresses of a name side by side (RFC 8305)."""
 
-    def __init__(self, used: ExchangeSocket) -> None:
-        self._used = used
+    def __init__(self, used: ExchangeSocket, proxy: Proxy | None) -> None:
+        self._used, self._proxy = used, proxy
 
     async def connect_tcp(
         self,
@@ -221,8 +272,18 @@ class _AsyncBackend(httpcore.AnyIOBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        stream = await super().connect_tcp(host, port, timeout, local_address, socket_options)
-        return AsyncSocketStream(stream, self._used)
+        proxy = self._proxy
+        if proxy is None:
+            return AsyncSocketStream(await super().connect_tcp(host, port, timeout), self._used)
+        with _no_tunnel_is_no_connection(proxy):
+            async with asyncio.timeout(timeout):
+                below = await super().connect_tcp(proxy.host, proxy.port)
+                stream = AsyncSocketStream(below, self._used)
+                await below.write(proxy.connect_request(host, port))
+                answer = b""
+                while not is_open(answer):
+                    answer += _received(await below.read(ANSWER_BYTES_MAX - len(answer)))
+                return stream
 
 
 # httpx has no argument for httpcore's network backend, so its transport gets a pool of ours; a pool serves one request.
@@ -231,8 +292,8 @@ class _AsyncBackend(httpcore.AnyIOBackend):
 class OwnTransport(httpx.BaseTransport):
     """Open a connection for each request; the exchange, whose ExchangeSocket the request carries, closes it."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
+    def __init__(self, context: ssl.SSLContext, proxy: Proxy | None = None) -> None:
+        self._context, self._proxy = context, proxy
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         one = httpx.HTTPTransport(verify=self._context, trust_env=False)
@@ -242,7 +303,7 @@ class OwnTransport(httpx.BaseTransport):
             http1=True,
             http2=False,
             retries=0,
-            network_backend=_Backend(request.extensions[EXTENSION]),
+            network_backend=_Backend(request.extensions[EXTENSION], self._proxy),
         )
         return one.handle_request(request)
 
@@ -250,8 +311,8 @@ class OwnTransport(httpx.BaseTransport):
 class AsyncOwnTransport(httpx.AsyncBaseTransport):
     """The same on asyncio. Nothing here belongs to one event loop."""
 
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
+    def __init__(self, context: ssl.SSLContext, proxy: Proxy | None = None) -> None:
+        self._context, self._proxy = context, proxy
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         one = httpx.AsyncHTTPTransport(verify=self._context, trust_env=False)
@@ -261,6 +322,6 @@ class AsyncOwnTransport(httpx.AsyncBaseTransport):
             http1=True,
             http2=False,
             retries=0,
-            network_backend=_AsyncBackend(request.extensions[EXTENSION]),
+            network_backend=_AsyncBackend(request.extensions[EXTENSION], self._proxy),
         )
         return await one.handle_async_request(request)

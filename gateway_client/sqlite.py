@@ -29,6 +29,7 @@ Files = tuple[tuple[int, int] | None, ...]
 OPTIONS: Mapping[str, Any] = {"connect_args": {"timeout": LOCK_TIMEOUT_S}}
 ASYNC_DRIVER = "sqlite+aiosqlite"
 ISOLATION: str | None = None  # a file has one writer at a time
+ISOLATION_READING: str | None = None
 DEADLINE_S: float | None = None  # nobody is waited for but the disk
 
 
@@ -42,8 +43,6 @@ def checked(url: URL) -> URL:
         raise wrong("must name the database's file by its path, such as sqlite:////var/lib/paycli.db")
     if url.query:
         raise wrong(f"has a parameter that a file cannot have: {min(url.query)}")
-    if "\0" in url.database:
-        raise wrong("has a NUL character (%00) in its path")
     _check_path(url.database)
     return url.set(drivername="sqlite")
 
@@ -108,23 +107,45 @@ def copy(connection: Connection, path: Path) -> None:
             raise StoreUnavailable(f"the store cannot be copied to {path.parent}: {error}") from None
 
 
-def begin(connection: Connection, *, write: bool) -> dict[str, Any]:
-    """Start a transaction on a connection whose file and durability have been checked."""
-    info: dict[str, Any] = {intake.IDENTITY: intake.sqlite_identity(connection)}
+def begin(connection: Connection, *, write: bool, owned: bool, patient: bool, lock: str | None) -> dict[str, Any]:
+    """Start a transaction on a connection whose file and durability have been checked.
+
+    `owned`: nobody but us has had the connection, so what was set and read back once is so.
+    """
+    known = connection.info.get(CHECKED) if owned else None
+    found = intake.sqlite_identity(connection) if known is None else intake.check_file(known)
+    info: dict[str, Any] = {intake.IDENTITY: found}
     if not write:  # changes nothing, not even the journal of a file that is not ours; all that is read is of one moment
         if not _in_transaction(connection):
             connection.exec_driver_sql("BEGIN")
-    elif _in_transaction(connection):  # the caller's engine begins by itself
+        return info
+    if _in_transaction(connection):  # the caller's engine begins by itself
         require_durable(connection)
     else:
-        check_durable(connection)
+        if known is None:
+            check_durable(connection)
         # IMMEDIATE: a transaction that begins by reading could not be sure to become a writer later.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-    if write:
-        info[FILES] = _check_files(connection)
+    info[FILES] = _check_files(connection)
+    if owned:
+        connection.info[CHECKED] = info[FILES][0]
     return info
 
 
+def savepoint(connection: Connection, intent_id: str | None, *, first: bool) -> None:
+    """Begin the next work of a group."""
+    if not first:
+        connection.exec_driver_sql("RELEASE SAVEPOINT one_work")
+    connection.exec_driver_sql("SAVEPOINT one_work")
+
+
+def lock(connection: Connection, intent_id: str) -> None:
+    """A file has one writer at a time."""
+
+
+CHECKED = (
+    "charge_once_checked"  # in the info of a connection of ours: the path of its file, once durability was read back
+)
 FILES = "charge_once_files"  # in the info of a connection and of a session: its file, and what it has open
 
 
@@ -278,8 +299,18 @@ def lacks_tables(error: DBAPIError) -> bool:
     return "no such table" in str(error.orig)
 
 
+def wrong_setting(error: DBAPIError) -> str | None:
+    """What of its URL the database refuses: nothing, all of it was read before."""
+    return None
+
+
 def passes(error: DBAPIError) -> bool:
     """Whether the same transaction may succeed when it is done again: SQLite has waited by itself."""
+    return False
+
+
+def waits(error: DBAPIError) -> bool:
+    """Whether another transaction's lock was not waited for as long as it may be."""
     return False
 
 

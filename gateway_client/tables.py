@@ -64,7 +64,7 @@ def _of_pending(name: str, *columns: str) -> Index:
 
 
 class Store(Base, table=True):
-    """Whom this store belongs to, and the latest time it has seen. Exactly one row."""
+    """Whom this store belongs to. Exactly one row, written once."""
 
     __tablename__ = "paycli_store"
     __table_args__ = (CheckConstraint("id = 1", name="paycli_store_one_row"),)
@@ -76,7 +76,7 @@ class Store(Base, table=True):
     namespace: str
     store_id: str
     created_at: datetime = Field(sa_type=UtcDateTime)
-    latest_seen_at: datetime = Field(sa_type=UtcDateTime)
+    bound_by: str  # who bound it (`actor.py`)
     timeline: str | None = None  # PostgreSQL's, when it was bound: another one is another history
 
 
@@ -110,6 +110,7 @@ class PendingCharge(Base, table=True):
 
     intent_id: str = Field(primary_key=True, max_length=128)
     attempt: int = Field(primary_key=True)
+    revision: int = 1  # one more with each write of the row or of its sends; leases do not count
     state: str
     reason: str | None = None
     idempotency_key: str = Field(unique=True)
@@ -156,6 +157,7 @@ class Send(Base, table=True):
     send_no: int = Field(primary_key=True)
     credential_id: str  # a hash of the API key, never the key
     begun_at: datetime = Field(sa_type=UtcDateTime)
+    actor: str  # who began it
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     outcome: str | None = None
     proven: bool | None = None  # the answer is provably the provider's to this send
@@ -185,6 +187,7 @@ class Event(Base, table=True):
     state_after: str
     reason: str | None = None
     request_id: str | None = None
+    actor: str  # who made it
 
 
 class Finding(Base, table=True):
@@ -220,7 +223,9 @@ class Run(Base, table=True):
     window_start: datetime = Field(sa_type=UtcDateTime)
     window_end: datetime = Field(sa_type=UtcDateTime)
     started_at: datetime = Field(sa_type=UtcDateTime)
-    leased_by: str  # whose call works on it, or worked last
+    begun_by: str  # who began it
+    worked_by: str  # who works on it, or worked last
+    leased_by: str  # whose call that is
     leased_until: datetime = Field(sa_type=UtcDateTime)
     local_charges: int = 0
     provider_charges: int = 0
@@ -314,8 +319,10 @@ class ToldAlert(Base, table=True):
     cause: str = Field(primary_key=True)
     severity: str
     count: int
+    since: datetime | None = Field(default=None, sa_type=UtcDateTime)  # its oldest row's, and its youngest one's
     latest: datetime | None = Field(default=None, sa_type=UtcDateTime)
     told_at: datetime = Field(sa_type=UtcDateTime)
+    told_by: str  # who delivered it
 
 
 # Text is compared byte by byte on PostgreSQL, too: a collation that changes with the C library would leave the indexes

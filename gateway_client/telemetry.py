@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 from gateway_client.state import State
 
@@ -50,13 +50,20 @@ Hook = Callable[[Record], None]
 
 def emit(records: Iterable[Record], hook: Hook | None) -> None:
     """Log each record and hand it to the hook."""
+    logged = logger.isEnabledFor(logging.INFO)
     for record in records:
-        name = "send ended" if isinstance(record, SendEnded) else "state changed"
-        fields = {field: value for field, value in asdict(record).items() if value is not None}
-        words = " ".join(f"{field}={value}" for field, value in fields.items())
         # The charge is already on disk: a full log disk or a bug in a hook must not turn it into an error.
-        with suppress(Exception):
-            logger.info("%s %s", name, words, extra={"charge": fields})
+        if logged:
+            with suppress(Exception):
+                _log(record)
         if hook is not None:
             with suppress(Exception):
                 hook(record)
+
+
+def _log(record: Record) -> None:
+    name = "send ended" if isinstance(record, SendEnded) else "state changed"
+    given = ((field.name, getattr(record, field.name)) for field in fields(record))
+    told = {field: value for field, value in given if value is not None}
+    words = " ".join(f"{field}={value}" for field, value in told.items())
+    logger.info("%s %s", name, words, extra={"charge": told})

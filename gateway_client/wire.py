@@ -1,6 +1,7 @@
 """HTTP for the two drivers: one request out, one bounded reply or a plain statement of why there is none.
 
-It never retries, never follows a redirect, reads no proxy settings, and bounds the whole exchange in seconds and bytes.
+It never retries, never follows a redirect, reads nothing of the environment (no HTTPS_PROXY: a proxy is handed in), and
+bounds the whole exchange in seconds and bytes.
 "Not sent" is a fact of our own socket (`sockets.py`, where each exchange has a connection of its own); what a caller's
 transport raises proves nothing. What a reply means is the gateway's to say.
 """
@@ -18,6 +19,7 @@ import httpx
 
 from gateway_client.errors import ConfigurationError, InvalidInput
 from gateway_client.gateways.base import Gateway, NoReply, Reply, Request
+from gateway_client.proxy import Proxy
 from gateway_client.sockets import EXTENSION, AsyncOwnTransport, ExchangeSocket, OwnTransport
 
 TIMEOUT_S_MAX = 600.0
@@ -41,10 +43,12 @@ class _Paused(Exception):
 class Wire:
     """Blocking HTTP, for `Client`."""
 
-    def __init__(self, gateway: Gateway, timeout_s: float, transport: httpx.BaseTransport | None) -> None:
+    def __init__(
+        self, gateway: Gateway, timeout_s: float, transport: httpx.BaseTransport | None, proxy: Proxy | None = None
+    ) -> None:
         self._gateway, self._timeout_s, self._own = gateway, checked_timeout(timeout_s), transport is None
         self._client = httpx.Client(
-            transport=own_transport() if transport is None else transport,
+            transport=own_transport(proxy) if transport is None else transport,
             follow_redirects=False,
             trust_env=False,
             timeout=_timeout(timeout_s),
@@ -87,10 +91,12 @@ class Wire:
 class AsyncWire:
     """HTTP on asyncio, for `AsyncClient`."""
 
-    def __init__(self, gateway: Gateway, timeout_s: float, transport: httpx.AsyncBaseTransport | None) -> None:
+    def __init__(
+        self, gateway: Gateway, timeout_s: float, transport: httpx.AsyncBaseTransport | None, proxy: Proxy | None = None
+    ) -> None:
         self._gateway, self._timeout_s, self._own = gateway, checked_timeout(timeout_s), transport is None
         self._client = httpx.AsyncClient(
-            transport=AsyncOwnTransport(_tls()) if transport is None else transport,
+            transport=AsyncOwnTransport(_tls(), proxy) if transport is None else transport,
             follow_redirects=False,
             trust_env=False,
             timeout=_timeout(timeout_s),
@@ -131,9 +137,9 @@ class AsyncWire:
         await self._client.aclose()
 
 
-def own_transport() -> OwnTransport:
+def own_transport(proxy: Proxy | None = None) -> OwnTransport:
     """Make the blocking transport of ours. Raises ConfigurationError when the trusted certificates cannot be read."""
-    return OwnTransport(_tls())
+    return OwnTransport(_tls(), proxy)
 
 
 def checked_timeout(timeout_s: float) -> float:

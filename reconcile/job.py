@@ -24,7 +24,7 @@ from gateway_client.gateways.base import NoReply
 from gateway_client.worker import name_of_process
 from reconcile import store as run_store
 from reconcile.ages import AGES, Ages
-from reconcile.effects import AskAll, LookAtRun, OpenedRun, OpenRun, Progress, RunEffect, RunLease
+from reconcile.effects import AskAll, Import, LookAtRun, OpenedRun, OpenRun, Progress, Repair, RunEffect, RunLease
 from reconcile.flow import reconcile_flow
 from reconcile.lease import LEASE_SLACK_S
 from reconcile.report import RunResult
@@ -126,7 +126,9 @@ class _Job:
             case LookAtRun():
                 return self._look(lambda session, now: run_store.perform(session, effect, now))
             case RunEffect():
-                result = self._transact(lambda session, now: run_store.perform(session, effect, now))
+                result = self._transact(
+                    lambda session, now: run_store.perform(session, effect, now), intent_id=_intent_of(effect)
+                )
                 if isinstance(effect, OpenRun):
                     self._opened = result
                 return result
@@ -145,9 +147,9 @@ class _Job:
                 return self._transact(lambda session, now: store.perform(session, effect, now))
         return self._client.perform(effect)
 
-    def _transact(self, work: Callable[[Session, datetime], T]) -> T:
+    def _transact(self, work: Callable[[Session, datetime], T], *, intent_id: str | None = None) -> T:
         if self._copy is None:
-            return self._client.transact(work)
+            return self._client.transact(work, intent_id=intent_id)
         now = self._client.perform(Now())
         return self._copy.transact(lambda session: work(session, now))
 
@@ -163,3 +165,13 @@ class _Job:
         if opened is not None:
             with suppress(ChargeOnceError):
                 self._transact(lambda session, now: run_store.release(session, opened, now))
+
+
+def _intent_of(effect: RunEffect[Any]) -> str | None:
+    """The intent that an effect decides about, if it is one."""
+    match effect:
+        case Repair():
+            return effect.by.intent_id
+        case Import():
+            return effect.intent_id
+    return None

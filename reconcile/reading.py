@@ -99,7 +99,7 @@ def _read_list(
     """Read the parts of one list to their ends, some at once; a `whole` list is cut after as many pages."""
     while places:
         asked = places[:windows]
-        answers = yield from _ask(setup, [_request(setup, path, place.part) for place in asked], path)
+        answers = yield from _ask(setup, path, _parts(asked))
         why, pages, moved = _taken(run, asked, answers)
         cut: list[_Place] = []
         if whole and moved and moved[0].part.pages == windows > 1 and not moved[0].part.done:
@@ -148,16 +148,16 @@ def _request(setup: Setup, path: str, part: Part) -> Request:
     return setup.gateway.list_request(path, part.start, last_second, part.cursor)
 
 
-def _ask(setup: Setup, requests: list[Request], path: str) -> Flow[list[Listing | CouldNotAsk]]:
+def _ask(setup: Setup, path: str, parts: Sequence[Part]) -> Flow[list[Listing | CouldNotAsk]]:
     """Ask for a page of each part, a few times those that are not answered; a refused credential ends everything."""
-    answers: list[Listing | CouldNotAsk] = [CouldNotAsk("not asked")] * len(requests)
-    waiting, tries = list(range(len(requests))), 0
+    answers: list[Listing | CouldNotAsk] = [CouldNotAsk("not asked")] * len(parts)
+    waiting, tries = list(range(len(parts))), 0
     while waiting:
-        replies = yield from _replies([requests[at] for at in waiting])
+        replies = yield from _replies([_request(setup, path, parts[at]) for at in waiting])
         tries += 1
         again, pauses = [], []
         for at, reply in zip(waiting, replies, strict=True):
-            answer = answers[at] = setup.gateway.read_listing(path, reply)
+            answer = answers[at] = setup.gateway.read_listing(path, reply, _place_of(parts[at]))
             if isinstance(answer, CouldNotAsk):
                 refuse_credential(answer)
                 pause = setup.policy.delay_s(tries, answer.retry_after_s)
@@ -168,6 +168,11 @@ def _ask(setup: Setup, requests: list[Request], path: str) -> Flow[list[Listing 
         if pauses:
             yield from Wait(*max(pauses))
     return answers
+
+
+def _place_of(part: Part) -> str | None:
+    """Where a page of a part begins: no page of another part begins there."""
+    return part.cursor or (f"part_{part.part_no}" if part.part_no else None)
 
 
 def _replies(requests: list[Request]) -> Flow[tuple[Reply | NoReply, ...]]:

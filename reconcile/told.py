@@ -19,7 +19,8 @@ class Told:
     cause: str
     severity: str
     count: int
-    latest: datetime | None  # the youngest of its rows
+    since: datetime | None  # the oldest of its rows
+    latest: datetime | None  # the youngest
     told_at: datetime
 
 
@@ -46,6 +47,7 @@ def news(found: Sequence[Alert], told: Mapping[str, Told], now: datetime, repeat
             alert.cause,
             alert.severity.value,
             alert.count,
+            alert.since,
             alert.latest,
             now if alert in fresh else told[alert.cause].told_at,
         )
@@ -60,4 +62,6 @@ def _is_news(alert: Alert, told: Told | None, now: datetime, repeat_after: timed
         return True
     if alert.latest is not None and (told.latest is None or alert.latest > told.latest):
         return True  # one row went and another came
+    if alert.since is not None and told.since is not None and alert.since < told.since:
+        return True  # likewise, an older one
     return repeat_after is not None and now - told.told_at >= repeat_after

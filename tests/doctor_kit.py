@@ -30,7 +30,8 @@ def doctor_shell(tmp_path: Path) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch, world(folder) as made:
         patch.setattr(checkup, "MOUNTS", tmp_path / "mounts")
         made.env |= dict.fromkeys(
-            ("STRIPE_API_KEY_FILE", "PAYCLI_NAMESPACE", "PAYCLI_WEBHOOK_SECRET", "PAYCLI_SEAL_SECRET"), ""
+            ("STRIPE_API_KEY_FILE", "PAYCLI_NAMESPACE", "PAYCLI_WEBHOOK_SECRET", "PAYCLI_SEAL_SECRET", "PAYCLI_PROXY"),
+            "",
         )
         yield made
     assert not any(PASSWORD in output for output in made.outputs)

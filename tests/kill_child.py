@@ -19,7 +19,7 @@ from typing import Any, TypedDict, TypeVar
 from sqlalchemy import event
 
 from gateway_client import Client, Money, NotNow, PaymentIntent, RetryPolicy, Sandbox, Stripe, db, sockets, wire
-from gateway_client.flow.effects import BeginSend, Claim, DatabaseEffect, Effect, Send, Settle
+from gateway_client.flow.effects import BeginSend, Claim, DatabaseEffect, Effect, MeetProvider, Send, Settle
 from gateway_client.tables import Base
 
 T = TypeVar("T")
@@ -30,14 +30,18 @@ POLICY = RetryPolicy(delay_s_first=0.005, delay_s_max=0.05, in_flight_s_max=10.0
 # FAULTS A, F01–F07: where the child ends itself. "commit" is inside the transaction, before it is committed.
 POINTS: dict[str, tuple[type[Effect[Any]], str]] = {
     "p1": (Claim, "commit"),
+    "p1_send": (Claim, "commit"),
     "p2": (BeginSend, "commit"),
     "p3": (BeginSend, "after"),
+    "p3_claim": (Claim, "after"),
     "p4": (Send, "write"),
     "p5": (Send, "read"),
     "p6": (Send, "after"),
     "p6_commit": (Settle, "commit"),
     "p7": (Settle, "after"),
 }
+MET = ("p1_send", "p3_claim")
+"""Points of a process that has met the provider: there one commit writes the row and begins its first send."""
 
 
 class Job(TypedDict, total=False):
@@ -105,6 +109,8 @@ class Ending(Client):
 def work(job: Job, intent_id: str | None, url: str, database: str) -> str:
     """What a child does: the state that the caller is told."""
     with Ending(Stripe("sk_test_sandbox", api_base=url), database=database, timeout_s=5.0, retry=POLICY) as client:
+        if job.get("point") in MET:
+            client.perform(MeetProvider())
         client.point = POINTS.get(job.get("point") or "")
         if intent_id is not None:
             return client.charge(order(intent_id)).state.value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -32,6 +32,15 @@ class Awaited:
 
     def charge(self, intent: PaymentIntent, *, attempt: int | None = None) -> Charge:
         return self._runner.run(self._client.charge(intent, attempt=attempt))
+
+    def together(self, intents: Sequence[PaymentIntent]) -> list[Charge | BaseException]:
+        """Charge first attempts at once; what each of them came to."""
+
+        async def gathered() -> list[Charge | BaseException]:
+            charging = (self._client.charge(intent, attempt=1) for intent in intents)
+            return await asyncio.gather(*charging, return_exceptions=True)
+
+        return self._runner.run(gathered())
 
     def prepare(self, intent: PaymentIntent, *, attempt: int | None = None) -> Charge:
         return self._runner.run(self._client.prepare(intent, attempt=attempt))

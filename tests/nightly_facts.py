@@ -54,7 +54,13 @@ def stored(moment: datetime) -> str:
 def plant(world: Night, intent_id: str, state: State, created_at: datetime, **more: datetime | str | None) -> None:
     """A row of attempt 1 as it may be found in a store."""
     row: dict[str, Any] = dict.fromkeys("payment_method body body_sha256 api_version".split(), "")
-    row |= {"intent_id": intent_id, "attempt": 1, "state": state, "idempotency_key": f"key of {intent_id}"}
+    row |= {
+        "intent_id": intent_id,
+        "attempt": 1,
+        "revision": 1,
+        "state": state,
+        "idempotency_key": f"key of {intent_id}",
+    }
     row |= {"amount": 2000, "currency": "usd", "created_at": created_at, **more}
     values = [stored(value) if isinstance(value, datetime) else value for value in row.values()]
     world.sql(f"INSERT INTO pending_charges ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", values)

@@ -25,6 +25,7 @@ from tests.nightly import Codes
 
 VISA = TEST_METHODS["pm_card_visa"]
 DAY = timedelta(days=1)
+WHO = "billing@web-3"
 
 
 class Mass:
@@ -38,7 +39,7 @@ class Mass:
         Database(engine).create()
         engine.dispose()
         self._make_indexes_again(turned)
-        bound = {"id": 1, **asdict(self.binding), "created_at": stored(start), "latest_seen_at": stored(start)}
+        bound = {"id": 1, **asdict(self.binding), "bound_by": WHO, "created_at": stored(start)}
         self._insert("paycli_store", [bound])
 
     def agree(self, count: int) -> None:
@@ -73,7 +74,7 @@ class Mass:
         sends: list[dict[str, Any]] = []
         for name, at in attempts:
             moment, known = stored(at), state == "succeeded"
-            row = {"intent_id": name, "attempt": 1, "state": state, "amount": 2000, "currency": "usd"}
+            row = {"intent_id": name, "attempt": 1, "revision": 1, "state": state, "amount": 2000, "currency": "usd"}
             row |= {"idempotency_key": self.binding.key("charge", name, 1), "payment_method": "pm_card_visa"}
             row |= {"body": "", "body_sha256": "", "api_version": objects.API_VERSION}
             row |= {"created_at": moment, "first_sent_at": moment, "settled_at": moment if known else None}
@@ -81,7 +82,7 @@ class Mass:
             row |= {"provider_charge_id": f"ch_{name}_1" if known else None}
             rows.append(row | changes)
             send = {"intent_id": name, "attempt": 1, "send_no": 1, "begun_at": moment, "ended_at": moment}
-            send |= {"proven": known}
+            send |= {"proven": known, "actor": WHO}
             sends.append(send | {"credential_id": Stripe(Sandbox.api_key).credential_id, "outcome": state})
         self._insert("pending_charges", rows)
         self._insert("paycli_sends", sends)

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 
 import httpx
 from sqlalchemy import Connection, create_engine
-from sqlalchemy.orm import Session
 
 from gateway_client import Client, Sandbox
 from gateway_client.db import Database
@@ -168,9 +167,9 @@ class Interrupted(Client):
             self._count()
         return super().perform(effect)
 
-    def transact(self, work: Callable[[Session, datetime], T]) -> T:
+    def transact(self, work: Callable[[Any, datetime], T], *, intent_id: str | None = None) -> T:
         self._count()
-        return super().transact(work)
+        return super().transact(work, intent_id=intent_id)
 
     def _count(self) -> None:
         if self.performed == self.stops_at and self.meanwhile is not None:

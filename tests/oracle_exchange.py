@@ -8,6 +8,7 @@ import pytest
 
 from gateway_client import Stripe, wire
 from gateway_client.gateways.base import NoReply, Reply, Request
+from gateway_client.proxy import read_proxy
 from gateway_client.wire import AsyncWire, Wire, unaged
 from tests.oracle_world import API_KEY
 
@@ -43,8 +44,9 @@ def exchange_sync(
     age_s: wire.Age = unaged,
     transport: httpx.BaseTransport | None = None,
     after_each: Callable[[], object] = nothing,
+    proxy: str | None = None,
 ) -> list[Reply | NoReply]:
-    client = Wire(Stripe(API_KEY, api_base=url), timeout_s, transport)
+    client = Wire(Stripe(API_KEY, api_base=url), timeout_s, transport, read_proxy(proxy, base_url=url))
     replies: list[Reply | NoReply] = []
     try:
         for _ in range(requests):
@@ -64,9 +66,10 @@ def exchange_async(
     age_s: wire.Age = unaged,
     transport: httpx.AsyncBaseTransport | None = None,
     after_each: Callable[[], object] = nothing,
+    proxy: str | None = None,
 ) -> list[Reply | NoReply]:
     async def run() -> list[Reply | NoReply]:
-        client = AsyncWire(Stripe(API_KEY, api_base=url), timeout_s, transport)
+        client = AsyncWire(Stripe(API_KEY, api_base=url), timeout_s, transport, read_proxy(proxy, base_url=url))
         replies: list[Reply | NoReply] = []
         try:
             for _ in range(requests):

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway_client import NeedsPerson, PaymentIntent
 from gateway_client.finding import CRITICAL, Code
 from reconcile.alerts import Alert, Severity
-from tests.kit import START
+from tests.kit import START, USD_20
 from tests.nightly import DATABASES, Night, night
 from tests.nightly_facts import (
     HOUR,
@@ -71,6 +72,17 @@ def test_critical_and_other_findings_of_one_code(world: Night) -> None:
     ):
         alert = fired(world, now)["status_mismatch"]
         assert (alert.count, alert.severity, alert.message) == (count, Severity.CRITICAL, words)
+
+
+def test_found_by_a_call(world: Night) -> None:
+    """C1: a late success that a caller's next attempt comes upon has taken money: it is told at once."""
+    world.pay("order_1", "pm_card_chargeDeclined")
+    intent = world.row("order_1")["provider_intent_id"]
+    world.post(f"/v1/payment_intents/{intent}/confirm", {"payment_method": "pm_card_visa"})
+    with pytest.raises(NeedsPerson, match="a finding is open"):
+        world.open_client().charge(PaymentIntent("order_1", USD_20, "pm_card_visa"), attempt=2)
+    alert = fired(world)["status_mismatch"]
+    assert (alert.severity, alert.count) == (Severity.CRITICAL, 1)
 
 
 def test_critical_until_a_person_closes_it(world: Night) -> None:

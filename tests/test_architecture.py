@@ -17,6 +17,7 @@ LAYERS = ("cli", "reconcile", "gateway_client")
 # The shells, each after those it may import: they do I/O, look at clocks, or gather the others. Every other file of the
 # library and of the nightly run is pure, new ones too.
 SHELL_ORDER = (
+    "gateway_client.actor",  # the user, the machine and the environment
     "gateway_client.telemetry",
     "gateway_client.clock",  # time, sleep and chance
     "gateway_client.sockets",  # the connection of one exchange
@@ -30,16 +31,20 @@ SHELL_ORDER = (
     "gateway_client.intake",
     "gateway_client.database_url",
     "gateway_client.sqlite",
+    "gateway_client.postgres_errors",
     "gateway_client.postgres",
     "gateway_client.backends",
+    "gateway_client.group_commit",  # the lock of the writer
     "gateway_client.db",
+    "gateway_client.async_db",
     "gateway_client.condition",
     "gateway_client.store.rows",
+    "gateway_client.store.facts",
     "gateway_client.store.findings",
     "gateway_client.store.reading",
-    "gateway_client.store.claim",
     "gateway_client.store.leases",
     "gateway_client.store.gate",
+    "gateway_client.store.claim",
     "gateway_client.store.settle",
     "gateway_client.store",
     "gateway_client.sandbox.transport",

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from gateway_client import ProviderUnavailable, RetryPolicy, State, Stripe
-from gateway_client.absence import Scan
+from gateway_client.absence import Scan, Stranger
 from gateway_client.charge import Charge
 from gateway_client.flow.asking import Setup
 from gateway_client.flow.effects import Ask, MeetProvider
@@ -157,7 +157,7 @@ def test_left_for_a_day(world: World) -> None:
     assert charge.reason == "never sent, and prepared 24:00:00 ago or earlier: charge it again, or cancel it"
 
 
-def kept(strangers: int) -> tuple[Scan, int]:
+def kept(strangers: int, same: int | None = None) -> tuple[Scan, int]:
     """What one reading amid so many strangers keeps, and the most memory that it held, in bytes."""
     gateway, now = Stripe("sk_test_x"), START + timedelta(hours=1)
     setup = Setup(gateway, "default", RetryPolicy(), now)
@@ -171,7 +171,7 @@ def kept(strangers: int) -> tuple[Scan, int]:
         while True:
             effect = flow.send(result)
             if isinstance(effect, Ask):
-                result = Reply(200, {}, reply_to(effect.request.path, strangers, now), 1)
+                result = Reply(200, {}, reply_to(effect.request.path, strangers, now, same), 1)
             else:
                 result = Account("acct_1") if isinstance(effect, MeetProvider) else now
     except StopIteration as end:
@@ -180,10 +180,12 @@ def kept(strangers: int) -> tuple[Scan, int]:
         tracemalloc.stop()
 
 
-def reply_to(asked: str, strangers: int, now: datetime) -> bytes:
+def reply_to(asked: str, strangers: int, now: datetime, same: int | None) -> bytes:
     url = httpx.URL(asked)
     number = int(url.params.get("starting_after", "x_0")[2:])
     data = [stranger(number + 1 + one, int(now.astimezone(UTC).timestamp())) for one in range(PAGE)]
+    for one in data if same else ():
+        one["amount"] = same  # else no two of them have paid the same
     return page_of(url.path, data, has_more=number + PAGE < strangers)
 
 
@@ -194,3 +196,9 @@ def test_memory() -> None:
     assert (few.why_incomplete, many.why_incomplete) == (None, None)
     assert (few.strangers, many.strangers) == (frozenset(), frozenset())
     assert as_little < 1.2 * a_little
+
+
+def test_memory_of_the_sum_that_is_looked_for() -> None:
+    """B1: nor does it grow with who paid the very sum that is looked for, of whom each has another name."""
+    scan, _ = kept(MANY, same=2000)
+    assert (scan.why_incomplete, scan.strangers) == (None, frozenset({Stranger(2000, "usd")}))

@@ -165,6 +165,9 @@ def test_key_from_a_file(shell: World) -> None:
         ("PAYCLI_SENDS_MAX", "4.5"),
         ("PAYCLI_SEAL_SECRET", "too-short"),
         ("PAYCLI_SEAL_SECRET", "a-secret-of-the-seal-drawn-by-chance and-a-short-one"),
+        ("PAYCLI_PROXY", "proxy.example.com:3128"),
+        ("PAYCLI_PROXY", "https://proxy.example.com:3128"),
+        ("PAYCLI_PROXY", "http://proxy.example.com:3128"),  # to a provider by plain http
         ("PAYCLI_DATABASE_URL", "paycli.db"),
         ("PAYCLI_DATABASE_URL", "sqlite:///file:paycli.db?uri=true"),
         ("PAYCLI_STRIPE_ACCOUNT", "acme"),

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from gateway_client import State
 from gateway_client.finding import Code
 from tests.kit import START
 from tests.nightly import DATABASES
-from tests.nightly_facts import HOUR, SECOND, plant_finding
+from tests.nightly_facts import HOUR, SECOND, plant, plant_finding
 from tests.nightly_shell import NightShell, night_shell
 from tests.test_webhook import http_server
 
@@ -72,6 +73,19 @@ def test_told_again_when_it_changes(shell: NightShell) -> None:
     shell.sql("UPDATE paycli_findings SET closed_at = found_at")
     plant_finding(shell, Code.DUPLICATE_CHARGE, "order_5", START)
     assert heard(shell, 1) == (["duplicate_charge"], ["status_mismatch"])
+
+
+def test_an_older_row_in_the_place_of_another(shell: NightShell) -> None:
+    """C3: an older charge that comes into a state as another one leaves it is told, though they are as many."""
+    shell.reconcile()
+    now = shell.clock.now
+    plant(shell, "order_2", State.UNKNOWN, now - 30 * HOUR)
+    plant(shell, "order_1", State.PROCESSING, now - 40 * HOUR)
+    assert heard(shell, 1) == (["pending_unknown"], [])
+    shell.sql("UPDATE pending_charges SET state = 'canceled' WHERE intent_id = 'order_2'")
+    shell.sql("UPDATE pending_charges SET state = 'unknown' WHERE intent_id = 'order_1'")
+    assert heard(shell, 1) == (["pending_unknown"], [])
+    assert heard(shell, 1) is None
 
 
 def test_what_did_not_arrive_was_not_told(shell: NightShell) -> None:

@@ -240,7 +240,7 @@ def test_the_store_has_seen_the_future(shell: World) -> None:
     shell.paycli("init")
     healthy(shell)
     with sqlite3.connect(shell.path) as store:
-        store.execute("UPDATE paycli_store SET latest_seen_at = '2099-01-01 00:00:00.000000'")
+        store.execute("UPDATE paycli_store SET created_at = '2099-01-01 00:00:00.000000'")
     store.close()
     run = doctor(shell)
     assert (run.code, words(run)["store clock"]) == (1, "problem")

@@ -83,6 +83,15 @@ def test_when_there_is_colour(
     assert capsys.readouterr().err == ("\x1b[31merror:\x1b[0m no\n" if coloured else "error: no\n")
 
 
+def test_what_others_wrote_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    """D10: on each way to a person or a pipe, what could steer a terminal is written out."""
+    for write in (output.data, output.say, output.error, lambda text: output.judged("ok", text, output.GREEN)):
+        write("a\x1b[31mb")
+    captured = capsys.readouterr()
+    assert (captured.out + captured.err).count("a\\x1b[31mb") == 4
+    assert ESCAPE.decode() not in captured.out + captured.err
+
+
 def test_version(shell: World) -> None:
     """D10: `paycli --version` prints the version of what is installed, on one line, exit 0, and opens nothing."""
     run = shell.paycli("--version", PAYCLI_DATABASE_URL="nonsense")

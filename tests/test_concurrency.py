@@ -28,7 +28,7 @@ from gateway_client import (
     State,
     Stripe,
 )
-from gateway_client.flow.effects import BeginSend, Effect, Send, Settle
+from gateway_client.flow.effects import Claim, Effect, Send, Settle
 from gateway_client.outcome import Answer, Canceled, Conflict, Declined, Outcome, Succeeded
 from tests.kill_child import POLICY
 from tests.kill_world import ORDER, Mortal, World
@@ -50,7 +50,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 def slow_sandbox() -> Sandbox:
     """The first request executes for a while: the others find its key in use, and wait it out."""
     sandbox = Sandbox()
-    sandbox.slow_s = 0.5
+    sandbox.slow_s = 1.5
     sandbox.fault("slow")
     return sandbox
 
@@ -221,7 +221,7 @@ def findings(world: World) -> int:
 def test_the_same_answer_twice(world: World, name: str) -> None:
     """The same outcome again changes nothing, in no table (S9)."""
     outcome, state = OUTCOMES[name]
-    assert world.kills(lambda client: client.charge(ORDER), dies_after=BeginSend)
+    assert world.kills(lambda client: client.charge(ORDER), dies_after=Claim)
     with world.client() as client:
         assert client.perform(settle(outcome)).state is state
         before = history(world)
@@ -232,7 +232,7 @@ def test_the_same_answer_twice(world: World, name: str) -> None:
 @pytest.mark.parametrize(("first", "second"), [*permutations(OUTCOMES, 2)])
 def test_another_answer_afterwards(world: World, first: str, second: str) -> None:
     """A final state is never overwritten; where money is at stake the disagreement is one finding (S9, F113)."""
-    assert world.kills(lambda client: client.charge(ORDER), dies_after=BeginSend)
+    assert world.kills(lambda client: client.charge(ORDER), dies_after=Claim)
     with world.client() as client:
         assert client.perform(settle(OUTCOMES[first][0])).state is OUTCOMES[first][1]
         row = history(world)[0]
@@ -251,7 +251,7 @@ def test_another_answer_afterwards(world: World, first: str, second: str) -> Non
 )
 def test_a_second_success_is_a_finding(world: World, outcome: Outcome) -> None:
     """A success with another charge of the provider, or of another amount, is not the same outcome again (S9, F65)."""
-    assert world.kills(lambda client: client.charge(ORDER), dies_after=BeginSend)
+    assert world.kills(lambda client: client.charge(ORDER), dies_after=Claim)
     with world.client() as client:
         client.perform(settle(PAID))
         charge = client.perform(settle(outcome))
@@ -260,7 +260,7 @@ def test_a_second_success_is_a_finding(world: World, outcome: Outcome) -> None:
 
 def test_two_answers_at_once(world: World) -> None:
     """Two processes that record opposite outcomes at one moment leave one final state and one finding (S9, F113)."""
-    assert world.kills(lambda client: client.charge(ORDER), dies_after=BeginSend)
+    assert world.kills(lambda client: client.charge(ORDER), dies_after=Claim)
     barrier = threading.Barrier(2)
 
     def record(outcome: Outcome) -> State:

@@ -15,7 +15,8 @@ from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from gateway_client import AsyncClient, Client, ConfigurationError, StoreUnavailable, Stripe
-from gateway_client.db import AsyncDatabase, Database
+from gateway_client.async_db import async_database
+from gateway_client.db import Database
 from tests.oracle_disk import KINDS, charge_by, engine_of, rewriting
 from tests.oracle_world import (
     API_KEY,
@@ -47,7 +48,7 @@ def test_connections_are_wal_and_full(tmp_path: Path) -> None:
         return [session.connection().exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas]
 
     async def run() -> list[object]:
-        other = AsyncDatabase(database_url(tmp_path))
+        other = async_database(database_url(tmp_path))
         await other.create()
         found = await other.transact(read)
         await other.close()
@@ -117,7 +118,7 @@ def test_a_pool_that_weakens_its_connections_again_is_refused_or_corrected(kind:
 )
 def test_a_url_that_cannot_keep_a_promise_is_refused(url: str) -> None:
     """No database in memory, no other product, no nonsense: a configuration error that repeats no password."""
-    for open_it in (Database, AsyncDatabase):
+    for open_it in (Database, async_database):
         with pytest.raises(ConfigurationError) as refused:
             open_it(url)
         assert "hunter2" not in str(refused.value)
@@ -126,7 +127,7 @@ def test_a_url_that_cannot_keep_a_promise_is_refused(url: str) -> None:
 @pytest.mark.parametrize("url", ["postgresql+asyncpg://app:hunter2@db/app", "postgresql+psycopg://app:hunter2@db"])
 def test_an_unusable_postgresql_url_is_refused(url: str) -> None:
     """Another driver, or no database, is refused in words, and without the password."""
-    for open_it in (Database, AsyncDatabase):
+    for open_it in (Database, async_database):
         with pytest.raises(ConfigurationError, match="postgresql\\+psycopg://user@host/database") as refused:
             open_it(url)
         assert "hunter2" not in str(refused.value)

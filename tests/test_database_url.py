@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 
 from gateway_client import AsyncClient, Client, ConfigurationError, Stripe
+from gateway_client.async_db import async_database
 from gateway_client.backends import backend_of, parsed
 from gateway_client.condition import Reader
 from gateway_client.db import Database
@@ -154,6 +155,12 @@ def test_an_engine_with_a_spilt_password() -> None:
         ("postgresql:///db?host=h1,h2&port=7", {"host": "h1,h2", "port": "7,7", "dbname": "db"}, "db on h1:7,h2:7"),
         ("postgresql:///db?host=/var/run", {"host": "/var/run", "dbname": "db"}, "db on /var/run"),
         ("postgresql://%2Fvar%2Frun/db", {"host": "/var/run", "dbname": "db"}, "db on /var/run"),
+        (
+            "postgresql://%2Fvar%2Frun:6432,h:1/db",
+            {"host": "/var/run,h", "port": "6432,1", "dbname": "db"},
+            "db on /var/run:6432,h:1",
+        ),
+        ("postgresql://h:1/db?host=other", {"host": "other", "port": 1, "dbname": "db"}, "db on other:1"),
         ("postgresql://h/?dbname=db", {"host": "h", "dbname": "db"}, "db on h"),
         (
             "postgresql://h1,h2/db?target_session_attrs=read-write&sslmode=verify-full&connect_timeout=3",
@@ -196,6 +203,14 @@ def test_what_libpq_is_handed(url: str, arguments: dict[str, Any], place: str) -
         ("postgresql+asyncpg://h/db", "names another driver"),
         ("postgres+asyncpg://h/db", "names another driver"),
         ("postgresql://h", "names no database"),
+        ("postgresql://h/db?replication=database", "has the parameter replication"),
+        ("postgresql://h/db?target_session_attrs=prefer-standby", "has the parameter target_session_attrs"),
+        ("postgresql://h/db%00x", "a NUL character"),
+        ("postgresql://u:p%00x@h/db", "a NUL character"),
+        ("postgresql://h/db?application_name=a%00b", "a NUL character"),
+        ("postgresql://h/db%ff", "a %-escape that is no UTF-8"),
+        ("postgresql://h/db\n", "begins or ends with a space, or has a newline"),
+        (" postgresql://h/db", "begins or ends with a space"),
     ],
 )
 @ON_A_FILE
@@ -205,6 +220,52 @@ def test_what_libpq_would_not_take(shell: World, url: str, says: str) -> None:
         run = shell.paycli(*command, PAYCLI_DATABASE_URL=url)
         assert (run.code, says in run.out + run.err) == (2, True)
     assert shell.sandbox.charges == ()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("sslmode=canary", "sslrootcert=system&sslmode=prefer", "target_session_attrs=canary", "options=canary"),
+        *("options=-c%20canary=1", "options=-c%20statement_timeout=canary", "keepalives=canary"),
+        *("gssencmode=canary", "client_encoding=canary", "load_balance_hosts=canary", "connect_timeout=canary"),
+        *("require_auth=canary", "hostaddr=canary", "service=canary", "ssl_min_protocol_version=canary"),
+        *("client_encoding=latin1", "channel_binding=canary"),
+    ],
+)
+@ON_A_FILE
+def test_a_value_that_is_refused(shell: World, given: str) -> None:
+    """D4: a value that libpq or the server refuses is exit 2 with its parameter's name, not "unreachable" for ever."""
+    url = f"{shown(postgres.fresh_database())}?{given}"
+    name = given.rpartition("&")[2].partition("=")[0]
+    for command in (("pending",), ("doctor",)):
+        run = shell.paycli(*command, PAYCLI_DATABASE_URL=url)
+        assert (run.code, name in run.out + run.err, CANARY in run.out + run.err) == (2, True, False), run.err
+
+
+@pytest.mark.skipif(postgres.given_url() is not None, reason="the server that was given may have TLS")
+def test_a_server_without_tls(shell: World) -> None:
+    """D4: where the URL asks for TLS and the server has none, that is said."""
+    run = shell.paycli("pending", PAYCLI_DATABASE_URL=f"{shown(postgres.fresh_database())}?sslmode=require")
+    assert (run.code, "it has no TLS, and sslmode asks for it" in run.err) == (3, True)
+
+
+@pytest.mark.parametrize("kind", [Database, async_database, Reader])
+def test_what_the_url_says_counts(kind: Any) -> None:
+    """D4: a time to connect that the URL names is the one that the driver is given; else it is ours."""
+    for query, expected in (("", 10), ("?connect_timeout=3", "3")):
+        made = kind(f"postgresql://127.0.0.1:1/app{query}")
+        engine = getattr(made, "_database", made)._engine
+        handed: list[object] = []
+
+        def refuse(dialect: object, record: object, arguments: object, options: dict[str, object]) -> None:
+            handed.append(options["connect_timeout"])  # noqa: B023 - called before the next round
+            raise ConnectionRefusedError
+
+        sync = getattr(engine, "sync_engine", engine)
+        event.listen(sync, "do_connect", refuse)
+        with pytest.raises(ConnectionRefusedError):
+            sync.raw_connection()
+        assert handed == [expected]
 
 
 @pytest.mark.skipif(postgres.why_not() is not None, reason=str(postgres.why_not()))
@@ -239,6 +300,9 @@ def test_the_second_host_is_tried(shell: World) -> None:
         ("sqlite:///x.db?timeout=1", "a parameter that a file cannot have: timeout"),
         ("sqlite:///x.db?", "ends with a ? and no parameter"),
         ("sqlite:///x.db?mode", "ends with a ? and no parameter"),
+        ("sqlite:///x.db\n", "begins or ends with a space, or has a newline"),
+        ("sqlite:///{folder}/x%ff.db", "a %-escape that is no UTF-8"),
+        ("sqlite:///{folder}/x\udcff.db", "another control character"),
         ("sqlite:///", "in memory"),
         ("sqlite://", "in memory"),
         ("sqlite:///:memory:", "in memory"),

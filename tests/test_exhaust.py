@@ -113,6 +113,15 @@ def test_two_workers_and_the_reconciler_without_a_fault() -> None:
     assert report.found.states > 2500
 
 
+def test_a_claim_that_begins_the_first_send_with_one_fault() -> None:
+    """F01–F05: a process that has met the provider leaves no `prepared` row, and every end heals to the truth."""
+    report = explore(bounded("met", ONE_WORKER))
+    assert report.check == ""
+    assert "prepared here, nothing there" not in report.left
+    assert {"no row here, nothing there", "sending here, nothing there"} < set(report.left)
+    assert report.found.states > 3000
+
+
 @pytest.mark.parametrize(("name", "bounds"), [("charge", ONE_WORKER), ("over", ONE_WORKER)])
 def test_flows_that_stand_alike_are_alike(name: str, bounds: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """To take them for one changes how many states there are, and nothing else: not one path, not one end."""

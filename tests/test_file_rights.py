@@ -68,7 +68,14 @@ def log_is_a_link(path: Path) -> None:
     path.with_name(f"{path.name}-wal").symlink_to(path.with_name("elsewhere"))
 
 
+def index_of_the_log_is_open(path: Path) -> None:
+    index = path.with_name(f"{path.name}-shm")
+    index.touch()
+    index.chmod(0o666)
+
+
 BREAKS = {
+    index_of_the_log_is_open: "-shm has mode 0666, so others",
     others_may_write: "has mode 0602, so others",
     group_may_write: "has mode 0660, so others",
     log_is_open: "has mode 0666, so others",
@@ -137,6 +144,20 @@ def test_a_key_file_that_is_no_secret_is_refused(tmp_path: Path, made: Callable[
         Stripe.from_env({"STRIPE_API_KEY_FILE": str(path)})
     assert said in str(caught.value)
     assert API_KEY not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize(("owner", "taken"), [(0, True), (OTHER_USER, False)])
+def test_whose_a_key_file_is(tmp_path: Path, owner: int, taken: bool) -> None:
+    """E8: a key file is this user's or root's; another user could put another account's key into it."""
+    path = tmp_path / "key"
+    regular(path)
+    os.chown(path, owner, -1)
+    if taken:
+        assert Stripe.from_env({"STRIPE_API_KEY_FILE": str(path)}).mode == "test"
+        return
+    with pytest.raises(ConfigurationError, match=f"belongs to user {OTHER_USER}"):
+        Stripe.from_env({"STRIPE_API_KEY_FILE": str(path)})
 
 
 @pytest.mark.parametrize("link", [False, True])

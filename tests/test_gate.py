@@ -269,7 +269,7 @@ def test_refuses_a_store_bound_anew(world: World, column: str) -> None:
 @pytest.mark.parametrize(("seconds", "through"), [(59, True), (61, False)])
 def test_refuses_a_clock_behind_the_store(world: World, seconds: int, *, through: bool) -> None:
     """Refused: a time more than a minute behind the latest that the store has seen."""
-    world.sql("UPDATE paycli_store SET latest_seen_at = ?", (f"2026-11-20 12:{seconds // 60:02}:{seconds % 60:02}.0",))
+    world.sql("UPDATE paycli_store SET created_at = ?", (f"2026-11-20 12:{seconds // 60:02}:{seconds % 60:02}.0",))
 
     def refused(act: Callable[[], object], kind: type[ChargeOnceError]) -> bool:
         try:

@@ -80,7 +80,7 @@ def find(world: World, found: Found, run_id: str | None = None) -> Action:
 
 
 def close(world: World) -> None:
-    world.transact(lambda session: close_finding(session, FOUND.id, "ann@host", "seen", world.clock.now))
+    world.transact(lambda session: close_finding(session, FOUND.id, "seen", world.clock.now))
 
 
 def facts(world: World) -> list[tuple[object, ...]]:

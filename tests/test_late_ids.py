@@ -51,7 +51,8 @@ def test_listed(world: Night) -> None:
     charge_id = succeeded_without_its_charge(world)
     before = world.row()
     world.clock.advance(hours=1)
-    assert (codes(world.run()), world.row()) == (set(), before | {"provider_charge_id": charge_id})
+    after = before | {"provider_charge_id": charge_id, "revision": before["revision"] + 1}
+    assert (codes(world.run()), world.row()) == (set(), after)
     events = world.sql("SELECT event FROM paycli_events ORDER BY event_no")
     assert events[-1] == (f"named by the provider: {charge_id}",)
     assert codes(world.run()) == set()

@@ -101,19 +101,24 @@ def test_what_support_asks_for_is_stored(tmp_path: Path) -> None:
 
 
 def test_nothing_is_told_before_it_is_on_disk(tmp_path: Path) -> None:
-    """A record is told after its commit: whoever reads the database when hearing it finds what it says."""
-    seen: list[tuple[State, str]] = []
+    """A record is told after its commit: whoever reads the database when hearing it finds what it says.
+
+    A claim that begins the first send tells two changes of one commit: the row is as the second one says by then.
+    """
+    seen: list[tuple[State, set[str], str]] = []
 
     def hook(record: Record) -> None:
         engine = create_engine(database_url(tmp_path))
         with engine.connect() as connection:
             state = connection.execute(text("SELECT state FROM pending_charges")).scalar_one()
+            history = set(connection.execute(text("SELECT state_after FROM paycli_events")).scalars())
         engine.dispose()
-        seen.append((record.state, state))
+        seen.append((record.state, history, state))
 
     charge_lost_once(tmp_path, "sync", hook)
     assert len(seen) == 6
-    assert [told for told, _ in seen] == [stored for _, stored in seen]
+    assert [told for told, history, _ in seen if told not in history] == []
+    assert [told for told, _, _ in seen[1:]] == [stored for _, _, stored in seen[1:]]
 
 
 def test_a_charge_already_final_tells_nothing(tmp_path: Path, told: pytest.LogCaptureFixture) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from gateway_client import AsyncClient, AsyncWorker, State, UsageError
 from gateway_client.sandbox import Sandbox
@@ -184,3 +184,45 @@ def test_many_threads_at_once(shop: Shop) -> None:
         thread.join(SECONDS_MAX)
     assert sorted(ended) == ["refused"] * 7 + ["succeeded"]
     assert len(shop.sandbox.succeeded()) == 1
+
+
+# An engine of the caller's -------------------------------------------------------------------------------------------
+
+
+def engine_of(shop: Shop, **options: Any) -> AsyncEngine:
+    return create_async_engine(shop.url.replace("sqlite:", "sqlite+aiosqlite:"), **options)
+
+
+def test_one_engine_in_two_loops(shop: Shop) -> None:
+    """D1: an AsyncEngine of the caller's behind two clients in two loops is refused in the second one, by each call."""
+    engine = engine_of(shop)
+    clients = [async_client_of(shop.sandbox, shop.clock, engine) for _ in range(3)]
+    with asyncio.Runner() as first:
+        assert first.run(clients[0].charge(intent_of("order_1"))).state is State.SUCCEEDED
+        assert first.run(clients[1].charge(intent_of("order_1"))).state is State.SUCCEEDED  # the same loop
+        before = shop.seen()
+
+        async def again() -> object:
+            return await clients[2].charge(intent_of("order_2"))
+
+        for _ in range(2):
+            with pytest.raises(UsageError, match=r"AsyncEngine belongs to another event loop.*Nothing was written"):
+                in_a_thread(lambda: asyncio.run(again()))
+        assert shop.seen() == before
+        first.run(engine.dispose())
+
+
+@pytest.mark.parametrize("disposed", [True, False], ids=["disposed", "no pool"])
+def test_one_engine_that_keeps_no_connection(shop: Shop, disposed: bool) -> None:
+    """D1: what the message says works: an engine that is disposed of between two loops, or one without a pool."""
+    engine = engine_of(shop, **({} if disposed else {"poolclass": NullPool}))
+
+    async def story(number: int) -> State:
+        try:
+            return await charged(async_client_of(shop.sandbox, shop.clock, engine), f"order_{number}")
+        finally:
+            if disposed:
+                await engine.dispose()
+
+    assert [in_a_thread(partial(asyncio.run, story(number))) for number in (1, 2)] == [State.SUCCEEDED] * 2
+    assert shop.sandbox.succeeded() == {"order_1": 1, "order_2": 1}

@@ -22,7 +22,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from gateway_client import ConfigurationError, schema
-from gateway_client.db import AsyncDatabase, Database
+from gateway_client.async_db import async_database
+from gateway_client.db import Database
 from gateway_client.schema import Upgraded
 from gateway_client.tables import Base
 from tests.oracle_disk import KINDS, charge_by, sql
@@ -300,7 +301,7 @@ def test_several_databases_at_once(tmp_path: Path) -> None:
             failed.append(error)
 
     async def work_async(folder: Path) -> None:
-        database = AsyncDatabase(database_url(folder))
+        database = async_database(database_url(folder))
         await database.create()
         await database.close()
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event
 
 from gateway_client import AsyncClient, Client, Sandbox, State, Stripe
-from gateway_client.flow.effects import BeginSend, Effect, Send
+from gateway_client.flow.effects import BeginSend, Claim, Effect, Send
 from gateway_client.gateways.base import Request
 from tests.kill_yard import database_of
 from tests.kit import BOUNDS, KINDS, ONE_SEND, ORDER, FakeClock, World
@@ -105,10 +105,10 @@ def test_paused_while_connecting(tmp_path: Path, kind: str) -> None:
 
 
 class PausingInCommit(Client):
-    """Stands still inside the commit of BeginSend: after the gate has judged, before it is on disk."""
+    """Stands still inside the commit that begins a send: after the gate has judged, before it is on disk."""
 
     def perform(self, effect: Effect[T]) -> T:
-        if isinstance(effect, BeginSend):
+        if isinstance(effect, BeginSend | Claim):
             clock = cast("FakeClock", self._clock)
             event.listen(self._database._engine, "commit", lambda _: clock.advance(hours=1.2), once=True)
         return super().perform(effect)
@@ -122,3 +122,11 @@ def test_paused_inside_the_commit() -> None:
         world.clock.advance(BOUNDS.key_life, minutes=-5)
         world.open_client(sync=PausingInCommit, retry=ONE_SEND).charge(ORDER)
         assert len(world.sends) == 1
+
+
+def test_paused_inside_the_commit_of_a_claim() -> None:
+    """The same where the commit that makes the row begins its first send, too (F11)."""
+    with World() as world:
+        charge = world.open_client(sync=PausingInCommit, retry=ONE_SEND).charge(ORDER)
+        assert (charge.state, charge.first_sent_at, world.sends) == (State.PREPARED, None, [])
+        assert world.sql("SELECT outcome FROM paycli_sends") == [("not_executed",)]

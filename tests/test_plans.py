@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,24 @@ from sqlalchemy.orm import Session
 from gateway_client import State
 from gateway_client.db import Database
 from gateway_client.flow.effects import Lease
+from gateway_client.store.facts import read_facts, read_latest_seen_at
 from gateway_client.store.leases import lease
-from gateway_client.tables import PendingCharge, table
+from gateway_client.tables import PendingCharge, Send, Store, table
 from tests import postgres
 from tests.oracle_world import database_url
 from tests.test_tables import ROW
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
+BOUND = {
+    "id": 1,
+    "provider": "stripe",
+    "mode": "test",
+    "account": "acct_1",
+    "namespace": "default",
+    "store_id": "a",
+    "created_at": NOW - timedelta(days=1),
+    "bound_by": "billing@web-3",
+}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -44,6 +56,19 @@ def full(request: Any, tmp_path: Path) -> Iterator[Database]:
             for number in range(4000)
         ]
         session.connection().execute(insert(table(PendingCharge)), rows)
+        sends = [
+            {
+                "intent_id": row["intent_id"],
+                "attempt": 1,
+                "send_no": 1,
+                "credential_id": "a",
+                "begun_at": row["created_at"],
+                "actor": "billing@web-3",
+            }
+            for row in rows
+        ]
+        session.connection().execute(insert(table(Send)), sends)
+        session.connection().execute(insert(table(Store)).values(**BOUND))
 
     database.transact(fill)
     yield database
@@ -71,3 +96,32 @@ def test_what_is_due_is_found_by_an_index(full: Database) -> None:
     (plan,) = plans
     assert "pending_charges_due" in plan
     assert [word for word in ("TEMP B-TREE", "Sort", "Seq Scan on pending_charges") if word in plan] == []
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        pytest.param(lambda session: read_facts(session, "order_3", 1, NOW).latest_seen_at, id="the first statement"),
+        pytest.param(read_latest_seen_at, id="the time alone"),
+    ],
+)
+def test_the_latest_time_seen_is_one_look_into_an_index(full: Database, read: Callable[[Session], datetime]) -> None:
+    """The time of the newest send is read at the end of its index, and no statement reads a whole table for it."""
+    plans: list[str] = []
+
+    def explain(session: Session) -> datetime:
+        connection = session.connection()
+        explained = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
+
+        def look(_: Any, cursor: Any, statement: str, parameters: Any, *more: object) -> None:
+            cursor.execute(explained + statement, parameters)
+            plans.append("\n".join(str(row) for row in cursor.fetchall()))
+
+        event.listen(connection, "before_cursor_execute", look)
+        return read(session)
+
+    assert full.transact(explain) == NOW
+    (plan,) = plans
+    assert "paycli_sends_by_time" in plan
+    # Of one row is the store, of none are the findings here.
+    assert set(re.findall(r"(?:Seq Scan on|SCAN) (\w+)", plan)) <= {"paycli_store", "paycli_findings"}

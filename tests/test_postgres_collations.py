@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
 
 import pytest
 from sqlalchemy import URL, NullPool, create_engine
@@ -16,9 +18,18 @@ from tests import postgres
 from tests.cli_world import World
 from tests.doctor_kit import doctor, doctor_shell, found, healthy, on_a_server, troubles, words
 
-SHARED = Path("/usr/share/i18n/locales/de_DE")
-HAS_LOCALES = shutil.which("localedef") is not None and SHARED.exists()
-NAMES = [f"{first}{sign}{second}" for first in "aBcD" for sign in "-x" for second in "aB"]
+NAMES = [f"{first}{sign}{second}" for first in "aBcD" for sign in "-x" for second in ("a", "B", "9", "10")]
+
+
+def knows_icu() -> bool:
+    """Whether the server that this run was given has ICU: that of the wheel is built without."""
+    url = postgres.given_url()
+    if url is None or postgres.why_not() is not None:
+        return False
+    found = postgres.sql(
+        create_engine(url, poolclass=NullPool), "SELECT 1 FROM pg_collation WHERE collprovider = 'i' LIMIT 2"
+    )
+    return len(found) > 1  # one is always listed
 
 
 @pytest.fixture
@@ -27,48 +38,91 @@ def shell(tmp_path: Path) -> Iterator[World]:
         yield made
 
 
-def define(folder: Path, source: str) -> None:
-    """What the C library knows as `changing.utf8` from now on."""
+CHARMAP = ["<code_set_name> UTF-8", "<escape_char> /", "<mb_cur_min> 1", "<mb_cur_max> 6", "CHARMAP"]
+CHARMAP += [*(f"<U{code:04X}> /x{code:02x}" for code in range(128)), "END CHARMAP"]
+
+
+def define(folder: Path, characters: str) -> None:
+    """What the C library knows as `changing.utf8` from now on: a language that sorts its letters so."""
     shutil.rmtree(folder / "changing.utf8", ignore_errors=True)
-    command = ["localedef", "-c", "-i", source, "-f", "UTF-8", str(folder / "changing.utf8")]
-    subprocess.run(command, capture_output=True, timeout=60, check=False)  # it warns by its exit status
-    assert (folder / "changing.utf8" / "LC_COLLATE").exists()
+    letters = [f"<U{ord(character):04X}>" for character in characters]
+    kinds = [";".join(f"<U{ord(one):04X}>" for one in some) for some in (ascii_uppercase, ascii_lowercase)]
+    source = ["escape_char /", "LC_COLLATE", "order_start forward", *letters, "order_end", "END LC_COLLATE"]
+    source += ["LC_CTYPE", f"upper {kinds[0]}", f"lower {kinds[1]}", "END LC_CTYPE"]
+    for name, lines in (("charmap", CHARMAP), ("source", source)):
+        (folder / name).write_text("\n".join([*lines, ""]))
+    command = ["localedef", "-c", "-i", "source", "-f", "./charmap", "./changing.utf8"]
+    told = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )  # its status warns
+    assert (folder / "changing.utf8" / "LC_COLLATE").exists(), told.stderr
 
 
-@pytest.mark.skipif(not HAS_LOCALES, reason="no localedef, or no sources of locales")
-def test_a_collation_that_changes_hides_no_charge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """D7: a database whose default collation sorts otherwise since an upgrade finds every charge that was made."""
+PRINTABLE = [chr(code) for code in range(32, 127)]
+BY_LETTER = "".join(sorted(PRINTABLE, key=lambda one: (one.lower(), one)))
+Changing = tuple[URL, Callable[[], None]]
+
+
+@contextmanager
+def by_the_c_library() -> Iterator[Changing]:
+    """A database whose collation is another one after an upgrade of the C library, and that upgrade."""
     folder = postgres.folder_of_nobody()
-    define(folder, "de_DE")
+    define(folder, BY_LETTER)
     folder.chmod(0o755)
-    monkeypatch.setenv("LOCPATH", str(folder))
     server = postgres.Server(folder)
-    server.make()
-    server.start()
-    try:
-        postgres.execute(server.url, "CREATE DATABASE shop LOCALE 'changing.utf8' TEMPLATE template0")
-        url = server.url.set(database="shop")
-        assert order(url) == ["a", "B"]
-        with Sandbox().serve(port=0) as provider:
-            gateway = Stripe(Sandbox.api_key, api_base=provider.url)
-            with Client(gateway, database=postgres.shown(url)) as client:
-                for name in NAMES:
-                    charge = client.charge(PaymentIntent(name, Money(2000, "usd"), "pm_card_visa"))
-                    assert charge.state is State.SUCCEEDED
-            server.stop()
-            define(folder, "POSIX")
-            server.start()
-            assert order(url) == ["B", "a"]
-            with Client(gateway, database=postgres.shown(url)) as client:
-                assert [name for name in NAMES if client.find(name) is None] == []
-    finally:
+
+    def upgrade() -> None:
         server.stop()
+        define(folder, "".join(PRINTABLE))
+        server.start()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOCPATH", str(folder))
+        server.make()
+        server.start()
+        try:
+            postgres.execute(server.url, "CREATE DATABASE shop LOCALE 'changing.utf8' TEMPLATE template0")
+            yield server.url.set(database="shop"), upgrade
+        finally:
+            server.stop()
+
+
+@contextmanager
+def by_icu() -> Iterator[Changing]:
+    """The same with ICU: its rules become those of another version in the catalogue."""
+    how = "LOCALE_PROVIDER icu ICU_LOCALE 'en' LOCALE 'C' TEMPLATE template0"
+    url = postgres.fresh_database(how=how)
+    engine = create_engine(url, poolclass=NullPool)
+    ((column,),) = postgres.sql(
+        engine,
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'pg_database'::regclass AND attname IN "
+        "('daticulocale', 'datlocale')",
+    )
+    change = f"UPDATE pg_database SET {column} = 'en-u-kf-upper-kn-true' WHERE datname = '{url.database}'"
+    yield url, lambda: postgres.execute(postgres.server_url(), change)
+
+
+@pytest.mark.parametrize("provider", [by_the_c_library, *([by_icu] if knows_icu() else [])])
+def test_a_collation_that_changes_hides_no_charge(provider: Callable[[], AbstractContextManager[Changing]]) -> None:
+    """D7: a database whose default collation sorts otherwise since an upgrade finds every charge that was made."""
+    with provider() as (url, upgrade), Sandbox().serve(port=0) as peer:
+        gateway = Stripe(Sandbox.api_key, api_base=peer.url)
+        before = order(url)
+        with Client(gateway, database=postgres.shown(url)) as client:
+            for name in NAMES:
+                assert client.charge(PaymentIntent(name, Money(2000, "usd"), "pm_card_visa")).state is State.SUCCEEDED
+        upgrade()
+        assert order(url) != before
+        with Client(gateway, database=postgres.shown(url)) as client:
+            assert [name for name in NAMES if client.find(name) is None] == []
+            assert client.charge(PaymentIntent("new", Money(2000, "usd"), "pm_card_visa")).state is State.SUCCEEDED
 
 
 def order(url: URL) -> list[str]:
     """How the database sorts by default."""
     engine = create_engine(url, poolclass=NullPool)
-    return [name for (name,) in postgres.sql(engine, "SELECT * FROM (VALUES ('a'), ('B')) AS t(name) ORDER BY 1")]
+    values = ", ".join(f"('{name}')" for name in NAMES)
+    return [name for (name,) in postgres.sql(engine, f"SELECT * FROM (VALUES {values}) AS t(name) ORDER BY 1")]
 
 
 def test_doctor_compares_collations(shell: World) -> None:

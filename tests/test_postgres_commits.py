@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -79,6 +80,22 @@ def test_a_send_whose_commit_nobody_confirmed_does_not_leave(how: How, state: st
     assert (shop.posts, shop.states()) == (0, [state])
     assert [charge.state for charge in shop.client().resume()] == [State.SUCCEEDED]
     assert (shop.posts, shop.paid()) == (1, 1)
+
+
+@pytest.mark.parametrize(("how", "sends"), [(How.CUT_BEFORE, 1), (How.CUT_AFTER, 2)])
+def test_a_claim_with_its_first_send_is_read_again(how: How, sends: int, shop: Shop, proxy: Proxy) -> None:
+    """F85, F86: so is the commit that makes a row and begins its first send; of that send no byte has left.
+
+    Where it is on disk it is another's, for all that is known: another send of the same key is begun, and charged once.
+    """
+    client = shop.client(proxy.url)
+    assert client.charge(replace(ORDER, intent_id="order_43")).state is State.SUCCEEDED
+    before = shop.posts
+    proxy.at(how, CLAIM)
+    assert client.charge(ORDER).state is State.SUCCEEDED
+    assert proxy.struck.wait(WAIT_S_MAX)
+    assert (shop.posts - before, shop.paid()) == (1, 1)
+    assert shop.sql("SELECT count(*) FROM paycli_sends WHERE intent_id = 'order_42'") == [(sends,)]
 
 
 @pytest.mark.parametrize("how", [How.CUT_BEFORE, How.CUT_AFTER])

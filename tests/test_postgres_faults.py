@@ -5,12 +5,13 @@ Not here: unconfirmed commits (`test_postgres_commits.py`), replicas and failove
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import httpx
 import pytest
-from sqlalchemy import NullPool, create_engine
+from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from gateway_client import State, StoreUnavailable, db, postgres
@@ -28,20 +29,15 @@ def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
         yield made
 
 
-def hurry(monkeypatch: pytest.MonkeyPatch, timeout: str) -> None:
-    """This timeout of our transactions is short; the others stay, for a machine may be busy."""
-    begin = getattr(postgres, "_TIMEOUTS")  # noqa: B009 - what each transaction says first
-    monkeypatch.setattr(postgres, "_TIMEOUTS", begin.replace(f"'{timeout}s'", "'1s'"))
-
-
 @pytest.fixture
 def short_statements(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch, str(postgres.STATEMENT_TIMEOUT_S))
+    """This timeout of our transactions is short; the others stay, for a machine may be busy."""
+    monkeypatch.setattr(postgres, "STATEMENT_TIMEOUT_S", 1)
 
 
 @pytest.fixture
 def short_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch, str(postgres.LOCK_TIMEOUT_S))
+    monkeypatch.setattr(postgres, "LOCK_TIMEOUT_S", 1)
 
 
 @contextmanager
@@ -96,6 +92,33 @@ def test_a_statement_that_takes_too_long(step: str, shop: Shop, short_statements
     with shop.trigger(*STEPS[step], "PERFORM pg_sleep(20);"):
         (not_recorded if step == "settle" else refused)(shop, "a statement took longer than")
     resumed(shop)
+
+
+@contextmanager
+def unlocked_later(connection: Connection) -> Iterator[None]:
+    """Within it a transaction ends by itself, after a while."""
+    timer = threading.Timer(0.5, connection.rollback)
+    timer.start()
+    yield
+    timer.join()
+
+
+@pytest.mark.parametrize("step", ["gate", "settle"])
+def test_a_row_that_is_locked_for_a_moment(step: str, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group waits for nobody, and a work that was in it waits alone, for as long as a transaction may."""
+    monkeypatch.setattr(postgres, "LOCK_TIMEOUT_GROUP_MS", 1)
+    with ExitStack() as stack:
+
+        def lock(request: httpx.Request) -> None:
+            if (request.method == "POST") == (step == "settle"):
+                connection = stack.enter_context(create_engine(shop.url, poolclass=NullPool).connect())
+                connection.exec_driver_sql("SELECT 1 FROM pending_charges WHERE intent_id = 'order_42' FOR UPDATE")
+                stack.enter_context(unlocked_later(connection))
+
+        shop.before.append(lock)
+        assert shop.client().charge(ORDER).state is State.SUCCEEDED
+        shop.before.clear()
+    assert shop.paid() == 1
 
 
 @pytest.mark.parametrize("step", ["gate", "settle"])

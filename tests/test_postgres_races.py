@@ -132,7 +132,7 @@ def prepared_meanwhile(shop: Shop, caller: Caller, mine: Session) -> Any:
         caller.order(mine)
         racing = pool.submit(caller.client.prepare, ORDER, mine)
         last = time.monotonic() + SECONDS_MAX
-        while not shop.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'transactionid'"):
+        while not shop.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"):
             assert time.monotonic() < last
             time.sleep(0.01)
         theirs.commit()
@@ -166,8 +166,7 @@ def test_a_row_that_another_transaction_holds(
     shop: Shop, callers: Callable[[str], Caller], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F97: neither `prepare` nor `charge` waits for ever for a `prepare` that is not committed; both say so."""
-    begin = getattr(postgres, "_TIMEOUTS")  # noqa: B009 - what each transaction says first
-    monkeypatch.setattr(postgres, "_TIMEOUTS", begin.replace(f"'{postgres.LOCK_TIMEOUT_S}s'", "'300ms'"))
+    monkeypatch.setattr(postgres, "LOCK_TIMEOUT_S", 0.3)
     first, second = callers("READ COMMITTED"), callers("READ COMMITTED")
     with Session(first.engine) as theirs, Session(second.engine) as mine:
         first.client.prepare(ORDER, theirs)

@@ -12,6 +12,7 @@ from reconcile.ages import every
 from tests.nightly import DATABASES, Night, codes, night
 from tests.nightly_cases import prepared
 from tests.nightly_facts import causes
+from tests.nightly_shell import night_shell
 
 
 @pytest.fixture(params=DATABASES)
@@ -45,6 +46,18 @@ def test_another_state_may_last_longer(dark: Night) -> None:
     assert dark.state("a") is State.PROCESSING
     closed = dark.sql("SELECT because FROM paycli_findings WHERE code = 'stale_pending'")
     assert closed == [("it is no longer pending for too long",)]
+
+
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_ages_from_the_shell(by: str) -> None:
+    """C3: `paycli reconcile` flags by the ages that it is given, for all states or for one."""
+    with night_shell("sqlite") as shell:
+        prepared(shell, "a")
+        shell.clock.advance(hours=2)
+        for age, code in (("3h", 0), ("1h,prepared=3h", 0), ("prepared=1h", 1)):
+            ages = [word for one in age.split(",") for word in ("--older-than", one)] if by == "option" else []
+            env = {"PAYCLI_OLDER_THAN": age} if by == "variable" else {}
+            assert shell.paycli("reconcile", "--date", "today", *ages, **env).code == code
 
 
 def test_ages_of_a_run(dark: Night) -> None:

@@ -184,8 +184,8 @@ def send(dark: Night, state: str, sent_at: str) -> None:
     outcome = SENT.get(state, state)
     ended_at = None if outcome is None else sent_at
     dark.sql(
-        "INSERT INTO paycli_sends (intent_id, attempt, send_no, credential_id, begun_at, ended_at, outcome) "
-        "VALUES (?, 1, 1, 'one', ?, ?, ?)",
+        "INSERT INTO paycli_sends (intent_id, attempt, send_no, credential_id, begun_at, ended_at, outcome, actor) "
+        "VALUES (?, 1, 1, 'one', ?, ?, ?, 'billing@web-3')",
         (state, sent_at, ended_at, outcome),
     )
 

@@ -193,8 +193,50 @@ def test_without_ids(world: Night) -> None:
     lists.change = lambda one: one.update(id="\x1b[31mred") if one["object"] == "charge" else None
     lists.rows = 100
     result = world.run()
-    assert (result.complete, result.unreadable_ids) == (True, ("no_id_1", "no_id_2", "no_id_3"))
+    names = tuple(f"no_id_{number}_of_charges" for number in (1, 2, 3))
+    assert (result.complete, result.unreadable_ids) == (True, names)
     assert "\\x1b" not in repr(world.dump()) + repr(result)
+
+
+@pytest.mark.parametrize("pages", [False, True], ids=["of both lists", "of two pages of one"])
+def test_one_in_the_same_place(world: Night, pages: bool) -> None:
+    """B2: one without an id that may be ours is not forgotten for a stranger's that stands where it stood."""
+    ids = strangers(world, 4 if pages else 1)
+    lists = Lists(world, rows=2 if pages else 1)
+
+    def change(one: Object) -> None:
+        first = one["id"] == ids[-1] if pages else one["object"] == "payment_intent"
+        if first or (one["id"] == ids[1] if pages else one["object"] == "charge"):
+            one.update(id=None, metadata=7 if first else {})
+
+    lists.change = change
+    result = world.run()
+    assert (result.complete, result.unreadable) == (False, 2)
+
+
+def test_one_id_twice(world: Night) -> None:
+    """B2: of several unreadable objects with one id on a page, one that may be ours is enough."""
+    (broken,) = strangers(world, 1)
+    lists = Lists(world)
+    lists.repeated = 2
+    carried: Iterator[object] = iter([7, {}])
+    lists.change = lambda one: one.update(status=None, metadata=next(carried)) if one["id"] == broken else None
+    result = world.run()
+    assert (result.complete, result.unreadable_ids) == (False, (broken,))
+
+
+@pytest.mark.parametrize("fields", [{"id": None, "metadata": 7}, {"status": None, "metadata": 7}], ids=str)
+def test_one_that_is_there_no_more(world: Night, fields: Object) -> None:
+    """B2: what could not be read, and is gone or can be read by the next call, keeps no night incomplete."""
+    (broken,) = strangers(world, 1)
+    lists = Lists(world)
+    break_ids(lists, [broken], **fields)
+    assert not world.run().complete
+    lists.change = lambda one: None
+    if "status" in fields:
+        world.sandbox.remove(broken)
+    result = world.run()
+    assert (result.complete, result.unreadable) == (True, 0)
 
 
 def test_of_another_time(world: Night) -> None:

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import pytest
 
+from cli.settings import read_settings
 from gateway_client import AsyncClient, Client, ConfigurationError, InvalidInput, Stripe
 from reconcile.webhook import check_secret, check_url, deliver
 from tests.oracle_world import API_KEY, StillClock
@@ -50,6 +52,16 @@ def wrong_settings(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
                     Stripe(API_KEY), database=f"sqlite:///{CANARY}.db", seal_secret=secret, **more
                 ),
             )
+    right, wrong = f"http://u:{CANARY}@h:3128", f"http://u:{CANARY}@h:3128/path"
+    for given in ({"proxy": wrong}, {"proxy": right, "namespace": ""}, {"proxy": right, "database": "mysql://h/x"}):
+        more = {"database": "sqlite:///x.db", **given}
+        yield "proxy", lambda more=more: Client(Stripe(API_KEY), **more)  # type: ignore[misc]
+        yield "proxy, async", lambda more=more: AsyncClient(Stripe(API_KEY), **more)  # type: ignore[misc]
+    own = httpx.HTTPTransport()
+    yield "proxy and transport", lambda: Client(Stripe(API_KEY), database="sqlite:///x.db", proxy=right, transport=own)
+    for proxy, other in ((wrong, {}), (right, {"PAYCLI_NAMESPACE": " "})):
+        environ = {"PAYCLI_PROXY": proxy, **other}
+        yield "setting", lambda environ=environ: read_settings(environ)  # type: ignore[misc]
     yield "secret", lambda: check_secret(CANARY[:10])
     yield "webhook", lambda: check_url(f"https://u:{CANARY}@host/path")
     for url, secret in ((f"http://example.com/{CANARY}", CANARY), ("https://host", f"{CANARY} ")):

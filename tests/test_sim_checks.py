@@ -12,7 +12,7 @@ import pytest
 from gateway_client import Charge, State, Stripe
 from gateway_client.errors import ProviderUnavailable
 from gateway_client.gateways.base import NoReply
-from tests.sim import liveness, safety, shift
+from tests.sim import liveness, safety, safety_of_runs, shift
 from tests.sim.ghost import Ghost, Reading, Row, Sent
 from tests.sim.provider import Provider
 from tests.sim.safety import Broken
@@ -188,7 +188,7 @@ BROKEN: dict[str, Callable[[], None]] = {
     "S11: another key of ours, after too early a reading": lambda: safety.s11_another_key(
         ghost(SENT), ROTATED, reading(safety.QUIET_S - 80)
     ),
-    "S15: an object not listed": lambda: safety.s15_scan_completeness("run_1", {"ch_1"}, {"ch_1", "ch_2"}),
+    "S15: an object not listed": lambda: safety_of_runs.s15_scan_completeness("run_1", {"ch_1"}, {"ch_1", "ch_2"}),
     "S8: rejected beside an open send": lambda: safety.s8_rejected_alone(ghost(SENT, row=REJECTED), REJECTED),
     "S8: absent, and charged in the end": lambda: safety.s8_absence_stays_true(ghost(SENT, row=ABSENT), ATTEMPT),
     "S16: begun when it was closed": lambda: safety.s16_closed_is_closed(CLOSED_CHARGE),
@@ -285,7 +285,7 @@ def test_checks_hold_of_a_sound_ledger() -> None:
     safety.s7_no_false_success(sound, SUCCEEDED, "h1", [CHARGE])
     safety.s8_no_false_failure(sound, declined, [{**CHARGE, "status": "failed"}])
     safety.s8_refused_by_somebody(sound, declined, [{**OPEN_INTENT, "last_payment_error": {"code": "card_declined"}}])
-    safety.s15_scan_completeness("run_1", {"ch_1", "ch_2"}, {"ch_1"})
+    safety_of_runs.s15_scan_completeness("run_1", {"ch_1", "ch_2"}, {"ch_1"})
     for sent, quiet_s in ((REFUSED, safety.QUIET_S), (SENT, safety.QUIET_UNPROVEN_S)):
         safety.s16_absence_evidence(ghost(sent), ABSENT, CLOSED, reading(quiet_s), quiet_s)
     safety.s6_read_first(made(reading(0.0), row=REJECTED), SECOND_ROW, [])

@@ -14,8 +14,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
-from gateway_client import Sandbox
+from gateway_client import Client, Money, PaymentIntent, Sandbox, StoreUnavailable, Stripe
 from tests.reconcile_child import ROOT
 
 SECONDS_MAX = 60.0
@@ -121,6 +122,24 @@ def test_another_file_or_log_stops_before_a_send(tmp_path: Path, disturb: Callab
             assert after.asked("charge", "second") == "succeeded"
         finally:
             after.kill()
+
+
+@pytest.mark.parametrize("gone", ["log", "file"])
+def test_another_log_before_the_commit_is_told(tmp_path: Path, gone: str) -> None:
+    """D8: a commit that went to a file or log that nobody will open is told, before anything is sent for it."""
+    path, provider = tmp_path / "store.db", Sandbox()
+    url = f"sqlite:///{path}"
+    with Client(Stripe(Sandbox.api_key), database=url, transport=provider.transport()) as client:
+        client.charge(PaymentIntent("first", Money(2000, "usd"), "pm_card_visa"))
+        engine = client._database._engine
+
+        def remove(connection: object) -> None:
+            Path(f"{path}-wal" if gone == "log" else path).unlink()
+
+        event.listen(engine, "commit", remove, once=True)
+        with pytest.raises(StoreUnavailable, match="The commit is perhaps in none of them, and nothing more was sent"):
+            client.charge(PaymentIntent("second", Money(2000, "usd"), "pm_card_visa"))
+    assert [charge["metadata"]["paycli_intent"] for charge in provider.charges] == ["first"]
 
 
 def test_a_copy_by_sqlite_disturbs_nobody(tmp_path: Path) -> None:

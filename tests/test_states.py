@@ -218,7 +218,7 @@ def _writes_state(node: ast.AST) -> bool:
 
 
 def test_nothing_else_assigns_a_state() -> None:
-    """A state is written where a row is born (`prepared`) and where an event moves it (store/rows.py), nowhere else."""
+    """A state is written where a row is born (`prepared`) and where an event moves it (record.py), nowhere else."""
     found: dict[str, list[str]] = {}
     for path in sorted((ROOT / "gateway_client").rglob("*.py")):
         name = str(path.relative_to(ROOT / "gateway_client"))
@@ -232,9 +232,9 @@ def test_nothing_else_assigns_a_state() -> None:
                 found.setdefault(name, []).append(ast.unparse(node))
     assert {name: sorted(written) for name, written in found.items() if written} == {
         "charge.py": ["self.state.value"],  # the JSON of a snapshot
+        "record.py": ["state", "state=self.state"],  # `moved`, and a snapshot of a row
         "store/claim.py": ["State.PREPARED"],  # the birth of a row
-        "store/rows.py": ["state", "state=self.state"],  # `move`, and a snapshot of a row
     }
-    rows = ast.parse((ROOT / "gateway_client/store/rows.py").read_text(encoding="utf-8"))
-    moves = next(node for node in ast.walk(rows) if isinstance(node, ast.FunctionDef) and node.name == "move")
-    assert "state = before if event is None else next_state(before, event)" in ast.unparse(moves)
+    record = ast.parse((ROOT / "gateway_client/record.py").read_text(encoding="utf-8"))
+    moves = next(node for node in ast.walk(record) if isinstance(node, ast.FunctionDef) and node.name == "moved")
+    assert "state = self.state if event is None else next_state(self.state, event)" in ast.unparse(moves)

@@ -28,6 +28,7 @@ from tests.oracle_world import (
 ROW = {
     "intent_id": "order_42",
     "attempt": 1,
+    "revision": 1,
     "state": "prepared",
     "idempotency_key": "pc1_x",
     "amount": 1999,
@@ -156,7 +157,7 @@ def test_a_store_belongs_to_one_account(database: Database) -> None:
     """The table `paycli_store` holds exactly one row."""
     now = datetime(2026, 11, 20, tzinfo=UTC)
     bound = Binding("stripe", "test", "acct_1", "a", "the store")
-    row = {**asdict(bound), "created_at": now, "latest_seen_at": now}
+    row = {**asdict(bound), "created_at": now, "bound_by": "billing@web-3"}
     one, two = (insert(table(Store)).values(id=number, **row) for number in (1, 2))
     database.transact(lambda session: session.execute(one))
     with pytest.raises(NeedsPerson, match="refused a row by a rule of its tables"):

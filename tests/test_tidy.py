@@ -19,7 +19,7 @@ EXCEPTIONS: dict[str, str] = {}
 
 PATHS = sorted(
     str(path.relative_to(ROOT))
-    for folder in ("gateway_client", "reconcile", "cli", "tests")
+    for folder in ("gateway_client", "reconcile", "cli", "tests", "benchmarks")
     for path in (ROOT / folder).rglob("*.py")
 )
 
@@ -56,6 +56,7 @@ def test_lower_bounds() -> None:
     pinned = dict(re.findall(r"^([A-Za-z0-9-]+)==([0-9.]+)$", (ROOT / "constraints.txt").read_text("utf-8"), re.M))
     numbers = {name.lower(): _number(version) for name, version in pinned.items()}
     assert [name for name, version in bounds().items() if _number(version) > numbers[name]] == []
+    assert "\nmake lowest\n" in (ROOT / ".ci" / "run").read_text("utf-8")
 
 
 def _number(version: str) -> tuple[int, ...]:

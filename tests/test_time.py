@@ -99,7 +99,6 @@ def test_key_life_is_over_for_good(world: World) -> None:
     client.resume()
     assert world.row()["closed_at"] is not None
     world.clock.advance(hours=-2)
-    world.sql("UPDATE paycli_store SET latest_seen_at = ?", ("2026-11-20 12:00:00.000000",))  # a restored witness
     world.open_client(retry=ONE_SEND).charge(ORDER)
     assert len(world.sends) == 1
 
@@ -216,7 +215,7 @@ def test_a_store_that_has_seen_a_later_time(world: World) -> None:
     """A clock behind the latest time the store has seen sends nothing, even if the provider agrees with it."""
     client = world.open_client()
     client.charge(ORDER)
-    world.sql("UPDATE paycli_store SET latest_seen_at = ?", ("2026-11-20 15:00:00.000000",))
+    world.sql("UPDATE paycli_sends SET begun_at = ?", ("2026-11-20 15:00:00.000000",))
     other = type(ORDER)("order_43", ORDER.amount, ORDER.payment_method)
     with pytest.raises(ClockRefused):
         client.charge(other)

@@ -46,7 +46,7 @@ def strangers(dark: Night, like: PaymentIntent, attempt: int = 1, method: str = 
 
 def resolve(dark: Night, finding_id: str) -> None:
     """A person closes a finding."""
-    dark.transact(lambda session: close_finding(session, finding_id, "ann@host", "looked at", dark.clock.now))
+    dark.transact(lambda session: close_finding(session, finding_id, "looked at", dark.clock.now))
 
 
 def told(dark: Night) -> list[str]:

@@ -86,7 +86,7 @@ def test_a_type_error_in_any_field(path: str, fields: Object) -> None:
         found = page(path, made(path, 1, metadata=metadata, **fields))
         (one,) = found.unreadable
         assert (found.items, one.may_be_of(OURS)) == ((), ours)
-        assert one.object_id == ("no_id_1" if name == "id" else "x_1")
+        assert one.object_id == (f"no_id_1_of_{path[4:]}" if name == "id" else "x_1")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,8 @@ def test_whose_it_may_be(metadata: object, ours: bool) -> None:
 def test_no_object_at_all(item: object) -> None:
     """B2: what cannot be read as far as its metadata may be ours; it is named by where it stands."""
     found = page(CHARGES, item, made(CHARGES, 1), item, item, made(CHARGES, 2))
-    assert [one.object_id for one in found.unreadable] == ["no_id_1", "no_id_1_after_x_1", "no_id_2_after_x_1"]
+    names = ["no_id_1_of_charges", "no_id_1_of_charges_after_x_1", "no_id_2_of_charges_after_x_1"]
+    assert [one.object_id for one in found.unreadable] == names
     assert [one.may_be_of(OURS) for one in found.unreadable] == [True] * 3
     assert ([one.object_id for one in found.items], found.last_id) == (["x_1", "x_2"], "x_2")
 
@@ -234,6 +235,25 @@ def test_our_names_and_amount_are_no_match(either: World) -> None:
     (charge,) = either.open_client(retry=ONE_SEND).resume()
     assert (charge.state, charge.provider_charge_id) == (State.UNKNOWN, None)
     assert "cannot be read and may be of this attempt" in (charge.reason or "")
+
+
+@pytest.mark.parametrize("who", ["resume", "worker"])
+def test_what_names_it_without_its_key(who: str) -> None:
+    """B2: nor is it sent beside one that can be read, and names it under another key; the reason is told."""
+    with World() as world:
+        world.open_client().prepare(ORDER)
+        world.stranger_pays(500)
+        world.clock.advance(minutes=5)
+        names = claims(ORDER.intent_id, world.binding, key="pc1_other")
+        for path in (INTENTS, CHARGES):
+            break_all(world, path, metadata=names)
+        client, sends = world.open_client(retry=ONE_SEND), len(world.sends)
+        if who == "resume":
+            client.resume()
+        else:
+            Worker(cast("Client", client)).run(until_idle=True)
+        assert (len(world.sends), world.state()) == (sends, State.PREPARED)
+        assert "an object that names this attempt" in world.row()["reason"]
 
 
 @pytest.mark.parametrize("who", ["resume", "worker"])

@@ -55,8 +55,8 @@ def test_an_open_send_is_waited_for(either: World) -> None:
     client = either.open_client()
     queue(client, 1)
     either.sql(
-        "INSERT INTO paycli_sends (intent_id, attempt, send_no, credential_id, begun_at) "
-        "VALUES ('order_0', 1, 1, 'x', ?)",
+        "INSERT INTO paycli_sends (intent_id, attempt, send_no, credential_id, begun_at, actor) "
+        "VALUES ('order_0', 1, 1, 'x', ?, 'billing@web-3')",
         (either.clock.now.strftime("%Y-%m-%d %H:%M:%S.%f+00:00"),),
     )
     assert work(client).notes == ["0 due, 1 with a send that may still be answered"]

@@ -40,18 +40,20 @@ def charge_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flo
     setup.gateway.check_parameters(intent)
     binding = yield from bind_flow(setup)
     draft = partial(_draft, setup, binding, intent)
-    profile = setup.gateway.profile
-    claimed = yield from Claim(intent, attempt, draft, profile, binding)
+    claim = Claim(intent, attempt, draft, setup.gateway.profile, binding, begin_with=setup.gateway.credential_id)
+    claimed = yield from claim
     if isinstance(claimed, ClearFirst):
         earlier = claimed.charge
         for charge in (*claimed.before, earlier):
             yield from clear(setup, binding, charge)
-        claimed = yield from Claim(intent, attempt, draft, profile, binding, cleared_attempt=earlier.attempt)
+        claimed = yield from replace(claim, cleared_attempt=earlier.attempt)
     if isinstance(claimed, ClearFirst):
         raise NeedsPerson(f"{intent.intent_id}: its attempts changed under our hands; look at it with `paycli show`")
-    if claimed.final:
-        return claimed
-    done = yield from finish(setup, binding, claimed)
+    begun = claimed if isinstance(claimed, Begun) else None
+    charge = claimed.charge if isinstance(claimed, Begun) else claimed
+    if charge.final:
+        return charge
+    done = yield from finish(setup, binding, charge, begun=begun)
     if done.next in (Next.LOOK_UP, Next.LOOK_UP_THEN_SEND):
         found, scan = yield from look_up(setup, binding, [done.charge])
         done = replace(done, charge=found[0])
@@ -93,35 +95,30 @@ def altered(setup: Setup, binding: Binding, frozen: Frozen, seal: str | None) ->
 
 
 def finish(
-    setup: Setup, binding: Binding, charge: Charge, *, read_at: datetime | None = None, sends: int = 0
+    setup: Setup,
+    binding: Binding,
+    charge: Charge,
+    *,
+    read_at: datetime | None = None,
+    sends: int = 0,
+    begun: Begun | None = None,
 ) -> Flow[Finished]:
-    """Send until something is proven, the gate holds it, or this call's limits are used up (`sends` of them are)."""
-    gateway, policy = setup.gateway, setup.policy
+    """Send until something is proven, the gate holds it, or this call's limits are used up (`sends` of them are).
+
+    `begun`: its first send, when the commit that made the row has begun it.
+    """
+    policy = setup.policy
     tries, waited_s = 0, 0.0
     while True:
-        again = charge.last_sent_at is not None
-        unasked = yield from meet(setup, binding, anew=again)
-        if unasked is not None:
-            return Finished(charge, unasked=unasked)
-        step = yield from BeginSend(
-            charge.intent_id,
-            charge.attempt,
-            binding,
-            gateway.profile,
-            gateway.credential_id,
-            partial(altered, setup, binding),
-            again,
-            read_at,
-        )
+        step, begun = begun or (yield from _begin(setup, binding, charge, read_at)), None
         if isinstance(step, Held):
-            if step.next is Next.ASK_TIME:
-                charge = step.charge
-                continue
             if step.next is Next.RETRIEVE:
                 return (yield from _retrieve(setup, binding, step.charge))
             return Finished(step.charge, step.next, sends=sends)
+        if isinstance(step, Finished):
+            return step
         answer = yield from _send(setup, step)
-        charge = yield from settle(setup, step.charge, answer, step.send_no)
+        charge = yield from settle(setup, step.charge, answer, step)
         outcome = answer.outcome
         tries += 1
         if isinstance(outcome, InFlight):
@@ -137,6 +134,28 @@ def finish(
             down = answer.status is None or answer.status in (502, 503, 504)
             return Finished(charge, unasked=getattr(outcome, "reason", None) if down else None)
         waited_s += yield from Wait(*pause)
+
+
+def _begin(setup: Setup, binding: Binding, charge: Charge, read_at: datetime | None) -> Flow[Begun | Held | Finished]:
+    """Begin a send of a row that is there: once the provider has said whose credential this is, and its time."""
+    while True:
+        again = charge.last_sent_at is not None
+        unasked = yield from meet(setup, binding, anew=again)
+        if unasked is not None:
+            return Finished(charge, unasked=unasked)
+        step = yield from BeginSend(
+            charge.intent_id,
+            charge.attempt,
+            binding,
+            setup.gateway.profile,
+            setup.gateway.credential_id,
+            partial(altered, setup, binding),
+            again,
+            read_at,
+        )
+        if not isinstance(step, Held) or step.next is not Next.ASK_TIME:
+            return step
+        charge = step.charge
 
 
 def _stop(charge: Charge, answer: Answer) -> Finished | None:

@@ -18,6 +18,7 @@ from gateway_client.frozen import Frozen
 from gateway_client.gateways.base import Account, Binding, NoReply, Profile, Reply, Request
 from gateway_client.intent import PaymentIntent
 from gateway_client.outcome import Answer, CouldNotAsk
+from gateway_client.record import Record
 
 T = TypeVar("T")
 
@@ -74,8 +75,12 @@ class ClearFirst:
 
 
 @dataclass(frozen=True)
-class Claim(DatabaseEffect[Charge | ClearFirst]):
-    """Find the row of an attempt (None: the newest), or insert it. `cleared_attempt` is cleared already."""
+class Claim(DatabaseEffect["Charge | Begun | ClearFirst"]):
+    """Find the row of an attempt (None: the newest), or insert it. `cleared_attempt` is cleared already.
+
+    `begin_with` names a credential: the first send of a row that is inserted is begun with it, in the same commit, if
+    the gate lets it through. Not while whose credential it is, or the provider's time, is not known.
+    """
 
     intent: PaymentIntent
     attempt: int | None
@@ -83,6 +88,7 @@ class Claim(DatabaseEffect[Charge | ClearFirst]):
     profile: Profile
     binding: Binding  # of the store that it was drafted for
     cleared_attempt: int | None = None
+    begin_with: str | None = None
 
 
 class Next(Enum):
@@ -103,6 +109,7 @@ class Begun:
     send_no: int
     body: str = field(repr=False)
     api_version: str
+    record: Record = field(repr=False)  # the row and its sends as this commit has left them
     age_s: Callable[[], float] = lambda: 0.0
 
 
@@ -133,13 +140,17 @@ class BeginSend(DatabaseEffect[Begun | Held]):
 
 @dataclass(frozen=True)
 class Settle(DatabaseEffect[Charge]):
-    """Record an answer: of one send (`send_no`), or evidence from a question (None)."""
+    """Record an answer: of one send (`send_no`), or evidence from a question (None).
+
+    `seen` is the row as the begin of that send has left it: nothing is read when nobody has written it since.
+    """
 
     intent_id: str
     attempt: int
     answer: Answer
     saves_declines: bool
     send_no: int | None = None
+    seen: Record | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 
 from gateway_client.absence import Scan, Stranger
 from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge
 from gateway_client.flow.asking import Setup, meet, question
-from gateway_client.flow.effects import Flow, NoteQuiet, Now, ProveAbsent, Settle
+from gateway_client.flow.effects import Begun, Flow, NoteQuiet, Now, ProveAbsent, Settle
 from gateway_client.gateways.base import Binding, Item, Listing, Page, Unreadable
 from gateway_client.outcome import Answer, CouldNotAsk, Outcome, Succeeded
 
@@ -207,7 +207,7 @@ def _read_list(setup: Setup, path: str, reading: _Reading) -> Flow[None]:
     cycle = Cycle()
     for _ in range(PAGES_MAX):
         request = gateway.list_request(path, reading.created_from, reading.created_to, after)
-        page = yield from question(setup, request, lambda reply: gateway.read_page(path, reply))
+        page = yield from question(setup, request, partial(gateway.read_page, path, after=after))
         if isinstance(page, CouldNotAsk):
             return reading.stopped(f"{path}: {page.reason}", read_back_to)
         if not page.answers(reading.created_from, reading.created_to):
@@ -227,7 +227,8 @@ def absence(setup: Setup, charge: Charge, scan: Scan) -> ProveAbsent:
     return ProveAbsent(charge.intent_id, charge.attempt, setup.gateway.profile, scan, closed)
 
 
-def settle(setup: Setup, charge: Charge, answer: Answer, send_no: int | None = None) -> Flow[Charge]:
-    """Record an answer about a charge: of one of its sends, or evidence from a question."""
+def settle(setup: Setup, charge: Charge, answer: Answer, begun: Begun | None = None) -> Flow[Charge]:
+    """Record an answer about a charge: of the send that was `begun`, or evidence from a question."""
+    send_no, seen = (None, None) if begun is None else (begun.send_no, begun.record)
     saves = setup.gateway.profile.saves_declines
-    return (yield from Settle(charge.intent_id, charge.attempt, answer, saves, send_no))
+    return (yield from Settle(charge.intent_id, charge.attempt, answer, saves, send_no, seen))

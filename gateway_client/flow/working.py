@@ -15,6 +15,7 @@ from gateway_client.charge import Charge, iso
 from gateway_client.errors import (
     AccountRefused,
     ChargeOnceError,
+    ClockRefused,
     NeedsPerson,
     NotNow,
     ProviderUnavailable,
@@ -221,7 +222,7 @@ def _go_through(setup: Setup, plan: Plan, pace: Pace, rows: _Rows) -> Flow[None]
             rows.set_aside(charge, plan.between(POISON_S, POISON_S * 1.5))
             yield from Tell(replace(charge, reason=str(error)), plan.news)
             continue
-        except (ProviderUnavailable, _Stopped):
+        except (ClockRefused, ProviderUnavailable, _Stopped):
             rows.spare(charge)
             raise
         if done.next is Next.NOTHING:
@@ -241,7 +242,7 @@ def _look_up(setup: Setup, plan: Plan, rows: _Rows, waiting: list[Finished]) -> 
         rows.set_aside(done.charge, _aside_s(plan, done.charge, now, asked=True))
     try:
         charges, unasked, refused = yield from look_up_all(setup, rows.binding, waiting, rows.breaker)
-    except (ProviderUnavailable, _Stopped):
+    except (ClockRefused, ProviderUnavailable, _Stopped):
         for done in waiting:
             rows.spare(done.charge)
         raise

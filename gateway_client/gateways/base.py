@@ -136,7 +136,7 @@ class Item:
 class Unreadable:
     """One object of a page that is not in the provider's form: counted and named, and no evidence of anything."""
 
-    object_id: str  # the provider's; where it stands on its page, when that is unusable
+    object_id: str  # the provider's; where it stands in its list, when that is unusable
     created_at: datetime | None
     named: bool  # it carries our names, or cannot be read as far as them; the next four are what it claims
     namespace: str | None
@@ -306,8 +306,11 @@ class Gateway(Protocol):
         ...
 
     def list_request(self, path: str, created_from: datetime, created_to: datetime, after: str | None) -> Request: ...
-    def read_page(self, path: str, reply: Reply | NoReply) -> Page | CouldNotAsk: ...
-    def read_listing(self, path: str, reply: Reply | NoReply) -> Listing | CouldNotAsk:
+    def read_page(self, path: str, reply: Reply | NoReply, after: str | None = None) -> Page | CouldNotAsk:
+        """The page of a list that was asked for `after` an object; what has no usable id is named by its place."""
+        ...
+
+    def read_listing(self, path: str, reply: Reply | NoReply, after: str | None = None) -> Listing | CouldNotAsk:
         """Read a page as `read_page` does; its objects are put into our words one by one, when they are asked for."""
         ...
 

@@ -233,21 +233,23 @@ class StripeApi:
             return CouldNotAsk("HTTP 200 with a body that is not the intent that was asked for", reply.status)
         return replace(answered(reply), outcome=self.judge(intent_item(intent), charge), proven=True)
 
-    def read_page(self, path: str, reply: Reply | NoReply) -> Page | CouldNotAsk:
+    def read_page(self, path: str, reply: Reply | NoReply, after: str | None = None) -> Page | CouldNotAsk:
         """One page of a list: every object on it, ours and strangers'. A list of another kind is no answer.
 
         Nor is one that goes on after an object whose id cannot be read: what follows could not be asked for.
         """
-        return self._read_list(path, reply, page_of)
+        return self._read_list(path, reply, after, page_of)
 
-    def read_listing(self, path: str, reply: Reply | NoReply) -> Listing | CouldNotAsk:
+    def read_listing(self, path: str, reply: Reply | NoReply, after: str | None = None) -> Listing | CouldNotAsk:
         """Read the same page by places: what is plain is only compared."""
-        return self._read_list(path, reply, listing_of)
+        return self._read_list(path, reply, after, listing_of)
 
-    def _read_list(self, path: str, reply: Reply | NoReply, made_of: Callable[..., P]) -> P | CouldNotAsk:
+    def _read_list(
+        self, path: str, reply: Reply | NoReply, after: str | None, made_of: Callable[..., P]
+    ) -> P | CouldNotAsk:
         if isinstance(reply, NoReply) or reply.status != 200 or why_not_an_answer(None, reply) is not None:
             return could_not_ask(reply)
-        return read_list(reply, path, PAGE_ROWS_MAX, made_of, of_intents=path == _INTENTS)
+        return read_list(reply, path, after, PAGE_ROWS_MAX, made_of, of_intents=path == _INTENTS)
 
     def read_item(self, reply: Reply | NoReply) -> Item | Missing | CouldNotAsk:
         """The charge we asked for. A 404 of anybody but Stripe itself (a proxy, a wrong path) says nothing."""

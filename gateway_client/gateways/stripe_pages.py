@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -57,7 +57,7 @@ Found: TypeAlias = IntentObject | ChargeObject | Shell
 
 
 def read_list(
-    reply: Reply, path: str, rows_max: int, made_of: Callable[..., P], *, of_intents: bool
+    reply: Reply, path: str, after: str | None, rows_max: int, made_of: Callable[..., P], *, of_intents: bool
 ) -> P | CouldNotAsk:
     """Read a page, made of its objects, its last id, the reply, and whether there is more; or say why it is none."""
     page = decode_list(reply, of_intents=of_intents)
@@ -73,7 +73,7 @@ def read_list(
     if objects and page.has_more and last_id is None:
         reason = "the last object of the page has no usable id: nothing can be asked for after it"
         return CouldNotAsk(reason, reply.status)
-    return made_of(objects, last_id, reply, has_more=page.has_more)
+    return made_of(objects, last_id, reply, Place(path.rpartition("/")[2], after), has_more=page.has_more)
 
 
 def decode_list(reply: Reply, *, of_intents: bool) -> IntentList | ChargeList | RawList | None:
@@ -90,22 +90,33 @@ def objects_of(page: IntentList | ChargeList | RawList, *, of_intents: bool) -> 
     return [decode_text(raw, form) or decode_text(raw, Shell) or Shell() for raw in page.data]
 
 
-def page_of(objects: Sequence[Found], last_id: str | None, reply: Reply, *, has_more: bool) -> Page:
+class Place(NamedTuple):
+    """Where a page stands: in which list, and after which object (None: it is the first)."""
+
+    kind: str
+    after: str | None
+
+    def name(self, number: int) -> str:
+        """Name an object without an id, so that no other one of any page has that name."""
+        return f"no_id_{number}_of_{self.kind}{'' if self.after is None else f'_after_{self.after}'}"
+
+
+def page_of(objects: Sequence[Found], last_id: str | None, reply: Reply, place: Place, *, has_more: bool) -> Page:
     """The page of these objects, in our words."""
-    found = tuple(in_our_words(objects, place) for place in range(len(objects)))
+    found = tuple(in_our_words(objects, place, number) for number in range(len(objects)))
     items = tuple(one for one in found if isinstance(one, Item))
     unreadable = tuple(one for one in found if isinstance(one, Unreadable))
     oldest, _ = _times(objects)
     return Page(items, answered(reply), last_id, has_more, oldest, len(reply.body), unreadable)
 
 
-def listing_of(objects: Sequence[Found], last_id: str | None, reply: Reply, *, has_more: bool) -> Listing:
+def listing_of(objects: Sequence[Found], last_id: str | None, reply: Reply, place: Place, *, has_more: bool) -> Listing:
     """Return the page of these objects by places; only what is plain is looked at."""
     oldest, newest = _times(objects)
     return Listing(
         count=len(objects),
-        plain={place: plain for place, found in enumerate(objects) if (plain := _plain(found)) is not None},
-        in_our_words=partial(in_our_words, objects),
+        plain={number: plain for number, found in enumerate(objects) if (plain := _plain(found)) is not None},
+        in_our_words=partial(in_our_words, objects, place),
         last_id=last_id,
         has_more=has_more,
         oldest=oldest,
@@ -129,12 +140,12 @@ def _times(objects: Sequence[Found]) -> tuple[datetime | None, datetime | None]:
     return min(times, default=None), max(times, default=None)
 
 
-def in_our_words(objects: Sequence[Found], place: int) -> Item | Unreadable:
+def in_our_words(objects: Sequence[Found], place: Place, number: int) -> Item | Unreadable:
     """One object of a page; one without a usable id, which nobody could ask for, is unreadable as well."""
-    found = objects[place]
+    found = objects[number]
     name = id_of_object(found)
     if name is None:
-        return _unreadable(found, _where(objects, place))
+        return _unreadable(found, _name(objects, place, number))
     if isinstance(found, IntentObject):
         return intent_item(found)
     if isinstance(found, ChargeObject):
@@ -142,13 +153,13 @@ def in_our_words(objects: Sequence[Found], place: int) -> Item | Unreadable:
     return _unreadable(found, name)
 
 
-def _where(objects: Sequence[Found], place: int) -> str:
+def _name(objects: Sequence[Found], place: Place, number: int) -> str:
     """Name an object without a usable id by where it stands: after which other one, as which of several."""
-    for nameless in range(1, place + 1):
-        before = id_of_object(objects[place - nameless])
+    for nameless in range(1, number + 1):
+        before = id_of_object(objects[number - nameless])
         if before is not None:
-            return f"no_id_{nameless}_after_{before}"
-    return f"no_id_{place + 1}"
+            return place._replace(after=before).name(nameless)
+    return place.name(number + 1)
 
 
 def id_of_object(found: Found) -> str | None:

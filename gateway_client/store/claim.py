@@ -10,27 +10,31 @@ from datetime import datetime
 from sqlalchemy import bindparam, insert, select
 from sqlalchemy.orm import Session
 
+from gateway_client.actor import ACTOR
 from gateway_client.charge import Charge
 from gateway_client.errors import AttemptRefused, ConfigurationError, IntentConflict, NeedsPerson, NewAttemptNeeded
 from gateway_client.evidence import Known, Step, why_not
 from gateway_client.finding import Code
-from gateway_client.flow.effects import Claim, ClearFirst
+from gateway_client.flow.effects import BeginSend, Begun, Claim, ClearFirst
+from gateway_client.frozen import Frozen
 from gateway_client.gateways.base import Binding
 from gateway_client.intent import PaymentIntent, differences
 from gateway_client.postgres import TIMELINE
+from gateway_client.record import Record, Row
 from gateway_client.state import State
+from gateway_client.store.facts import Facts, read_facts, why_held
+from gateway_client.store.gate import INSERT_SEND, begun, judge
 from gateway_client.store.rows import (
+    CLAIMED,
     INSERT_ROW,
     STORE_ROW,
-    Record,
-    Row,
+    append_claim_and_send,
     append_event,
     binding_of,
     charges,
     findings,
     key_of,
     of_attempt,
-    refuse_charged,
     run,
     sha256,
     store,
@@ -59,20 +63,25 @@ def bind(session: Session, binding: Binding, now: datetime) -> Binding:
         return found
     made = replace(binding, store_id=binding.store_id or secrets.token_hex(16))
     timeline = session.info.get(TIMELINE)
-    times = {"created_at": now, "latest_seen_at": now, "timeline": timeline}
-    run(session, _INSERT_STORE, {"id": 1, **asdict(made), **times})
+    row = {"id": 1, **asdict(made), "created_at": now, "bound_by": session.info[ACTOR], "timeline": timeline}
+    run(session, _INSERT_STORE, row)
     return made
 
 
-def claim(session: Session, effect: Claim, now: datetime) -> Charge | ClearFirst:
-    """The row of an attempt: found, or inserted when the attempts before it allow it."""
-    if read_binding(session) != effect.binding:  # a caller's session may lead to another schema
+def claim(session: Session, effect: Claim, now: datetime) -> Charge | Begun | ClearFirst:
+    """Find the row of an attempt, or insert it when the attempts before it allow that, with its first send if asked to.
+
+    Where the intent has no row, none is locked: of two that insert the first attempt, a unique key lets one do it, and
+    the other one's transaction is done again and finds it.
+    """
+    intent = effect.intent
+    facts = read_facts(session, intent.intent_id, effect.attempt or 1, now)
+    if facts.binding != effect.binding:  # a caller's session may lead to another schema
         raise ConfigurationError(
-            f"{effect.intent.intent_id}: this is another store than the one that the client began with, or it was "
+            f"{intent.intent_id}: this is another store than the one that the client began with, or it was "
             "bound anew: restart what uses it. Nothing was written or sent."
         )
-    intent = effect.intent
-    rows = run(session, _ATTEMPTS, {"of_intent": intent.intent_id}).mappings().all()
+    rows = run(session, _ATTEMPTS, {"of_intent": intent.intent_id}).mappings().all() if facts.intent_known else ()
     attempts = {row["attempt"]: row for row in rows}
     newest = max(attempts, default=0)
     attempt = effect.attempt or newest or 1
@@ -86,21 +95,58 @@ def claim(session: Session, effect: Claim, now: datetime) -> Charge | ClearFirst
             f"{intent.intent_id}: attempt {attempt} was asked for, the newest is {newest or 'none'}. Nothing was sent."
         )
     if rows:
+        facts = read_facts(session, intent.intent_id, attempt, now)  # again: the rows are locked by now
         previous = with_sends(session, attempts[newest])
-        _refuse_while_needed(session, previous, attempt)
+        _refuse_while_needed(previous, attempt, facts)
         known = Known(previous.charge(), effect.profile.bounds, now)
         before = _never_seen(session, rows[:-1])
         if (before or why_not(Step.NEXT_ATTEMPT, known) is not None) and effect.cleared_attempt != newest:
             return ClearFirst(previous.charge(), before)
-    return _insert(session, effect, attempt, now).charge()
+    return _insert(session, effect, attempt, facts, now)
 
 
-def _insert(session: Session, effect: Claim, attempt: int, now: datetime) -> Record:
+def _insert(session: Session, effect: Claim, attempt: int, facts: Facts, now: datetime) -> Charge | Begun:
+    """Insert the row, and begin its first send in the same commit where the gate lets it through.
+
+    Where it does not, the row is there as `prepared`, and `BeginSend` says why it is not sent.
+    """
+    prepared = _prepared(effect, attempt, now)
+    if effect.begin_with is None or judge(_first_send(effect, attempt), facts, prepared, now) is not None:
+        run(session, INSERT_ROW, prepared.row)
+        append_event(session, prepared.row, now, None, CLAIMED, State.PREPARED)
+        return prepared.charge()
+    after, send = begun(prepared, effect.begin_with, now, facts.clock, session.info[ACTOR])
+    record = after.revised()
+    run(session, INSERT_ROW, record.row)
+    run(session, INSERT_SEND, send)
+    append_claim_and_send(session, record.row, now)
+    return Begun(record.charge(), send["send_no"], record.row["body"], record.row["api_version"], record)
+
+
+def _first_send(effect: Claim, attempt: int) -> BeginSend:
+    """Ask the gate about the row that is being inserted."""
+    return BeginSend(
+        effect.intent.intent_id,
+        attempt,
+        effect.binding,
+        effect.profile,
+        effect.begin_with or "",
+        _unaltered,
+        time_asked=False,  # no send of it has left
+    )
+
+
+def _unaltered(frozen: Frozen, seal: str | None) -> None:
+    """Find nothing altered: what this very transaction freezes is not on disk yet, so nobody can have changed it."""
+
+
+def _prepared(effect: Claim, attempt: int, now: datetime) -> Record:
     intent, draft = effect.intent, effect.draft(attempt)
     row: dict[str, object] = dict.fromkeys(charges.c.keys())
     row |= {
         "intent_id": intent.intent_id,
         "attempt": attempt,
+        "revision": 1,
         "state": State.PREPARED,
         "idempotency_key": draft.idempotency_key,
         "amount": intent.amount.amount,
@@ -114,8 +160,6 @@ def _insert(session: Session, effect: Claim, attempt: int, now: datetime) -> Rec
         "created_at": now,
         "not_after": intent.not_after,
     }
-    run(session, INSERT_ROW, row)
-    append_event(session, row, now, None, "claimed", State.PREPARED)
     return Record(row, ())
 
 
@@ -187,7 +231,7 @@ def _refuse_other_method(intent: PaymentIntent, found: Row, newest: int) -> None
         )
 
 
-def _refuse_while_needed(session: Session, previous: Record, attempt: int) -> None:
+def _refuse_while_needed(previous: Record, attempt: int, facts: Facts) -> None:
     """Attempt n+1 exists only after a definite refusal of n, with nothing left to explain."""
     name = f"{previous.row['intent_id']} attempt {previous.row['attempt']}"
     if previous.state is State.SUCCEEDED:
@@ -199,7 +243,9 @@ def _refuse_while_needed(session: Session, previous: Record, attempt: int) -> No
             f"{name} is {previous.state}, not refused: another attempt could charge twice. Run `paycli resume`, "
             f"{next_step}. Nothing was sent."
         )
-    refuse_charged(session, previous.row["intent_id"], attempt)
+    held = why_held(facts, previous.row["intent_id"], attempt)
+    if held is not None:
+        raise held
 
 
 def _never_seen(session: Session, rows: Sequence[Row]) -> tuple[Charge, ...]:

@@ -9,10 +9,12 @@ from typing import Any, cast
 from sqlalchemy import Select, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
+from gateway_client.actor import ACTOR
 from gateway_client.errors import UnknownFinding
 from gateway_client.finding import Action, Code, Finding, Found
+from gateway_client.record import Row
 from gateway_client.state import State
-from gateway_client.store.rows import ROW_OF_ATTEMPT, Row, append_event, findings, key_of, run
+from gateway_client.store.rows import ROW_OF_ATTEMPT, append_event, findings, key_of, lock_intent, run
 from gateway_client.tables import RunFinding, table
 
 run_findings = table(RunFinding)
@@ -53,6 +55,7 @@ def record_finding(session: Session, found: Found, action: Action, now: datetime
     What a person has closed stays closed, unless one of its sides has changed since, or money is known to be taken
     since: that nobody has looked at. What a run has closed, because it was no longer so, opens again.
     """
+    lock_intent(session, found.intent_id)  # the gate, which an open one holds, sees it, or was before it
     row = run(session, _FINDING, {"of_finding": found.id}).mappings().first()
     news = False
     if row is not None and action is Action.FLAGGED and _stays_closed(row, found):
@@ -123,7 +126,7 @@ def _closed_by_a_run(row: Row) -> bool:
     return str(row["closed_by"]).startswith(OF_A_RUN) and "@" not in str(row["closed_by"])
 
 
-def close_finding(session: Session, finding_id: str, who: str, because: str, now: datetime) -> tuple[Finding, bool]:
+def close_finding(session: Session, finding_id: str, because: str, now: datetime) -> tuple[Finding, bool]:
     """A person closes a finding; False when it was closed already, by whom it says. No charge changes.
 
     Raises UnknownFinding.
@@ -135,12 +138,12 @@ def close_finding(session: Session, finding_id: str, who: str, because: str, now
         raise UnknownFinding(f"there is no finding {finding_id} in this store; `paycli findings` lists them")
     if row["closed_at"] is not None:
         return _finding(row), False
-    closing = {"closed_at": now, "closed_by": who, "because": because}
+    closing = {"closed_at": now, "closed_by": session.info[ACTOR], "because": because}
     run(session, _UPDATE, of | closing)
     charge = run(session, ROW_OF_ATTEMPT, key_of(row)).mappings().first()
     if charge is not None:
         state = State(charge["state"])
-        append_event(session, charge, now, state, f"finding {finding_id} closed by {who}", state, because)
+        append_event(session, charge, now, state, f"finding {finding_id} closed", state, because)
     return _finding({**row, **closing}), True
 
 

@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
 from gateway_client.flow.effects import CountWaiting, Lease, Release, Waiting
+from gateway_client.record import Row
 from gateway_client.state import PENDING
-from gateway_client.store.rows import Row, charges, clock_of, constant, of_attempt, run, sends, snapshots
+from gateway_client.store.rows import charges, clock_of, constant, of_attempt, run, sends, snapshots
 from gateway_client.wire import BEGUN_S_MAX
 
 _AT: Any = bindparam("clock")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -11,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
 from gateway_client.flow.effects import ReadPending
+from gateway_client.record import Row
 from gateway_client.state import PENDING, SENDABLE
 from gateway_client.store.rows import (
-    Row,
     charges,
     constant,
     events,
@@ -27,7 +26,6 @@ from gateway_client.store.rows import (
 
 _ATTEMPTS = select(charges).where(charges.c.intent_id == bindparam("of_intent")).order_by(charges.c.attempt)
 _HISTORY = select(events).where(*of_attempt(events)).order_by(events.c.event_no)
-_LATEST_SEEN_AT = select(store.c.latest_seen_at)
 _TIMELINE = select(store.c.timeline)
 _UNSEALED = select(func.count()).where(
     charges.c.state.in_(constant(SENDABLE)),
@@ -76,13 +74,6 @@ def read_history(session: Session, charge: Charge) -> tuple[tuple[Row, ...], tup
 def read_unsealed(session: Session, secret_ids: tuple[str, ...]) -> int:
     """How many charges that may still be sent carry no seal of these secrets."""
     return int(run(session, _UNSEALED, {"of_secrets": secret_ids}).scalar_one())
-
-
-def read_latest_seen_at(session: Session) -> datetime | None:
-    """The latest time that the store has seen; None when it belongs to nobody yet."""
-    found = run(session, _LATEST_SEEN_AT).scalar()
-    assert found is None or isinstance(found, datetime)
-    return found
 
 
 def read_timeline(session: Session) -> str | None:

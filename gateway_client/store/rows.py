@@ -1,39 +1,41 @@
 """Rows as the other files of the store see them, and the one place that writes a state and its history.
 
-Reading a locked attempt, moving it by an event, appending to its history. When to do so is decided in `claim`, `gate`
-and `settle`.
+Reading a locked attempt and the facts beside it, moving it by an event, appending to its history. When to do so is
+decided in `claim`, `gate` and `settle`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     CursorResult,
     Executable,
-    and_,
+    Select,
     bindparam,
     func,
     insert,
+    literal,
     literal_column,
-    or_,
     select,
+    union_all,
     update,
 )
 from sqlalchemy.orm import Session
 
+from gateway_client.actor import ACTOR
 from gateway_client.charge import Charge
-from gateway_client.errors import NeedsPerson, UnknownIntent
-from gateway_client.finding import HARMLESS, Code
+from gateway_client.errors import UnknownIntent
 from gateway_client.gateways.base import Binding
-from gateway_client.outcome import IN_DOUBT, NAMES, RESULTS, Answer, NotExecuted
+from gateway_client.outcome import Answer
 from gateway_client.postgres import CLOCK
-from gateway_client.state import Event, State, next_state
+from gateway_client.postgres import lock as lock_in_database
+from gateway_client.record import Record, Row, Values
+from gateway_client.state import Event, State
 from gateway_client.tables import Event as EventRow
 from gateway_client.tables import Finding, PendingCharge, Send, Store, table
 from gateway_client.telemetry import Record as ToldRecord
@@ -44,8 +46,7 @@ events, findings = table(EventRow), table(Finding)
 
 RECORDS = "charge_once_records"  # in `Session.info`: what is told once the transaction is committed
 
-Row = Mapping[Any, Any]  # a row of the database, or one that was just written
-Values = Mapping[str, Any]
+CLAIMED = "claimed"  # the first event of an attempt
 
 # Statements are built once: building one costs more than running it. A parameter is never named as a column is, for an
 # UPDATE takes the columns that it sets from the names of its parameters.
@@ -71,31 +72,33 @@ _SENDS = select(sends).where(*of_attempt(sends)).order_by(sends.c.send_no)
 _SENDS_OF_INTENTS = (
     select(sends).where(sends.c.intent_id.in_(bindparam("of_intents", expanding=True))).order_by(sends.c.send_no)
 )
-_UPDATE = update(charges).where(*of_attempt(charges))
+_UPDATE = update(charges).where(*of_attempt(charges)).values(revision=charges.c.revision + 1)
+_UPDATE_UNCHANGED = _UPDATE.where(charges.c.revision == bindparam("of_revision"))
 _EVENT = insert(events).values(
     # Counted under the row's lock, so that an attempt's history has no gaps and no order but its own.
     event_no=select(func.coalesce(func.max(events.c.event_no), 0) + 1).where(*of_attempt(events)).scalar_subquery()
 )
-# Money that the provider has taken for another attempt, or by a charge that has no row here, is a reason to send
-# nothing, whatever a person has said of it.
-_ROW_OF_FINDING = select(charges.c.attempt).where(
-    charges.c.intent_id == findings.c.intent_id, charges.c.attempt == findings.c.attempt
-)
-_HELD_BY = (
-    select(findings)
-    .where(
-        findings.c.intent_id == bindparam("of_intent"),
-        findings.c.code.not_in(constant(HARMLESS)),
-        or_(
-            findings.c.closed_at.is_(None),
-            and_(findings.c.charged, findings.c.attempt != bindparam("for_attempt")),
-            and_(findings.c.code == Code.MISSING_LOCALLY, ~_ROW_OF_FINDING.exists()),
-        ),
-    )
-    .order_by(findings.c.closed_at.is_not(None), findings.c.id)
-)
-_SUCCESS = select(charges.c.attempt).where(
-    charges.c.intent_id == bindparam("of_intent"), charges.c.state == State.SUCCEEDED
+
+
+def _first_event(number: int) -> Select[Any]:
+    """One of two events that are inserted by one statement: its number is known, so nothing is counted."""
+    columns = events.c
+    given = {
+        columns.intent_id: "of_intent",
+        columns.attempt: "of_attempt",
+        columns.at: "at",
+        columns.event: f"event_{number}",
+        columns.state_before: f"before_{number}",
+        columns.state_after: f"after_{number}",
+        columns.actor: "actor",
+    }
+    named = (bindparam(name, type_=column.type) for column, name in given.items())
+    return select(literal(number), *named)
+
+
+_FIRST_EVENTS = insert(events).from_select(
+    ["event_no", "intent_id", "attempt", "at", "event", "state_before", "state_after", "actor"],
+    union_all(_first_event(1), _first_event(2)),
 )
 
 
@@ -117,66 +120,15 @@ def clock_of(session: Session, now: datetime) -> datetime:
     return told
 
 
+def lock_intent(session: Session, intent_id: str) -> None:
+    """Lock an intent that the transaction was not begun for. A file has one writer, so there is nothing to lock."""
+    if session.info.get(CLOCK):
+        lock_in_database(session.connection(), intent_id)
+
+
 def key_of(row: Row) -> dict[str, Any]:
     """The parameters that name a row's attempt in a statement."""
     return {"of_intent": row["intent_id"], "of_attempt": row["attempt"]}
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A row of `pending_charges`, locked, with the sends of its attempt."""
-
-    row: Row
-    sends: tuple[Row, ...]
-
-    @property
-    def state(self) -> State:
-        return State(self.row["state"])
-
-    def in_doubt(self, apart_from: int | None = None) -> bool:
-        """Another send is open, or ended without proof."""
-        others = [send for send in self.sends if send["send_no"] != apart_from]
-        return any(send["ended_at"] is None or send["outcome"] in IN_DOUBT for send in others)
-
-    def left(self, apart_from: int | None = None) -> bool:
-        """A send has left, or may have: all but those of which our own socket took nothing."""
-        others = (send for send in self.sends if send["send_no"] != apart_from)
-        return any(send["outcome"] != NAMES[NotExecuted] for send in others)
-
-    def server_errors(self) -> int:
-        """How many 500s are recorded: the saved answer never changes, so more of them tell nothing."""
-        return sum(send["status"] == 500 for send in self.sends)
-
-    def charge(self) -> Charge:
-        """The snapshot callers get."""
-        row = self.row
-        left = [send for send in self.sends if send["outcome"] != NAMES[NotExecuted]]
-        return Charge(
-            intent_id=row["intent_id"],
-            attempt=row["attempt"],
-            state=self.state,
-            idempotency_key=row["idempotency_key"],
-            amount=row["amount"],
-            currency=row["currency"],
-            provider_intent_id=row["provider_intent_id"],
-            provider_charge_id=row["provider_charge_id"],
-            sends=len(self.sends),
-            created_at=row["created_at"],
-            first_sent_at=row["first_sent_at"],
-            settled_at=row["settled_at"],
-            reason=row["reason"],
-            closed_at=row["closed_at"],
-            quiet_from=row["quiet_from"],
-            last_sent_at=max((send["begun_at"] for send in left), default=None),
-            last_ended_at=max((send["ended_at"] for send in left if send["ended_at"] is not None), default=None),
-            customer=row["customer"],
-            payment_method=row["payment_method"] or None,
-            not_after=row["not_after"],
-            unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left),
-            leased_by=row["leased_by"],
-            leased_until=row["leased_until"],
-            resume_at=row["resume_at"],
-        )
 
 
 def locked(session: Session, intent_id: str, attempt: int) -> Record:
@@ -216,16 +168,30 @@ def move(
     note: str | None = None,
     answer: Answer | None = None,
 ) -> Record:
-    """Apply an event (None: only `changes`) to the row and append it to the history, in this transaction."""
-    before = record.state
-    state = before if event is None else next_state(before, event)
-    values = {**changes, "state": state} | ({"settled_at": now} if state.final else {})
-    if all(record.row[name] == value for name, value in values.items()):
+    """Apply an event (None: only `changes`) to a locked row and append it to the history, in this transaction."""
+    after = record.moved(event, now, changes)
+    if after is record:
         return record  # the same evidence again
-    run(session, _UPDATE, key_of(record.row) | values)
-    reason = cast("str | None", changes.get("reason"))
-    append_event(session, record.row, now, before, note or str(event), state, reason, answer)
-    return Record({**record.row, **values}, record.sends)
+    after = write(session, record, after)
+    append_event(session, record.row, now, record.state, note or str(event), after.state, changes.get("reason"), answer)
+    return after
+
+
+def write(session: Session, before: Record, after: Record) -> Record:
+    """Write what of a locked row, or of its sends, has changed; the record as it is then."""
+    run(session, _UPDATE, key_of(before.row) | after.changed(before))
+    return after.revised()
+
+
+def write_if_unchanged(session: Session, before: Record, after: Record) -> Record | None:
+    """Write as `write` does, of a row that is not locked; None, and nothing is written, when it changed since.
+
+    The statement waits for whoever is writing the row, and looks only then at its revision: so it does on SQLite, on
+    PostgreSQL under READ COMMITTED, and under SERIALIZABLE, where the whole transaction is done again instead.
+    """
+    seen = {"of_revision": before.row["revision"]}
+    written = run(session, _UPDATE_UNCHANGED, key_of(before.row) | seen | after.changed(before)).rowcount
+    return after.revised() if written else None
 
 
 def append_event(
@@ -239,46 +205,43 @@ def append_event(
     answer: Answer | None = None,
 ) -> None:
     """Append to an attempt's history; a change of state is told once the transaction is committed."""
-    intent_id, attempt = row["intent_id"], row["attempt"]
     request_id = None if answer is None else answer.request_id
     values = {
-        "intent_id": intent_id,
-        "attempt": attempt,
+        "intent_id": row["intent_id"],
+        "attempt": row["attempt"],
         "at": now,
         "event": event,
         "state_before": before,
         "state_after": state,
         "reason": reason,
         "request_id": request_id,
+        "actor": session.info[ACTOR],
     }
     run(session, _EVENT, values | key_of(row))
+    elapsed_ms = None if answer is None else answer.elapsed_ms
+    _tell(session, row, before, event, state, request_id, elapsed_ms)
+
+
+def append_claim_and_send(session: Session, row: Row, now: datetime) -> None:
+    """Begin the history of an attempt whose row is inserted with its first send: two events, in one statement."""
+    told = ((None, CLAIMED, State.PREPARED), (State.PREPARED, str(Event.SEND_BEGUN), State(row["state"])))
+    values: dict[str, object] = {**key_of(row), "at": now, "actor": session.info[ACTOR]}
+    for number, (before, event, state) in enumerate(told, 1):
+        values |= {f"event_{number}": event, f"before_{number}": before, f"after_{number}": state}
+    run(session, _FIRST_EVENTS, values)
+    for before, event, state in told:
+        _tell(session, row, before, event, state)
+
+
+def _tell(
+    session: Session,
+    row: Row,
+    before: State | None,
+    event: str,
+    state: State,
+    request_id: str | None = None,
+    elapsed_ms: int | None = None,
+) -> None:
     if before is not state:
-        elapsed_ms = None if answer is None else answer.elapsed_ms
         records: list[ToldRecord] = session.info.setdefault(RECORDS, [])
-        records.append(StateChanged(intent_id, attempt, before, state, event, request_id, elapsed_ms))
-
-
-def refuse_charged(session: Session, intent_id: str, attempt: int) -> None:
-    """Raise NeedsPerson while the intent may be paid by other means than this attempt, or somebody must look at it."""
-    of = {"of_intent": intent_id}
-    paid = run(session, _SUCCESS, of).scalar()
-    if paid is not None and paid != attempt:
-        raise NeedsPerson(f"{intent_id}: attempt {paid} succeeded. Nothing more was sent: cancel this attempt.")
-    finding = run(session, _HELD_BY, {**of, "for_attempt": attempt}).mappings().first()
-    if finding is None:
-        return
-    named = f"finding {finding['id']}"
-    if finding["closed_at"] is None:
-        raise NeedsPerson(
-            f"{intent_id} has an open {named} ({finding['code']}): {finding['detail']} Nothing more was sent."
-        )
-    if finding["code"] == Code.MISSING_LOCALLY:
-        raise NeedsPerson(
-            f"{intent_id}: the provider has {finding['provider_charge_id']}, an attempt without a row here ({named}). "
-            "Nothing more was sent: cancel this attempt, then reconcile the day of that charge."
-        )
-    raise NeedsPerson(
-        f"{intent_id}: the provider has taken money for it by attempt {finding['attempt']} "
-        f"({finding['provider_charge_id']}, {named}, closed). Nothing more was sent: cancel this attempt; what is to "
-        "be paid once more needs an intent id of its own."
-    )
+        records.append(StateChanged(row["intent_id"], row["attempt"], before, state, event, request_id, elapsed_ms))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -9,17 +10,17 @@ from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from gateway_client.absence import why_not_empty
+from gateway_client.actor import ACTOR
 from gateway_client.charge import Charge
 from gateway_client.errors import UnknownIntent
 from gateway_client.evidence import Known, Step, why_not
 from gateway_client.finding import Action, Code, Found, duplicate, side
 from gateway_client.flow.effects import GiveUp, NoteQuiet, ProveAbsent, Settle
 from gateway_client.outcome import NAMES, Answer, Conflict, Outcome, Processing, Succeeded
-from gateway_client.state import TRANSITIONS, Event, State, contradicts, event_of
+from gateway_client.record import Record, Row, Values
+from gateway_client.state import SENDABLE, TRANSITIONS, Event, State, contradicts, event_of
 from gateway_client.store.findings import record_finding
 from gateway_client.store.rows import (
-    Record,
-    Row,
     append_event,
     charges,
     constant,
@@ -31,42 +32,73 @@ from gateway_client.store.rows import (
     of_attempt,
     run,
     sends,
-    with_sends,
+    write,
+    write_if_unchanged,
 )
 
-_END_SEND = update(sends).where(
-    *of_attempt(sends),
-    sends.c.send_no == bindparam("of_send"),
-    sends.c.ended_at.is_(None),
+_END_SEND = update(sends).where(*of_attempt(sends), sends.c.send_no == bindparam("of_send"))
+_ENDING = (
+    *("ended_at", "outcome", "cause", "proven", "reason", "status"),
+    *("request_id", "original_request", "replayed", "elapsed_ms"),
 )
 _NUMBERS_DIFFER = select(findings.c.id).where(
     *of_attempt(findings),
     findings.c.code.in_(constant((Code.AMOUNT_MISMATCH, Code.CURRENCY_MISMATCH))),
     findings.c.closed_at.is_(None),
 )
-_LAST_EVENT = select(events.c.event).where(*of_attempt(events)).order_by(events.c.event_no.desc()).limit(1)
+_LAST_EVENT = (
+    select(events.c.event, events.c.actor).where(*of_attempt(events)).order_by(events.c.event_no.desc()).limit(1)
+)
 _NEWEST = select(func.max(charges.c.attempt)).where(charges.c.intent_id == bindparam("of_intent"))
-_UPDATE_BY_KEY = update(charges).where(charges.c.idempotency_key == bindparam("of_key"))
 _IDS = ("provider_intent_id", "provider_charge_id")
 
 
 def settle(session: Session, effect: Settle, now: datetime) -> Charge:
     """Record what an answer proves. The same answer again changes nothing; a contradiction becomes a finding."""
+    if effect.seen is not None and effect.seen.state in SENDABLE:
+        # What `_judge` uses is the row and its sends: whoever writes one of them makes another revision, and then
+        # nothing is written here. Findings have no revision. They are asked only beside a conflict, in which no send
+        # is begun: a row that became one since has another revision, too.
+        done = _record(session, effect.seen, effect, now, write_if_unchanged)
+        if done is not None:
+            return done.charge()
     record = locked(session, effect.intent_id, effect.attempt)
-    answer, outcome = effect.answer, effect.answer.outcome
-    if effect.send_no is not None:
-        record = _end_send(session, record, effect.send_no, answer, now)
     if record.state.final:
-        record = _learn_ids(session, record, outcome, now)
-        second = _second_success(record, outcome)
-        if second is not None:
-            record_finding(session, second, Action.FLAGGED, now)
-        elif contradicts(record.state, outcome) and not isinstance(outcome, Processing):
-            # "Processing" may have been said before the end that is on disk by now; the nightly run knows when.
-            record_finding(session, _denied(record, answer), Action.FLAGGED, now)
+        record = _learn_ids(session, _end_send(session, record, effect, now), effect.answer.outcome, now)
+        _compare(session, record, effect.answer, now)
         return record.charge()
-    if isinstance(outcome, Succeeded) and _numbers_differ(session, record):
-        return record.charge()
+    if isinstance(effect.answer.outcome, Succeeded) and _numbers_differ(session, record):
+        return _end_send(session, record, effect, now).charge()
+    return (_record(session, record, effect, now, write) or record).charge()
+
+
+def _record(
+    session: Session,
+    record: Record,
+    effect: Settle,
+    now: datetime,
+    write_row: Callable[[Session, Record, Record], Record | None],
+) -> Record | None:
+    """Write what an answer makes of a pending attempt; in the row first, which locks it. None: it was not written."""
+    event, changes = _judge(record, effect)
+    ended = _ended(record, effect, now)
+    after = record.moved(event, now, changes)
+    if after is record and ended is None:
+        return record  # the same evidence again
+    written = write_row(session, record, after if ended is None else after.with_send(ended))
+    if written is None:
+        return None
+    if ended is not None:
+        run(session, _END_SEND, _send_of(effect) | {name: ended[name] for name in _ENDING})
+    if after is not record:
+        reason, answer = effect.answer.reason, effect.answer
+        append_event(session, record.row, now, record.state, str(event), after.state, reason, answer)
+    return written
+
+
+def _judge(record: Record, effect: Settle) -> tuple[Event, dict[str, object]]:
+    """Judge an answer about a pending attempt by its row and its other sends: an event, and what it changes."""
+    answer, outcome = effect.answer, effect.answer.outcome
     event = event_of(
         outcome,
         in_doubt=record.in_doubt(effect.send_no),
@@ -82,7 +114,17 @@ def settle(session: Session, effect: Settle, now: datetime) -> Charge:
     if nothing_left:
         # Else an outage longer than the key's life would close charges that never left.
         changes["first_sent_at"] = changes["first_sent_db_at"] = None
-    return move(session, record, event, now, changes, answer=answer).charge()
+    return event, changes
+
+
+def _compare(session: Session, record: Record, answer: Answer, now: datetime) -> None:
+    """Compare evidence with a final state, which it never overwrites: what contradicts it becomes a finding."""
+    second = _second_success(record, answer.outcome)
+    if second is not None:
+        record_finding(session, second, Action.FLAGGED, now)
+    elif contradicts(record.state, answer.outcome) and not isinstance(answer.outcome, Processing):
+        # "Processing" may have been said before the end that is on disk by now; the nightly run knows when.
+        record_finding(session, _denied(record, answer), Action.FLAGGED, now)
 
 
 def _numbers_differ(session: Session, record: Record) -> bool:
@@ -92,8 +134,14 @@ def _numbers_differ(session: Session, record: Record) -> bool:
     return run(session, _NUMBERS_DIFFER, key_of(record.row)).first() is not None
 
 
-def _end_send(session: Session, record: Record, send_no: int, answer: Answer, now: datetime) -> Record:
-    ended = {
+def _ended(record: Record, effect: Settle, now: datetime) -> dict[str, Any] | None:
+    """Return the send that an answer is of, as it has ended; None when it is of none, or was recorded before."""
+    send = next((one for one in record.sends if one["send_no"] == effect.send_no), None)
+    if send is None or send["ended_at"] is not None:
+        return None
+    answer = effect.answer
+    return {
+        **send,
         "ended_at": now,
         "outcome": answer.name,
         "cause": answer.cause,
@@ -105,8 +153,23 @@ def _end_send(session: Session, record: Record, send_no: int, answer: Answer, no
         "replayed": answer.replayed,
         "elapsed_ms": answer.elapsed_ms,
     }
-    run(session, _END_SEND, key_of(record.row) | {"of_send": send_no} | ended)
-    return with_sends(session, record.row)
+
+
+def _end_send(session: Session, record: Record, effect: Settle, now: datetime) -> Record:
+    """End the send of a locked row whose answer changes nothing of it.
+
+    A final row keeps its revision: no send of it is begun any more, so no outcome is guarded by that.
+    """
+    ended = _ended(record, effect, now)
+    if ended is None:
+        return record
+    run(session, _END_SEND, _send_of(effect) | {name: ended[name] for name in _ENDING})
+    after = record.with_send(ended)
+    return after if record.state.final else write(session, record, after)
+
+
+def _send_of(effect: Settle) -> dict[str, Any]:
+    return {"of_intent": effect.intent_id, "of_attempt": effect.attempt, "of_send": effect.send_no}
 
 
 def _provider_ids(row: Row, outcome: Outcome) -> dict[str, object]:
@@ -125,10 +188,9 @@ def _learn_ids(session: Session, record: Record, outcome: Outcome, now: datetime
     learned = {name: value for name, value in named.items() if record.row[name] is None}
     if not learned or any(record.row[name] not in (None, value) for name, value in named.items()):
         return record
-    run(session, _UPDATE_BY_KEY, {"of_key": record.row["idempotency_key"], **learned})
     event = f"named by the provider: {', '.join(learned.values())}"
     append_event(session, record.row, now, record.state, event, record.state)
-    return Record({**record.row, **learned}, record.sends)
+    return _note(session, record, learned)
 
 
 def _second_success(record: Record, outcome: Outcome) -> Found | None:
@@ -168,7 +230,8 @@ def give_up(session: Session, effect: GiveUp, now: datetime) -> Charge:
         return record.charge()
     reason = f"given up: {effect.because}"
     if record.row["provider_intent_id"] is not None:
-        if run(session, _LAST_EVENT, key_of(record.row)).scalar() != reason:  # else it was said, and not confirmed
+        said = run(session, _LAST_EVENT, key_of(record.row)).first()
+        if said is None or tuple(said) != (reason, session.info[ACTOR]):  # else it was said, and not confirmed
             append_event(session, record.row, now, record.state, reason, record.state)
         return record.charge()
     if why_not(Step.CANCEL, Known(record.charge(), effect.profile.bounds, now)) is None:
@@ -183,14 +246,13 @@ def note_quiet(session: Session, effect: NoteQuiet, now: datetime) -> Charge:
     """From when a closed attempt is quiet, unless that is known."""
     record = locked(session, effect.intent_id, effect.attempt)
     unknown = not record.state.final and record.row["closed_at"] is not None and record.row["quiet_from"] is None
-    return _note(session, record, {"quiet_from": now} if unknown else {})
+    return _note(session, record, {"quiet_from": now} if unknown else {}).charge()
 
 
-def _note(session: Session, record: Record, noted: dict[str, Any]) -> Charge:
+def _note(session: Session, record: Record, noted: Values) -> Record:
     """Write what is no change of state, and no news to anybody."""
-    if noted:
-        run(session, _UPDATE_BY_KEY, {"of_key": record.row["idempotency_key"], **noted})
-    return Record({**record.row, **noted}, record.sends).charge()
+    after = Record({**record.row, **noted}, record.sends)
+    return write(session, record, after) if after.changed(record) else record
 
 
 def prove_absent(session: Session, effect: ProveAbsent, now: datetime) -> Charge:
@@ -198,17 +260,15 @@ def prove_absent(session: Session, effect: ProveAbsent, now: datetime) -> Charge
     record = locked(session, effect.intent_id, effect.attempt)
     if record.state is State.PREPARED:  # never sent, and why it is not sent after this reading
         problem = why_not_empty(record.charge(), effect.profile.bounds, effect.scan)
-        return _note(session, record, {} if problem is None else {"reason": problem})
+        return _note(session, record, {} if problem is None else {"reason": problem}).charge()
     if Event.PROVEN_ABSENT not in TRANSITIONS[record.state]:
         return record.charge()
     if effect.closed and record.row["closed_at"] is not None and record.row["quiet_from"] is None:
         # It was closed before this scan asked for the time: from then on it is known.
-        noted = {"quiet_from": effect.scan.begun_at}
-        _note(session, record, noted)
-        record = Record({**record.row, **noted}, record.sends)
+        record = _note(session, record, {"quiet_from": effect.scan.begun_at})
     known = Known(record.charge(), effect.profile.bounds, now, effect.scan)
     problem = why_not(Step.CONCLUDE_ABSENCE, known)
     if problem is None:
         reason = "proven: a complete list of the provider does not have it"
         return move(session, record, Event.PROVEN_ABSENT, now, {"reason": reason}).charge()
-    return _note(session, record, {"reason": problem})
+    return _note(session, record, {"reason": problem}).charge()

@@ -7,8 +7,9 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, and_, bindparam, literal_column, or_
 
 from gateway_client.flow.lookup import EVER
+from gateway_client.record import Values
 from gateway_client.state import PENDING
-from gateway_client.store.rows import Values, charges, constant
+from gateway_client.store.rows import charges, constant
 from gateway_client.tables import UtcDateTime
 from reconcile.ages import Ages
 

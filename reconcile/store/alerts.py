@@ -11,14 +11,15 @@ from gateway_client.errors import InvalidInput
 from gateway_client.finding import CRITICAL, CRITICAL_IF_CHARGED
 from gateway_client.flow.lookup import EVER
 from gateway_client.outcome import Cause
+from gateway_client.record import Values
 from gateway_client.state import PENDING, SENDABLE, State
-from gateway_client.store.rows import Values, charges, constant, findings, run, sends, store
+from gateway_client.store.facts import read_latest_seen_at
+from gateway_client.store.rows import charges, constant, findings, run, sends
 from reconcile.alerts import KEY_ENDS_SOON, Facts, Group, Limits, Missed
 from reconcile.store.ages import TOO_OLD, too_old
 from reconcile.store.runs import Coverage, read_coverage
 from reconcile.window import days_left_out, window_of
 
-_LATEST_SEEN_AT = select(store.c.latest_seen_at)
 _KEY_ENDS_SOON = (
     charges.c.state.in_(constant(SENDABLE))
     & charges.c.closed_at.is_(None)
@@ -105,7 +106,7 @@ _REJECTED = _grouped(
 
 def read_facts(session: Session, now: datetime, limits: Limits, key_life: timedelta) -> Facts:
     """What the rules look at, as it is now; a clock that is behind what the store has seen is not believed."""
-    now = max(now, run(session, _LATEST_SEEN_AT).scalar() or now)
+    now = max(now, read_latest_seen_at(session) or now)
     known, late = read_coverage(session), now - min(limits.reconciled, now - EVER)
     newest = known.newest
     return Facts(

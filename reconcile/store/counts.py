@@ -21,8 +21,9 @@ from sqlalchemy.orm import Session
 
 from gateway_client.finding import Code
 from gateway_client.gateways.base import Kind
+from gateway_client.record import Values
 from gateway_client.store.findings import run_findings
-from gateway_client.store.rows import Values, charges, findings, run, sends
+from gateway_client.store.rows import charges, findings, run, sends
 from gateway_client.tables import RunItem, UtcDateTime, table
 from reconcile.effects import Count, Counts
 from reconcile.store.agreed import COUNT_CHARGES, agreed

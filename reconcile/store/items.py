@@ -14,9 +14,10 @@ from gateway_client.errors import InvalidInput
 from gateway_client.finding import Code
 from gateway_client.gateways.base import Binding, Item, Kind, Plain, Unreadable
 from gateway_client.intent import check_intent_id
+from gateway_client.record import Row
 from gateway_client.state import PENDING, REFUSED, State
 from gateway_client.store.findings import run_findings
-from gateway_client.store.rows import Row, charges, constant, findings, run, snapshots
+from gateway_client.store.rows import charges, constant, findings, run, snapshots
 from gateway_client.tables import UtcDateTime
 from reconcile.effects import Adopt, AttemptKey, KeepItem, ReadPairs, ReadUnfinished, ReadUnseen, SavePages
 from reconcile.match import Pair
@@ -69,8 +70,16 @@ def _sorted_out(session: Session, effect: SavePages) -> tuple[dict[str, Plain], 
             else:
                 found = page.in_our_words(place)
                 agreeing.pop(found.object_id, None)
-                others[found.object_id] = found
+                before = others.get(found.object_id)
+                if not _stays_ours(before, found, effect.run.binding):
+                    others[found.object_id] = found
     return agreeing, others
+
+
+def _stays_ours(before: Item | Unreadable | None, found: Item | Unreadable, binding: Binding) -> bool:
+    """Whether of several unreadable objects with one id one was seen before that may be ours: one is enough."""
+    both = isinstance(before, Unreadable) and isinstance(found, Unreadable)
+    return both and isinstance(before, Unreadable) and before.may_be_of(binding)
 
 
 def _ours(item: Item, binding: Binding) -> AttemptKey | None:

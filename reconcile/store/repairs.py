@@ -53,6 +53,7 @@ _OVER = (
         or_(charges.c.first_sent_at <= bindparam("sent_before"), charges.c.not_after < bindparam("late_before")),
     )
     .limit(bindparam("rows_max"))
+    .with_for_update()
 )
 
 
@@ -97,6 +98,7 @@ def import_charge(session: Session, effect: Import, now: datetime) -> Charge | N
     row |= {
         "intent_id": effect.intent_id,
         "attempt": effect.attempt,
+        "revision": 1,
         "state": state,
         "reason": "; ".join(filter(None, (getattr(found.outcome, "reason", None), unasked))) or None,
         "idempotency_key": effect.run.binding.key("charge", effect.intent_id, effect.attempt),

@@ -23,11 +23,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
+from gateway_client.actor import ACTOR
 from gateway_client.charge import iso
 from gateway_client.errors import RunHeld
 from gateway_client.finding import Action, Code
+from gateway_client.record import Row, Values
 from gateway_client.store.findings import OF_A_RUN, findings_of, run_findings
-from gateway_client.store.rows import Row, Values, charges, clock_of, findings, run, store
+from gateway_client.store.rows import charges, clock_of, findings, run, store
 from gateway_client.tables import Run, table
 from reconcile.effects import AttemptKey, EndRun, OpenedRun, OpenRun, Part
 from reconcile.report import RunResult
@@ -69,7 +71,11 @@ def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
     """Begin a run of the window, or take up the one that was left unfinished, with its bounds."""
     window = effect.window
     clock = clock_of(session, now)
-    leased = {"leased_by": effect.lease.leased_by, "leased_until": clock + timedelta(seconds=effect.lease.seconds)}
+    leased = {
+        "worked_by": session.info[ACTOR],
+        "leased_by": effect.lease.leased_by,
+        "leased_until": clock + timedelta(seconds=effect.lease.seconds),
+    }
     day = {"of_day": window.day.isoformat(), "of_tz": window.tz}
     for row in run(session, _UNFINISHED, day).mappings().all():
         ours = row["leased_by"] == effect.lease.leased_by  # opened already, by a commit that was not confirmed
@@ -82,7 +88,8 @@ def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
                 forget_unreadable(session, row["run_id"])
             return _opened({**row, **leased}, effect, parts)
         # It was of a part of the day, and now the whole is asked for.
-        ended = {"ended_at": now, "why_incomplete": "given up for a run of the whole day"}
+        why = "given up for a run of the whole day"
+        ended = {"ended_at": now, "worked_by": session.info[ACTOR], "why_incomplete": why}
         run(session, UPDATE_RUN, {"of_run": row["run_id"], **ended})
     new: dict[str, object] = dict.fromkeys(runs.c.keys())
     new |= {
@@ -92,6 +99,7 @@ def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
         "window_start": window.start,
         "window_end": window.end,
         "started_at": now,
+        "begun_by": session.info[ACTOR],
         **leased,
         "local_charges": count_local(session, window),
         "provider_charges": 0,

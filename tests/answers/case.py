@@ -100,15 +100,16 @@ class Case:
                 seconds = pick(self.dice, 9.0, 12.0)  # to the first byte: that is counted apart
                 self.clock.sleep(seconds)
                 network.checked_at += seconds
-        if isinstance(effect, BeginSend) and not effect.time_asked:
+        if isinstance(effect, Claim) or (isinstance(effect, BeginSend) and not effect.time_asked):
             network.checked_at = self.provider.now
         result = perform(effect)
-        if isinstance(effect, Claim) and isinstance(result, Charge):
-            self.made.setdefault(result.attempt, dict(network.read_at))
-        elif isinstance(effect, BeginSend) and isinstance(result, Begun):
-            first = result.send_no == 1
-            read_at = self.made.get(effect.attempt, {}) if first else dict(network.read_at)
-            self.judge.read_at.setdefault((effect.attempt, network.credential), read_at)
+        charge = result.charge if isinstance(result, Begun) else result
+        if isinstance(effect, Claim) and isinstance(charge, Charge):
+            self.made.setdefault(charge.attempt, dict(network.read_at))
+        if isinstance(result, Begun):
+            attempt, first = result.charge.attempt, result.send_no == 1
+            read_at = self.made.get(attempt, {}) if first else dict(network.read_at)
+            self.judge.read_at.setdefault((attempt, network.credential), read_at)
         return result
 
     @staticmethod
@@ -178,7 +179,7 @@ class Case:
         open_ones = self.store.read("SELECT id FROM paycli_findings WHERE closed_at IS NULL ORDER BY id")
         for (finding_id,) in open_ones:
             self.machine.transact(
-                lambda session, now, which=finding_id: close_finding(session, which, "me@host", "seen", now)  # type: ignore[misc]
+                lambda session, now, which=finding_id: close_finding(session, which, "seen", now)  # type: ignore[misc]
             )
 
     # --- the end

@@ -22,7 +22,7 @@ STRIPE_ANSWERS = "gateway_client/gateways/stripe_answers.py"
 STRIPE = "gateway_client/gateways/stripe_api.py"
 BOUNDS = "gateway_client/bounds.py"
 STATE = "gateway_client/state.py"
-ROWS = "gateway_client/store/rows.py"
+RECORD = "gateway_client/record.py"
 SETTLE = "gateway_client/store/settle.py"
 GATE = "gateway_client/store/gate.py"
 CLAIM = "gateway_client/store/claim.py"
@@ -124,13 +124,13 @@ PLANTS = (
     ),
     Mutant(
         "every ended send is answered",
-        ROWS,
+        RECORD,
         'unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left)',
         'unproven=any(send["status"] is None for send in left)',
     ),
     Mutant(
         "an answer in any words is answered",
-        ROWS,
+        RECORD,
         'unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left)',
         'unproven=not all(send["outcome"] in RESULTS or send["status"] in (400, 404, 429) for send in left)',
     ),
@@ -142,7 +142,7 @@ PLANTS = (
     ),
     Mutant(
         "a 500 that was read is proof",
-        ROWS,
+        RECORD,
         'unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left)',
         'unproven=not all(send["proven"] and (send["outcome"] in RESULTS or send["status"] == 500) for send in left)',
     ),
@@ -161,7 +161,7 @@ PLANTS = (
     Mutant(
         "a send under another API key is sent at once",
         GATE,
-        "held = _hold_other_credential(session, effect, record, now)",
+        "held = _hold_other_credential(effect, record, now)",
         "held = None",
     ),
     Mutant(
@@ -202,8 +202,8 @@ PLANTS = (
     ),
     Mutant(
         "a finding stops no send",
-        ROWS,
-        '    finding = run(session, _HELD_BY, {**of, "for_attempt": attempt}).mappings().first()',
+        "gateway_client/store/facts.py",
+        "    finding = facts.finding",
         "    finding = None",
     ),
     Mutant(

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import count
 from random import Random
@@ -26,6 +27,7 @@ from tests.kit_clients import AnyClient, Awaited
 TIMEOUT_S = 2.0
 PAUSE_S = 0.15  # of a caller between two intents, about
 TRIES_MAX, TRY_AGAIN_S = 8, 0.2
+IN_FLIGHT, CROWDED = 32, 0.05  # intents that are charged at once, and how often, among all that a caller does
 
 
 class ShopIsDown(Exception):
@@ -51,6 +53,8 @@ class Caller:
         for intent_id in interrupted:
             self.again(intent_id, self.charge)
         for number in count():
+            if self.chance.random() < CROWDED:
+                self.crowd([f"order_{self.name}_{number}_{each}" for each in range(IN_FLIGHT)])
             intent_id = f"order_{self.name}_{number}"
             act = self.chance.choice((self.prepare, self.prepare, self.order, self.charge, self.both))
             other = self.chance.random()
@@ -61,6 +65,24 @@ class Caller:
             self.begun.append(intent_id)
             self.again(intent_id, act)
             time.sleep(self.chance.uniform(0, 2 * PAUSE_S))
+
+    def crowd(self, intents: list[str]) -> None:
+        """Many intents in flight: their transactions are committed in groups."""
+        if not isinstance(self.client, Awaited):
+            with ThreadPoolExecutor(len(intents)) as pool:
+                list(pool.map(lambda intent_id: self.again(intent_id, self.charge), intents))
+            return
+        for intent_id in intents:
+            say("begun", self.slot, intent_id)
+        for ended in self.client.together([plan.intent(intent_id) for intent_id in intents]):
+            if isinstance(ended, Charge):
+                acknowledge(ended)
+            elif isinstance(ended, NOT_NOW):
+                say("not now", type(ended).__name__)
+            elif isinstance(ended, NeedsPerson | AttemptRefused):
+                say("refused", str(ended))
+            else:
+                raise ended
 
     def again(self, intent_id: str, act: Callable[[str], None]) -> None:
         """As a billing service does when the database or the provider is away: the same call, a few times."""

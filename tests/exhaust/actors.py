@@ -62,17 +62,18 @@ OF_OLD_ROWS = (CloseOver, FlagStale, CloseStale)
 
 @dataclass(frozen=True)
 class Program:
-    """What an actor runs. `run`: it is the nightly one."""
+    """What an actor runs. `run`: it is the nightly one; `met`: its process knows the account and the time already."""
 
     name: str
     flow: Callable[[Setup], Generator[Effect[Any], Any, Any]]
     run: bool = False
+    met: bool = False
 
 
-def charge(payment_method: str, attempt: int | None = None) -> Program:
+def charge(payment_method: str, attempt: int | None = None, *, met: bool = False) -> Program:
     """`charge` of the one intent."""
     intent = PaymentIntent("order_1", Money(2000, "usd"), payment_method)
-    return Program("charge", lambda setup: charge_flow(setup, intent, attempt))
+    return Program("charge", lambda setup: charge_flow(setup, intent, attempt), met=met)
 
 
 RESUME = Program("resume", lambda setup: resume_flow(setup, None, lambda charge: None))
@@ -156,6 +157,7 @@ class Cast:
         process = process_at(lambda: START_S)
         self.gateway = process.gateway
         self._setup = replace(process.setup, policy=POLICY)
+        self.introduced = Account(ACCOUNT)
 
     def start(self, program: Program) -> Place:
         """Before the first effect."""
@@ -207,6 +209,8 @@ class Cast:
             raise Broken("L4", f"{program.name} does not end")
         flow = program.flow(self._setup)
         place = Place(program, history)
+        if program.met:
+            place.account, place.dated = self.introduced, True
         try:
             effect = _to_the_next(flow, next(flow), place)
             for told in history:

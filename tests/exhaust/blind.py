@@ -26,6 +26,12 @@ class Unseen:
 
 
 UNSEEN: Any = Unseen()
+FOR_PEOPLE = {
+    "pending_charges": ("reason",),
+    "paycli_sends": ("reason", "request_id", "original_request", "replayed", "elapsed_ms"),
+    "paycli_runs": ("local_charges",),
+}
+"""Columns that are written for people and never read by a flow or a decision, by table."""
 FOR_OTHERS = dict.fromkeys(("sends", "reason", "closed_at"), UNSEEN)
 
 

@@ -2,8 +2,8 @@
 
 Contents are two numbers: of what is shared, and of what the nightly run keeps for itself, which is nothing before it
 begins and when it is gone. What is written for people and never read by a flow makes no other contents: the history of
-an attempt, and the columns of `FOR_PEOPLE`. An effect is performed once for all contents that are the same in the
-tables which it touches.
+an attempt, and the columns of `FOR_PEOPLE` (blind.py). An effect is performed once for all contents that are the same
+in the tables which it touches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway_client.gateways.base import NoReply, Reply
 from gateway_client.tables import Base
 from reconcile.job import _Job, ignore
 from tests.exhaust.actors import START_S, Place, Told, process_at
-from tests.exhaust.blind import blind
+from tests.exhaust.blind import FOR_PEOPLE, blind
 from tests.sim.memory import Memory
 from tests.sim.safety import Broken
 
@@ -30,11 +30,6 @@ OF_A_RUN = (
     "paycli_run_unreadable",
     "paycli_run_findings",
 )
-FOR_PEOPLE = {
-    "pending_charges": ("reason",),
-    "paycli_sends": ("reason", "request_id", "original_request", "replayed", "elapsed_ms"),
-    "paycli_runs": ("local_charges",),
-}
 COLUMNS = {made.name: tuple(column.name for column in made.columns) for made in Base.metadata.sorted_tables}
 SHARED = tuple(name for name in COLUMNS if name not in (HISTORY, *OF_A_RUN))
 TABLES = (*SHARED, *OF_A_RUN)

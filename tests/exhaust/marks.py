@@ -24,9 +24,10 @@ from gateway_client.flow.effects import Begun, Effect
 from gateway_client.flow.lookup import Cycle
 from gateway_client.gateways.base import Binding, Listing, Profile
 from gateway_client.gateways.stripe import Stripe
+from gateway_client.record import Record
 from gateway_client.retry import RetryPolicy
 from reconcile.throttle import Bucket
-from tests.exhaust.blind import UNSEEN, Unseen
+from tests.exhaust.blind import FOR_PEOPLE, UNSEEN, Unseen
 
 PLAIN = (type(None), str, bytes, int, float, range, date, timedelta)
 CONSTANT = (Setup, Stripe, Profile, RetryPolicy, Binding, Bucket)
@@ -55,7 +56,11 @@ def value_of(value: Any) -> object:  # noqa: PLR0911 - one kind of value a line
     """What tells a value from others. Raises TypeError for a kind that is not known here."""
     match value:
         case Begun():
-            return ("Begun", value_of(value.charge), value.send_no)
+            return ("Begun", value_of(value.charge), value.send_no, value_of(value.record))
+        case Record():
+            # What an outcome is judged by, as against what is written for people.
+            rows = (("pending_charges", value.row), *(("paycli_sends", send) for send in value.sends))
+            return ("Record", [value_of({k: v for k, v in row.items() if k not in FOR_PEOPLE[of]}) for of, row in rows])
         case Enum() | Unseen():
             return type(value).__name__ if value is UNSEEN else str(value)
         case _ if isinstance(value, PLAIN):

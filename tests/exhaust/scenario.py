@@ -41,6 +41,7 @@ class Scenario:
     faults_max: int = 2
     workers: int = 2
     given_up_ago_s: float | None = None  # a person has given it up since
+    met: bool = False  # they know the account and the time, so that a claim begins the first send, too
     attempt: int | None = None  # that they ask for; the one before it was rejected by the provider's own word
 
 
@@ -48,6 +49,7 @@ SCENARIOS = {
     one.name: one
     for one in (
         Scenario("decline", "two processes charge the intent with a card that is declined", DECLINED_CARD),
+        Scenario("met", "two processes that run since long charge the intent", met=True),
         Scenario("charge", "two processes charge the intent"),
         Scenario(
             "next",
@@ -149,7 +151,7 @@ class World:
             self._give_up(scenario.given_up_ago_s)
         begun = self.contents.look()
         again = scenario.fates and scenario.attempt is None
-        worker = self.moves.start(RESUME if again else charge(scenario.method, scenario.attempt))
+        worker = self.moves.start(RESUME if again else charge(scenario.method, scenario.attempt, met=scenario.met))
         workers = (worker, worker if scenario.workers == 2 else GONE)
         run = self.moves.start(reconcile())
         for fate in scenario.fates or ("nothing is there",):

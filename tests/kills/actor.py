@@ -6,20 +6,20 @@ It tells what it was told as it is told, so that whoever outlives it knows what 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TypeVar
 
-from sqlalchemy import event
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, event
 
 import reconcile
-from gateway_client import Charge, Client, Money, PaymentIntent, Stripe, sockets, wire
+from gateway_client import Charge, Client, Money, PaymentIntent, Stripe, connections, sockets, wire
 from gateway_client.clock import SystemClock
 from gateway_client.db import Database
 from gateway_client.errors import AttemptRefused, NotNow
-from gateway_client.flow.effects import Effect, Now
+from gateway_client.flow.effects import Effect, MeetProvider, Now
 from gateway_client.gateways.base import NoReply, Reply, Request
-from tests.kill_child import POINTS, POLICY, Ending, end, patch
+from tests.kill_child import MET, POINTS, POLICY, Ending, end, patch
 from tests.kills.plan import AMOUNT, COMMITS, REQUESTS, Actor, Death
 
 T = TypeVar("T")
@@ -67,15 +67,24 @@ def act(actor: Actor, url: str, database: str, offset_s: float, say: Say) -> Non
     clock = MovedClock(offset_s)
     with Mortal(gateway, database=database, timeout_s=TIMEOUT_S, retry=POLICY, clock=clock) as client:
         if actor.death is not None:
+            if actor.death.at in MET or actor.kind == "crowd":
+                told(say, lambda: meet(client))
             arm(client, actor.death)
         if actor.kind == "client":
             for intent_id in actor.intents:
                 told(say, lambda intent_id=intent_id: pay(client, intent_id, actor.prepares, say))  # type: ignore[misc]
+        if actor.kind == "crowd":
+            crowd(client, actor, say)
         if actor.kind == "worker":
             told(say, lambda: work(client, say))
         for days in actor.days_ago:
             told(say, lambda days=days: audit(client, days, say))  # type: ignore[misc]
         say("end")
+
+
+def meet(client: Client) -> None:
+    """As a process that runs since long: it knows the account and the provider's time."""
+    client.perform(MeetProvider())
 
 
 def told(say: Say, do: Callable[[], None]) -> None:
@@ -99,6 +108,17 @@ def pay(client: Client, intent_id: str, prepares: bool, say: Say) -> None:
     except AttemptRefused as refusal:
         if TOO_EARLY not in str(refusal):
             raise
+
+
+def crowd(client: Client, actor: Actor, say: Say) -> None:
+    """All intents at once, each in a thread of its own: their transactions are committed in groups."""
+    with ThreadPoolExecutor(len(actor.intents)) as pool:
+        paid = [
+            pool.submit(told, say, lambda intent_id=intent_id: pay(client, intent_id, actor.prepares, say))  # type: ignore[misc]
+            for intent_id in actor.intents
+        ]
+    for one in paid:
+        one.result()
 
 
 def acknowledge(charge: Charge, say: Say) -> None:
@@ -141,8 +161,14 @@ def end_at_commit(database: Database, death: Death) -> None:
 
     if death.at == "commit":
         event.listen(database._engine, "commit", one_more)
-    else:
-        event.listen(Session, "after_commit", one_more)
+        return
+    commit = connections.Taken.commit
+
+    def committed(taken: connections.Taken, connection: Connection) -> None:
+        commit(taken, connection)
+        one_more(connection)
+
+    patch(connections.Taken, "commit", committed)
 
 
 def end_at_request(client: Mortal, death: Death) -> None:

@@ -14,8 +14,10 @@ SOMETIMES = ("killed in a race", "met a fault", "not now", "second attempts", "a
 
 POINTS = {
     "p1": "before the row's commit",
+    "p1_send": "before the commit of the row with its first send",
     "p2": "row on disk, before the send's commit",
     "p3": "send on disk, before its first byte",
+    "p3_claim": "row and first send on disk, before its first byte",
     "p4": "in the midst of the request",
     "p5": "request sent, before the answer",
     "p6": "answered, before anything is recorded",

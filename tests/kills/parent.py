@@ -29,7 +29,7 @@ from tests.kills.plan import MOMENT, Actor, Death
 
 CHILD_S_MAX = 40.0  # of a machine that is busy with other things, too
 PAGE_ROWS = 7  # a batch has dozens of charges, and is to have several pages
-LIFE_S = {"client": 0.06, "worker": 0.08, "reconciler": 0.15}  # until it is known better
+LIFE_S = {"client": 0.06, "crowd": 0.4, "worker": 0.08, "reconciler": 0.15}  # until it is known better
 
 
 class Job(TypedDict):

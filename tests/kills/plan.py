@@ -59,13 +59,22 @@ ASKING_FAULTS = ("lost_reply", "lost_request", "unavailable_503", "rate_limited_
 AMOUNT = 1999
 """Of every intent, in cents."""
 
+IN_FLIGHT = 32
+"""Intents of a crowd."""
+
+CROWDS = 3
+"""Of a batch."""
+
+CLAIMING = ("p1", "p1_send", "p3_claim")
 SENDING = ("p2", "p3", "p4", "p5", "p6", "p6_commit", "p7")
+TOGETHER = ("p1_send", "p3_claim", "p4", "p5", "p6", "p6_commit", "p7")
 COMMITS = ("commit", "committed")
 REQUESTS = ("asking", "writing", "asked", "answered")
 MOMENT, ARRIVED = "moment", "arrived"
 
 POINTS_OF = {
-    "client": ("p1", *SENDING, *COMMITS, MOMENT),
+    "client": (*CLAIMING, *SENDING, *COMMITS, MOMENT),
+    "crowd": (*TOGETHER, *COMMITS, MOMENT),
     "worker": (*SENDING, *COMMITS, *REQUESTS, MOMENT),
     "reconciler": (*COMMITS, *REQUESTS, MOMENT),
 }
@@ -83,7 +92,9 @@ class Death:
 
 @dataclass(frozen=True)
 class Actor:
-    """One process: a client that charges these intents, a worker, or a reconciler of the day so many days ago."""
+    """One process: a client that charges these intents, one after the other or all at once (a crowd), a worker, or a
+    reconciler of the day so many days ago.
+    """
 
     kind: str
     intents: tuple[str, ...] = ()
@@ -161,6 +172,8 @@ def _rounds(chance: Random, names: _Names, phase: int, of_each: tuple[int, ...])
     makers += [_fresh] * fresh
     chance.shuffle(makers)
     made = [_clients(chance, names, phase), *(maker(chance, names, phase) for maker in makers)]
+    if phase == 0:
+        made[1:1] = [_crowd(chance, names) for _ in range(CROWDS)]
     return tuple(made)
 
 
@@ -175,6 +188,14 @@ def _clients(chance: Random, names: _Names, phase: int) -> Round:
         death = _client_death(chance, len(intents))
         actors.append(Actor("client", tuple(intents), prepares=prepares, death=death))
     return Round(tuple(actors), _asking_fault(chance))
+
+
+def _crowd(chance: Random, names: _Names) -> Round:
+    """One client with many intents in flight."""
+    intents = tuple(names.new(chance) for _ in range(IN_FLIGHT))
+    kind, nth = chance.random(), chance.randint(1, IN_FLIGHT // 2)
+    death = Death(chance.choice(TOGETHER), nth) if kind < 0.5 else Death(chance.choice(COMMITS), chance.randint(1, 5))
+    return Round((Actor("crowd", intents, death=death if kind < 0.75 else Death(MOMENT, share=chance.random())),))
 
 
 def _workers(chance: Random, names: _Names, phase: int) -> Round:
@@ -229,7 +250,7 @@ def _client_death(chance: Random, intents: int = 1) -> Death:
     kind = chance.random()
     if kind < 0.65:
         again = chance.random() < 0.15  # a second send of one intent, should the first meet a fault
-        return Death(chance.choice(("p1", *SENDING)), nth=chance.randint(1, intents) + again)
+        return Death(chance.choice((*CLAIMING, *SENDING)), nth=chance.randint(1, intents) + again)
     if kind < 0.75:
         return Death(chance.choice(COMMITS), nth=chance.randint(1, 3 * intents))
     return Death(MOMENT, share=chance.random())

@@ -6,7 +6,7 @@ ABSENCE = "gateway_client/absence.py"
 LOOKUP = "gateway_client/flow/lookup.py"
 PAGES = "gateway_client/gateways/stripe_pages.py"
 STRIPE = "gateway_client/gateways/stripe_api.py"
-ROWS = "gateway_client/store/rows.py"
+RECORD = "gateway_client/record.py"
 SETTLE = "gateway_client/store/settle.py"
 
 GATE = "gateway_client/store/gate.py"
@@ -42,13 +42,13 @@ MUTANTS = (
     ),
     Mutant(
         "a 500 that was read is proof",
-        ROWS,
+        RECORD,
         'unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left)',
         'unproven=not all(send["proven"] and (send["outcome"] in RESULTS or send["status"] == 500) for send in left)',
     ),
     Mutant(
         "only a 5xx is waited out, no silence",
-        ROWS,
+        RECORD,
         'unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left)',
         'unproven=any((send["status"] or 0) >= 500 for send in left)',
     ),
@@ -216,6 +216,21 @@ MUTANTS = (
         ABSENCE,
         "if any(stranger.is_by_payer_of(charge) for stranger in scan.strangers):",
         "if False:",
+    ),
+    # What an object that cannot be read is
+    Mutant(
+        "an object that cannot be read is not there",
+        ABSENCE,
+        "if charge.idempotency_key in scan.unreadable:",
+        "if False:",
+        kept="B2: nobody",
+    ),
+    Mutant(
+        "an object that cannot be read is a stranger's",
+        "gateway_client/gateways/base.py",
+        "return self.named and (self.namespace == binding.namespace or not binding.computes(self))",
+        "return False",
+        kept="B2: nobody",
     ),
     Mutant(
         "a list is a list, wherever it is from",

@@ -8,6 +8,8 @@ CLAIM = "gateway_client/store/claim.py"
 GATE = "gateway_client/store/gate.py"
 SETTLE = "gateway_client/store/settle.py"
 ROWS = "gateway_client/store/rows.py"
+FACTS = "gateway_client/store/facts.py"
+RECORD = "gateway_client/record.py"
 STATE = "gateway_client/state.py"
 
 EVIDENCE = "gateway_client/evidence.py"
@@ -16,6 +18,20 @@ _CANCEL = "if why_not(Step.CANCEL, Known(record.charge(), effect.profile.bounds,
 
 MUTANTS = (
     Mutant(
+        "the guard of an outcome left out: it is judged by the row as it was when its send was begun",
+        ROWS,
+        '_UPDATE.where(charges.c.revision == bindparam("of_revision"))',
+        '_UPDATE.where(charges.c.revision >= bindparam("of_revision"))',
+        kept="a send that never left, recorded late",
+    ),
+    Mutant(
+        "a send that is begun beside another one is no new revision of the row",
+        GATE,
+        "written = write(session, record, after)",
+        "written = write(session, record, after) if after.changed(record) else after",
+        kept="a send that never left, recorded late",
+    ),
+    Mutant(
         "no other send is ever in doubt",
         SETTLE,
         "in_doubt=record.in_doubt(effect.send_no)",
@@ -23,7 +39,7 @@ MUTANTS = (
     ),
     Mutant(
         "lease trusted: another's open send counts as over",
-        ROWS,
+        RECORD,
         'return any(send["ended_at"] is None or send["outcome"] in IN_DOUBT for send in others)',
         'return any(send["outcome"] in IN_DOUBT for send in others)',
         incident="bslatkin/dpxdt #46: a worker that had lost its lease reported over another one's work",
@@ -142,7 +158,7 @@ MUTANTS = (
     ),
     Mutant(
         "answered is whatever had a status",
-        ROWS,
+        RECORD,
         'unproven=not all(send["proven"] and send["outcome"] in RESULTS for send in left)',
         'unproven=any(send["status"] is None for send in left)',
         kept="P4",
@@ -156,16 +172,16 @@ MUTANTS = (
     ),
     Mutant(
         "a closed finding about money lets the next attempt through",
-        ROWS,
+        FACTS,
         'and_(findings.c.charged, findings.c.attempt != bindparam("for_attempt")),',
         'and_(findings.c.charged, findings.c.attempt == bindparam("for_attempt")),',
         kept="P7",
     ),
     Mutant(
         "findings stop nothing",
-        ROWS,
-        "    if finding is None:\n        return\n",
-        "    return\n",
+        FACTS,
+        "    if finding is None:\n        return None\n",
+        "    return None\n",
     ),
     Mutant(
         "the answer to a cancellation is believed",

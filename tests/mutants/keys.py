@@ -24,11 +24,11 @@ MUTANTS = (
     Mutant(
         "random key and no row before the call",
         CHARGING,
-        "claimed = yield from Claim(intent, attempt, draft, profile, binding)\n",
+        "claimed = yield from claim\n",
         "now = draft(attempt or 1)\n"
         "    random = setup.gateway.charge_request(now.body, f'{setup.started_at:%s}', now.api_version)\n"
-        "    yield from Send(random, Begun(None, 1, now.body, now.api_version))\n"
-        "    claimed = yield from Claim(intent, attempt, draft, profile, binding)\n",
+        "    yield from Send(random, Begun(None, 1, now.body, now.api_version, None))\n"
+        "    claimed = yield from claim\n",
         incident="akash-network/console #3449: each delivery made a fresh row and an intent without a key, "
         "customers charged two and three times",
         planted="random key and no row before the call",

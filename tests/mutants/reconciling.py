@@ -75,6 +75,26 @@ MUTANTS = (
         '"done": True,\n        }\n        for part in read',
     ),
     Mutant(
+        "what could not be read once is never read again",
+        RUNS,
+        "if unread is not None and effect.listed:",
+        "if False:",
+        kept="B2: a night meets",
+    ),
+    Mutant(
+        "what a run could not read is not remembered",
+        RUNS,
+        'why = "; ".join(filter(None, (effect.why_incomplete, unread))) or None',
+        "why = effect.why_incomplete",
+        kept="B2: a night cannot",
+    ),
+    Mutant(
+        "a run goes on under a lease that it has lost",
+        RUNS,
+        'runs.c.leased_by == bindparam("of_lease"), runs.c.ended_at.is_(None)',
+        'bindparam("of_lease").is_not(None), runs.c.ended_at.is_(None)',
+    ),
+    Mutant(
         "an incomplete run is called complete",
         FLOW,
         "yield from EndRun(run, why, listed, counts)",

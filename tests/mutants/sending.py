@@ -3,6 +3,9 @@
 from tests.mutants.mutant import Mutant
 
 CHARGING = "gateway_client/flow/charging.py"
+CLAIM = "gateway_client/store/claim.py"
+CLIENT = "gateway_client/client.py"
+DRIVER = "gateway_client/driver.py"
 GATE = "gateway_client/store/gate.py"
 EVIDENCE = "gateway_client/evidence.py"
 BOUNDS = "gateway_client/bounds.py"
@@ -28,12 +31,49 @@ MUTANTS = (
     Mutant(
         "a send is not written down before it leaves",
         GATE,
-        "run(session, _INSERT_SEND, send)",
+        "run(session, INSERT_SEND, send)",
         "pass",
+        also=(CLAIM, "run(session, INSERT_SEND, send)", "pass"),
+    ),
+    Mutant(
+        "a send before its commit: it leaves, although what holds its row was not committed",
+        CLIENT,
+        "result = self._database.transact(self._work(effect, records), **transaction_of(effect))",
+        "from gateway_client.flow.effects import Begun\n\n"
+        "            made = []\n"
+        "            work = self._work(effect, records)\n"
+        "            try:\n"
+        "                result = self._database.transact(\n"
+        "                    lambda session: made.append(work(session)) or made[-1], **transaction_of(effect)\n"
+        "                )\n"
+        "            except StoreUnavailable:\n"
+        "                if not made or not isinstance(made[-1], Begun):\n"
+        "                    raise\n"
+        "                result = made[-1]",
+    ),
+    Mutant(
+        "a claim begins a send that the gate would not let through",
+        CLAIM,
+        "if effect.begin_with is None or judge(_first_send(effect, attempt), facts, prepared, now) is not None:",
+        "if effect.begin_with is None:",
+        kept="a machine that stood still in its claim",
+    ),
+    Mutant(
+        "a claim begins a send while the account or the provider's time is not known",
+        DRIVER,
+        "known = isinstance(met, Account) and met.account == effect.binding.account",
+        "known = True",
+    ),
+    Mutant(
+        "the clock that the store has seen is not read: only when it was made",
+        "gateway_client/store/facts.py",
+        "return made if begun is None else max(made, begun)",
+        "return made",
+        kept="a machine that stood still in its claim",
     ),
     Mutant(
         "network inside a transaction",
-        "gateway_client/client.py",
+        CLIENT,
         "return self._learn(effect.request, self._wire.exchange(effect.request, effect.begun.age_s))",
         "request, begun = effect.request, effect.begun\n"
         "                return self._database.transact(\n"
@@ -44,18 +84,18 @@ MUTANTS = (
     Mutant(
         "settle before commit: an end is told and not on disk",
         CHARGING,
-        "charge = yield from settle(setup, step.charge, answer, step.send_no)",
+        "charge = yield from settle(setup, step.charge, answer, step)",
         "charge = (\n"
         "            replace(step.charge, state=type(step.charge.state)(answer.name))\n"
         "            if answer.name in ('succeeded', 'declined')\n"
-        "            else (yield from settle(setup, step.charge, answer, step.send_no))\n"
+        "            else (yield from settle(setup, step.charge, answer, step))\n"
         "        )",
         incident="codecombat/codecombat #1906: charged while the database was down, and nothing was recorded",
     ),
     Mutant(
         "the end of a send is not written down",
         CHARGING,
-        "charge = yield from settle(setup, step.charge, answer, step.send_no)",
+        "charge = yield from settle(setup, step.charge, answer, step)",
         "charge = yield from settle(setup, step.charge, answer)",
     ),
     Mutant(
@@ -132,7 +172,7 @@ MUTANTS = (
     ),
     Mutant(
         "the time is not looked at again before a send",
-        "gateway_client/driver.py",
+        DRIVER,
         "if isinstance(effect, BeginSend):\n                self._time.check()",
         "if False:\n                self._time.check()",
         seeds_max=20_000,
@@ -169,7 +209,7 @@ MUTANTS = (
     Mutant(
         "what is in doubt under another API key is sent under this one at once",
         GATE,
-        "held = _hold_other_credential(session, effect, record, now)",
+        "held = _hold_other_credential(effect, record, now)",
         "held = None",
     ),
     Mutant(

@@ -11,11 +11,18 @@ _HOLDS = 'return bool(clock + timedelta(seconds=BEGUN_S_MAX) < row["leased_until
 _UNTIL = "(charges.c.leased_until > _AT).is_not(true())"
 
 MUTANTS = (
+    Mutant(
+        "a row is set aside because a clock is refused",
+        "gateway_client/flow/working.py",
+        "except (ClockRefused, ProviderUnavailable, _Stopped):\n            rows.spare(charge)",
+        "except (ProviderUnavailable, _Stopped):\n            rows.spare(charge)",
+        kept="a clock that is set right while a worker",
+    ),
     # Leases
     Mutant(
         "lease trusted: the gate does not read it again",
         GATE,
-        "if effect.lease_of is not None and not holds(record.row, effect.lease_of, clock):",
+        "if effect.lease_of is not None and not holds(record.row, effect.lease_of, facts.clock):",
         "if False:",
     ),
     Mutant(

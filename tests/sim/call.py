@@ -16,6 +16,7 @@ from gateway_client.flow.effects import (
     Ask,
     BeginSend,
     Begun,
+    Claim,
     DatabaseEffect,
     Effect,
     Flow,
@@ -224,13 +225,18 @@ class Call:
         if not self.alive:
             return
         if decided == "die before":
-            self.world.kill(self, f"before {type(effect).__name__}")
+            self.world.kill(self, f"before {self._named(effect, begins=not self.process.must_meet())}")
         elif decided == "cancel":
             self.stop()
         else:
             if decided in ("commit fails", "commit fails late") and isinstance(effect, DatabaseEffect | RunEffect):
                 self.world.store.trouble = decided
             self._perform_it(effect, dies=decided == "die after")
+
+    @staticmethod
+    def _named(effect: Effect[Any], *, begins: bool) -> str:
+        """What is told of an effect: a claim whose commit begins the first send, too, is another moment to die."""
+        return "Claim and BeginSend" if isinstance(effect, Claim) and begins else type(effect).__name__
 
     def _perform_it(self, effect: Effect[Any], *, dies: bool = False) -> None:
         """Perform an effect, whose request (if any) is answered by now, and go on."""
@@ -248,7 +254,7 @@ class Call:
         if self.shift is not None and (isinstance(result, Begun) or (isinstance(effect, Lease) and result)):
             self._naps = 0
         if dies:
-            self.world.kill(self, f"after {type(effect).__name__}")
+            self.world.kill(self, f"after {self._named(effect, begins=isinstance(result, Begun))}")
         else:
             self._go(step, result)
 

@@ -128,8 +128,14 @@ def hand(world: World, what: str, intent_id: str) -> None:
         case "strip" | "amount" | "currency" | "key" | "namespace" | "both":
             field, value = _edited(what, found[0]["metadata"])
             world.ghost.strangers += field == "metadata"
-            for object_id in sorted({intent, charge_id} & world.provider.ids()):
-                ledger.change(object_id, **{field: value})
+            _change(world, found[0], field, value)
+        case "break" | "mend":  # of kept schedules only: an object in another form than the provider's, for a while
+            _change(world, found[0], "livemode", "no" if what == "break" else False)
+
+
+def _change(world: World, intent: dict[str, Any], field: str, value: Any) -> None:
+    for object_id in sorted({intent["id"], intent["latest_charge"]} & world.provider.ids()):
+        world.provider.ours.change(object_id, **{field: value})
 
 
 def _edited(what: str, metadata: dict[str, str]) -> tuple[str, Any]:
@@ -151,7 +157,7 @@ def _resolve(world: World, intent_id: str) -> None:
     def close(session: Any) -> None:
         for finding in read_findings(session, closed=False, after=None, rows_max=100):
             if finding.intent_id == intent_id:
-                close_finding(session, finding.id, "person@example.com", "looked at", now)
+                close_finding(session, finding.id, "looked at", now)
                 world.ghost.seen[f"closed: {finding.code}"] += 1
 
     world.store.database.transact(close)

@@ -14,6 +14,7 @@ from sqlalchemy import Executable
 from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
+from gateway_client.actor import ACTOR
 from gateway_client.errors import StoreUnavailable
 from gateway_client.tables import Base
 
@@ -136,7 +137,7 @@ class Session:
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self.info: dict[str, Any] = {}
+        self.info: dict[str, Any] = {ACTOR: "schedule@sim"}
 
     def connection(self) -> Session:
         return self
@@ -161,7 +162,9 @@ class Memory:
         self.trouble = None
         self._connection.executescript(_EMPTY)
 
-    def transact(self, work: Callable[[Any], T], *, write: bool = True, repeatable: bool = True) -> T:
+    def transact(
+        self, work: Callable[[Any], T], *, write: bool = True, repeatable: bool = True, intent_id: str | None = None
+    ) -> T:
         """As `Database.transact`; what troubles a commit is told in `trouble`."""
         trouble, self.trouble = self.trouble, None
         self._connection.execute("BEGIN")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gateway_client.actor import ACTOR
 from gateway_client.db import Database
 from gateway_client.errors import StoreUnavailable
 from gateway_client.tables import Base
@@ -32,11 +33,14 @@ class OnDisk:
         """What a client is given."""
         return self
 
-    def transact(self, work: Callable[[Any], T], *, write: bool = True, repeatable: bool = True) -> T:
+    def transact(
+        self, work: Callable[[Any], T], *, write: bool = True, repeatable: bool = True, intent_id: str | None = None
+    ) -> T:
         """As `Database.transact`; what troubles a commit is told in `trouble`."""
         trouble, self.trouble = self.trouble, None
 
         def troubled(session: Any) -> T:
+            session.info[ACTOR] = "schedule@sim"  # the same on every machine
             result = work(session)
             if trouble == "commit fails":
                 raise StoreUnavailable("disk I/O error")

@@ -1,6 +1,7 @@
-"""The safety checks S1–S8, S11, S15, S16, S22 and S23 of FAULTS §2, each a function on the ghost ledger.
+"""The safety checks S1–S8, S11, S16, S22 and S23 of FAULTS §2, each a function on the ghost ledger.
 
-Each raises `Broken` with its own name. S12 is every check over schedules without leases; S25 is the trace's.
+Each raises `Broken` with its own name. S12 is every check over schedules without leases; S25 is the trace's; those of
+nightly runs are in `safety_of_runs.py`.
 """
 
 from __future__ import annotations
@@ -101,6 +102,16 @@ def s5_window(ghost: Ghost, sent: Sent) -> None:
     if first is not None and sent.checked_at - first >= KEY_LIFE_S + SLACK_S:
         hours = (sent.checked_at - first) / HOUR_S
         raise Broken("S5", f"{sent.attempt} is sent, {hours:.2f} h after its first send by the last check of the time")
+
+
+def s5_time_goes_on(store: Any, charge: Charge, send_no: int) -> None:
+    """No send is begun at a time that is more than a minute behind what the store has seen (SQLite's texts of it)."""
+    others = "SELECT max(begun_at) FROM paycli_sends WHERE NOT (intent_id = ? AND attempt = ? AND send_no = ?)"
+    ((latest,),) = store.read(others, charge.intent_id, charge.attempt, send_no)
+    if latest is not None and charge.last_sent_at is not None:
+        behind_s = seconds_of(latest) - charge.last_sent_at.timestamp()
+        if behind_s > 60.0:
+            raise Broken("S5", f"{charge.intent_id} is sent {behind_s:.0f} s behind what the store has seen")
 
 
 def s5_never_stale(ghost: Ghost, sent: Sent, verb: str, call_begun_at: float) -> None:
@@ -302,16 +313,6 @@ def s16_absence_evidence(ghost: Ghost, row: Row, before: Row | None, reading: Re
 def _unproven(sent: Sent) -> bool:
     """No result of a send is proven: nobody answered in the provider's own words, or they were a 5xx or a 409."""
     return not sent.own_word or sent.status == 409 or (sent.status or 0) >= 500
-
-
-def s15_scan_completeness(run_id: str, listed: set[str], there: set[str]) -> None:
-    """A complete run has listed every object of its window that could be seen when its reading began."""
-    missed = sorted(there - listed)
-    if missed:
-        raise Broken("S15", f"{run_id} is complete and has not listed {', '.join(missed)}")
-
-
-# At the end ----------------------------------------------------------------------------------------------------------
 
 
 def s22_amplification(ghost: Ghost) -> None:

@@ -38,6 +38,7 @@ KILLED = frozenset(
     f"killed {when}"
     for when in (
         *("before Claim", "after Claim", "before BeginSend", "after BeginSend"),  # p1, p2, p3
+        *("before Claim and BeginSend", "after Claim and BeginSend"),  # p1 and p3, where it is one commit
         *("before Send", "in Send", "before Settle", "after Settle"),  # p3 to p7
         *("after OpenRun", "after SavePages", "before SavePages", "after Repair", "before Repair", "before EndRun"),
         *("in Ask", "after ProveAbsent", "before ProveAbsent", "after GiveUp"),

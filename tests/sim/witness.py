@@ -37,8 +37,8 @@ from gateway_client.sandbox import Sandbox
 from gateway_client.sandbox.model import Exchange
 from gateway_client.sandbox.wire import Answer
 from gateway_client.state import REFUSED
-from reconcile.effects import CloseOver, EndRun, Import, OfRun, Repair
-from tests.sim import safety
+from reconcile.effects import CloseOver, EndRun, Import, LookAtRun, OfRun, Repair
+from tests.sim import safety, safety_of_runs
 from tests.sim.ghost import ROWS, TIMEOUT, Ghost, Key, Reading, Row, Sent
 from tests.sim.provider import Provider
 from tests.sim.safety import Broken
@@ -166,12 +166,17 @@ class Witness:
             self._trace(f"{call.name} {type(effect).__name__} → {_short(result)}")
             if call.shift is not None:
                 self._observe_worker(call, call.shift, effect, result)
-            if isinstance(effect, BeginSend) and isinstance(result, Begun):
-                self.hold(safety.s6_beside_no_success, effect.intent_id, effect.attempt, self._store)
+            if isinstance(result, Begun):
+                begun = result.charge
+                self.hold(safety.s5_time_goes_on, self._store, begun, result.send_no)
+                self.hold(safety.s6_beside_no_success, begun.intent_id, begun.attempt, self._store)
                 self.hold(safety.s16_closed_is_closed, result.charge)
             reading = self.ghost.readings.get(call.name)
             if isinstance(effect, OfRun) and reading is not None and reading.lied:
                 self.ghost.lied_runs.add(effect.run.run_id)
+            written = isinstance(effect, OfRun) and not isinstance(effect, LookAtRun)
+            if written and not isinstance(result, Exception):
+                self.hold(safety_of_runs.s13_a_run_is_written_by_its_holder, effect, self._store)
             if isinstance(effect, Settle) and not isinstance(result, Exception):
                 self.ghost.settled(call.name, (effect.intent_id, effect.attempt), self._now())
         if (effect is None or isinstance(effect, MOVING)) and self._store.changes != self._seen_changes:
@@ -276,9 +281,11 @@ class Witness:
         safety.s8_no_false_failure(self.ghost, row, charges)
 
     def _check_run(self, run_id: str, call: Call) -> None:
-        started, day, end = self._store.read(
-            "SELECT started_at, day, window_end FROM paycli_runs WHERE run_id = ?", run_id
+        started, day, end, complete = self._store.read(
+            "SELECT started_at, day, window_end, complete FROM paycli_runs WHERE run_id = ?", run_id
         )[0]
+        if not complete:
+            return  # something on its pages could not be read
         begun_at, first, beyond = (
             datetime.fromisoformat(text + "+00:00").timestamp() for text in (started, f"{day} 00:00:00", end)
         )
@@ -296,7 +303,7 @@ class Witness:
             "UNION ALL SELECT object_id FROM paycli_run_agreed WHERE run_id = ?",
             *(run_id, run_id),
         )
-        safety.s15_scan_completeness(run_id, {row[0] for row in listed}, there)
+        safety_of_runs.s15_scan_completeness(run_id, {row[0] for row in listed}, there)
 
     def told(self, charge: Charge) -> None:
         """A caller is told of a charge."""

@@ -10,13 +10,15 @@ import hashlib
 import heapq
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime
+from email.utils import formatdate
 from functools import partial
 from typing import Any
 
 from gateway_client.errors import ChargeOnceError
-from gateway_client.flow.effects import Effect
-from gateway_client.gateways.base import Binding
+from gateway_client.flow.effects import Effect, MeetProvider
+from gateway_client.gateways.base import Binding, Reply
 from gateway_client.store.claim import bind
 from reconcile.effects import RunLease
 from reconcile.flow import reconcile_flow
@@ -31,7 +33,7 @@ from tests.sim.memory import Saved
 from tests.sim.network import STRANGE, Network, draw_how
 from tests.sim.on_disk import Store
 from tests.sim.plots import AT_THE_END, NEAR_MIDNIGHT
-from tests.sim.provider import ACCOUNT, TIMEOUT_S, Provider
+from tests.sim.provider import ACCOUNT, TIMEOUT_S, Provider, reply_of
 from tests.sim.shift import Shift
 from tests.sim.weather import Weather, draw, pick
 from tests.sim.witness import Witness
@@ -236,7 +238,24 @@ class World:
             name = f"{host.name}:{host.started}"
             found = Process(name, credential, host.clock, self.store.database, lambda: self.store.in_transaction)
             host.processes[credential] = found
+            self._introduce(found)
         return found
+
+    def _introduce(self, process: Process) -> None:
+        """Half of the processes run since long: they know whose their credential is, and what time it is there."""
+        long = self.decisions.take(
+            f"{process.name} has met", lambda dice: "yes" if dice.hits(0.5) and not self.healing else None
+        )
+        if long is None:
+            return
+        sandbox, exchange = self.provider.begin(process.gateway, process.gateway.account_request(), None)
+        reply = reply_of(sandbox.finish(exchange), 0.0)
+        if isinstance(reply, Reply) and "date" in reply.headers:
+            reply.headers["date"] = formatdate(self.now + self.provider.date_skew_s, usegmt=True)
+        process.fetched.reply = reply
+        with suppress(ChargeOnceError):  # as little known as before
+            process.perform(MeetProvider())
+        process.fetched.reply = None
 
     def call(
         self,

@@ -1,0 +1,112 @@
+"""Group commits: whoever finds the writer free takes all works that wait, and commits them as one transaction.
+
+No thread of its own, and no added wait: one work alone is one transaction. Which transaction that is, says `db.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+T = TypeVar("T")
+
+GROUP_MAX = 64  # works in one commit: a longer transaction would make the first of them wait for the last
+
+
+@dataclass(eq=False)
+class Job(Generic[T]):
+    """A work that waits for its commit, and what became of it.
+
+    `repeatable`: done twice it is as if it was done once. `intent_id`: the intent that it decides about, if it is one.
+    """
+
+    work: Callable[[Any], T]
+    repeatable: bool = True
+    intent_id: str | None = None
+    ended: bool = False  # by a commit, by an error, or because it has to be done `alone`
+    alone: bool = False  # nothing of it was committed: it is to be done once more, in a transaction of its own
+    error: BaseException | None = None
+    found: Any = None
+
+    def end(self, *, error: BaseException | None = None, alone: bool = False) -> None:
+        """Note how the group's transaction ended for this work."""
+        self.error, self.alone, self.ended = error, alone, True
+
+    def result(self) -> T:
+        """Return what the work returned. Raises what ended it."""
+        if self.error is not None:
+            try:
+                raise self.error
+            finally:
+                self.error = None  # an exception that holds itself by its frames is freed late
+        return cast("T", self.found)
+
+
+class Waiting:
+    """The works of one database that wait for the writer."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Job[Any]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def add(self, job: Job[Any]) -> None:
+        """Let a job wait for whoever leads next."""
+        self._jobs.append(job)
+
+    def withdraw(self, job: Job[Any]) -> bool:
+        """Take a job back that no transaction has begun yet. Returns False when one has."""
+        try:
+            self._jobs.remove(job)
+        except ValueError:
+            return False
+        return True
+
+    def take(self) -> list[Job[Any]]:
+        """Take the next group."""
+        jobs: list[Job[Any]] = []
+        while self._jobs and len(jobs) < GROUP_MAX:
+            jobs.append(self._jobs.popleft())
+        jobs.sort(key=lambda job: job.intent_id or "")  # two processes lock the same intents in the same order
+        return jobs
+
+
+class Group:
+    """The writer of one database, for threads."""
+
+    def __init__(self, transaction: Callable[[Sequence[Job[Any]]], None]) -> None:
+        self._transaction = transaction
+        self._writer = threading.RLock()
+        self.waiting = Waiting()
+
+    def run(self, job: Job[Any]) -> None:
+        """Return once the job has ended, by this thread's transaction or by that of another one."""
+        self.waiting.add(job)
+        while not job.ended:
+            with self._writer:
+                if not job.ended:
+                    self.lead()
+
+    def lead(self) -> Sequence[Job[Any]]:
+        """Do what waits, as one transaction; the jobs that have ended."""
+        jobs = self.waiting.take()
+        if jobs:
+            with led(jobs):
+                self._transaction(jobs)
+        return jobs
+
+
+@contextmanager
+def led(jobs: Sequence[Job[Any]]) -> Iterator[None]:
+    """Leave no job of a group behind, whatever becomes of its leader."""
+    try:
+        yield
+    finally:
+        for job in jobs:
+            if not job.ended:  # the leader was interrupted before the commit
+                job.end(alone=True)

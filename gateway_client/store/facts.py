@@ -1,0 +1,128 @@
+"""Read what the store says beside an attempt, in one statement: whose it is, its times, and what holds the intent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
+from sqlalchemy.orm import Session
+
+from gateway_client.errors import NeedsPerson
+from gateway_client.finding import HARMLESS, Code
+from gateway_client.gateways.base import Binding
+from gateway_client.postgres import CLOCK, TIMELINE
+from gateway_client.record import Row
+from gateway_client.state import State
+from gateway_client.store.rows import binding_of, charges, constant, findings, run, sends, store
+
+# Money that the provider has taken for another attempt, or by a charge that has no row here, is a reason to send
+# nothing, whatever a person has said of it.
+_ROW_OF_FINDING = select(charges.c.attempt).where(
+    charges.c.intent_id == findings.c.intent_id, charges.c.attempt == findings.c.attempt
+)
+_HELD_BY = (
+    select(findings.c.id)
+    .where(
+        findings.c.intent_id == bindparam("of_intent"),
+        findings.c.code.not_in(constant(HARMLESS)),
+        or_(
+            findings.c.closed_at.is_(None),
+            and_(findings.c.charged, findings.c.attempt != bindparam("for_attempt")),
+            and_(findings.c.code == Code.MISSING_LOCALLY, ~_ROW_OF_FINDING.exists()),
+        ),
+    )
+    .order_by(findings.c.closed_at.is_not(None), findings.c.id)
+    .limit(1)
+)
+_FINDING = select(findings).where(findings.c.id == bindparam("of_finding"))
+_OF_INTENT = select(charges.c.attempt).where(charges.c.intent_id == bindparam("of_intent"))
+_SUCCESS = _OF_INTENT.where(charges.c.state == State.SUCCEEDED).limit(1)
+# The latest time that the store has seen is that of its newest send: one look into an index, and no row that every
+# charge would have to write.
+_LATEST_BEGUN_AT = select(func.max(sends.c.begun_at)).scalar_subquery().label("latest_begun_at")
+_TIMES = select(store.c.created_at, _LATEST_BEGUN_AT)
+
+
+def _facts(*more: ColumnElement[Any]) -> Select[Any]:
+    return select(
+        store,
+        _LATEST_BEGUN_AT,
+        _OF_INTENT.exists().label("intent_known"),
+        _SUCCESS.scalar_subquery().label("paid"),
+        _HELD_BY.scalar_subquery().label("held_by"),
+        *more,
+    )
+
+
+_FACTS = {True: _facts(func.clock_timestamp().label("clock")), False: _facts()}  # whether the database has a clock
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Hold what the store says beside an attempt, read at one moment: whose it is, its times, what holds the intent."""
+
+    binding: Binding | None  # None: the store belongs to nobody
+    bound_on: str | None  # the database's history, when the store was bound; None where it does not tell
+    timeline: str | None  # and now
+    latest_seen_at: datetime
+    clock: datetime  # the one of leases, holds and key lives: the database's; a file has ours, set by the provider's
+    intent_known: bool
+    paid: int | None  # the attempt of the intent that succeeded
+    finding: Row | None  # what holds the attempt, the first of all
+
+
+def read_facts(session: Session, intent_id: str, attempt: int, now: datetime) -> Facts:
+    """Read the facts for an attempt of an intent, in one statement; in two when a finding holds it."""
+    own_clock = bool(session.info.get(CLOCK))
+    row = run(session, _FACTS[own_clock], {"of_intent": intent_id, "for_attempt": attempt}).mappings().first()
+    if row is None:
+        return Facts(None, None, None, latest_seen_at=now, clock=now, intent_known=False, paid=None, finding=None)
+    held_by = row["held_by"]
+    return Facts(
+        binding=binding_of(row),
+        bound_on=row["timeline"],
+        timeline=session.info.get(TIMELINE),
+        latest_seen_at=_latest(row),
+        clock=row["clock"] if own_clock else now,
+        intent_known=bool(row["intent_known"]),
+        paid=row["paid"],
+        finding=None if held_by is None else run(session, _FINDING, {"of_finding": held_by}).mappings().one(),
+    )
+
+
+def read_latest_seen_at(session: Session) -> datetime | None:
+    """Read the latest time that the store has seen; None when it belongs to nobody yet."""
+    row = run(session, _TIMES).mappings().first()
+    return None if row is None else _latest(row)
+
+
+def _latest(row: Row) -> datetime:
+    made, begun = row["created_at"], row["latest_begun_at"]
+    assert isinstance(made, datetime)
+    return made if begun is None else max(made, begun)
+
+
+def why_held(facts: Facts, intent_id: str, attempt: int) -> NeedsPerson | None:
+    """Tell why an attempt must not be sent or made: its intent may be paid by other means, or a person must look."""
+    if facts.paid is not None and facts.paid != attempt:
+        return NeedsPerson(f"{intent_id}: attempt {facts.paid} succeeded. Nothing more was sent: cancel this attempt.")
+    finding = facts.finding
+    if finding is None:
+        return None
+    named = f"finding {finding['id']}"
+    if finding["closed_at"] is None:
+        return NeedsPerson(
+            f"{intent_id} has an open {named} ({finding['code']}): {finding['detail']} Nothing more was sent."
+        )
+    if finding["code"] == Code.MISSING_LOCALLY:
+        return NeedsPerson(
+            f"{intent_id}: the provider has {finding['provider_charge_id']}, an attempt without a row here ({named}). "
+            "Nothing more was sent: cancel this attempt, then reconcile the day of that charge."
+        )
+    return NeedsPerson(
+        f"{intent_id}: the provider has taken money for it by attempt {finding['attempt']} "
+        f"({finding['provider_charge_id']}, {named}, closed). Nothing more was sent: cancel this attempt; what is to "
+        "be paid once more needs an intent id of its own."
+    )
