@@ -146,9 +146,12 @@ def renew(session: Session, opened: OpenedRun, now: datetime) -> None:
 
 
 def ended(session: Session, opened: OpenedRun) -> bool:
-    """Have we ended this run already? A commit that nobody confirmed may be under way: it is waited for."""
-    row = run(session, _LOCKED_RUN, {"of_run": opened.run_id}).mappings().one()
-    return row["ended_at"] is not None and row["leased_by"] == opened.lease.leased_by
+    """Tell whether we have ended this run already; a commit that nobody confirmed may be under way, and is waited for.
+
+    One that a restored database does not know was not ended.
+    """
+    row = run(session, _LOCKED_RUN, {"of_run": opened.run_id}).mappings().first()
+    return row is not None and row["ended_at"] is not None and row["leased_by"] == opened.lease.leased_by
 
 
 def release(session: Session, opened: OpenedRun, now: datetime) -> None:

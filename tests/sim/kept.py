@@ -222,6 +222,14 @@ KEPT: dict[str, dict[str, str]] = PROMISE | {
         "h1 Ask 2": "stands still for 300000",
         "h5 Release 2": "stands still for 3000",
     },
+    "a run ends that a restored database does not know": {
+        "restore": "yes",
+        "h2": "24791.264 east charge 1 pm_card_chargeDeclined 1 ours",
+        "h3": "123748.341 west charge 2 pm_card_visa 3 ours",
+        "h4": "136761.095 night reconcile 0 ours",
+        "h5": "151765.482 east restore 3",
+        "h4 EndRun 1": "pause 90000",
+    },
     "a clock set between the account and the gate": {
         "h1": "0.000 west charge 2 pm_usBankAccount_noAccount 1 ours",
         "h2": "0.006 east clock -200",
