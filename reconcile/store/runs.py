@@ -30,7 +30,7 @@ from gateway_client.errors import RunHeld
 from gateway_client.finding import Action, Code
 from gateway_client.record import Row, Values
 from gateway_client.store.findings import OF_A_RUN, findings_of, run_findings
-from gateway_client.store.rows import charges, clock_of, findings, run, store
+from gateway_client.store.rows import charges, clock_of, findings, lock_intents, run, store
 from reconcile.effects import AttemptKey, EndRun, OpenedRun, OpenRun, Part
 from reconcile.report import RunResult
 from reconcile.store.counts import count_local, number_of
@@ -61,6 +61,8 @@ def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
     """Begin a run of the window, or take up the one that was left unfinished, with its bounds."""
     window = effect.window
     day = {"of_day": window.day.isoformat(), "of_tz": window.tz}
+    # Two that begin at one moment have no row to lock: the day is locked as an intent is.
+    lock_intents(session, [f"run of {window.day.isoformat()} {window.tz}"])
     unfinished = run(session, _UNFINISHED, day).mappings().all()
     clock = clock_of(session, now)  # when the rows are locked: whoever let go of one meanwhile did so before
     leased = {
