@@ -1,6 +1,7 @@
-"""What agrees by comparison is what the judgement has nothing to say of: proven on made objects.
+"""What agrees by comparison is what the judgement has nothing to say of: proven on made objects of every kind.
 
 The comparison only says "nothing to say"; all that is ever said of a pair is the judgement's (`reconcile/match.py`).
+Whole nights: `test_reconcile_agreed_nights.py`.
 """
 
 from __future__ import annotations
@@ -163,6 +164,9 @@ def silent(row: Charge, *found: tuple[str, Object]) -> None:
     really = [one for one in listed if isinstance(one, Item)]
     kept = [pair[0].item() if pair is not None else one for pair, one in zip(pairs, listed, strict=True)]
     assert said(row, *really) == said(row, *(one for one in kept if isinstance(one, Item)))
+
+
+# Made objects -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("state", State)

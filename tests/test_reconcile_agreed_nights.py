@@ -1,6 +1,6 @@
-"""What agrees by comparison, in whole nights: each field is compared, and a night that judges everything says the same.
+"""Whole nights say the same with the comparison and without it; a field that is not compared is missed.
 
-That the judgement has nothing to say of it is proven on made objects in `test_reconcile_agreed.py`.
+Made objects of every kind: `test_reconcile_agreed.py`.
 """
 
 from __future__ import annotations
