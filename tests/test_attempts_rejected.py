@@ -6,7 +6,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from gateway_client import NeedsPerson, ProviderUnavailable, State
+from gateway_client import Money, NeedsPerson, ProviderUnavailable, State
 from tests.kit import DECLINED, KINDS, ORDER, World
 
 
@@ -96,6 +96,23 @@ def test_older_attempts_are_read_again(world: World, *, delivered: bool) -> None
     else:
         assert client.charge(ORDER, attempt=3).state is State.SUCCEEDED
     assert world.paid() == 1
+
+
+def test_our_key_on_another_payment(either: World) -> None:
+    """What carries our key and was never asked for is not cancelled: a person looks, and attempt 2 is not made (S6)."""
+    client = either.open_client()
+    rejected = client.charge(replace(ORDER, payment_method="pm_nothing"))
+    assert client.charge(replace(DECLINED, intent_id="order_9", amount=Money(777, "usd"))).state is State.DECLINED
+    names = {"namespace": "default", "intent": "order_42", "attempt": "1", "key": rejected.idempotency_key}
+    (theirs,) = either.sandbox.payment_intents
+    either.sandbox.change(theirs["id"], metadata={f"paycli_{name}": value for name, value in names.items()})
+    with pytest.raises(NeedsPerson, match="never asked for"):
+        client.charge(ORDER, attempt=2)
+    assert [one["status"] for one in either.sandbox.payment_intents] == ["requires_payment_method"]
+    assert either.sql("SELECT intent_id, attempt FROM pending_charges ORDER BY intent_id") == [
+        ("order_42", 1),
+        ("order_9", 1),
+    ]
 
 
 # Who pays, the customer here, and what a success without our metadata says of who paid and how much: attempt 2 follows

@@ -15,7 +15,7 @@ from gateway_client.flow.asking import ASKS_MAX, Setup, bind_flow, meet, questio
 from gateway_client.flow.effects import Ask, Flow, GiveUp, NoteQuiet, Now, Wait
 from gateway_client.flow.lookup import look_up, settle
 from gateway_client.gateways.base import Binding
-from gateway_client.outcome import Answer, Canceled, CouldNotAsk, Declined, RequiresAction, Succeeded, Unknown
+from gateway_client.outcome import Answer, Canceled, Conflict, CouldNotAsk, Declined, RequiresAction, Succeeded, Unknown
 
 LEFT = "left uncharged at the provider, and cancelled there when no 500 could charge it any more"
 
@@ -95,6 +95,11 @@ def _look_again(setup: Setup, binding: Binding, charge: Charge) -> Flow[Charge]:
     _, scan = yield from look_up(setup, binding, [charge])
     answer = scan.found.get(charge.idempotency_key)
     if answer is not None:
+        if isinstance(answer.outcome, Conflict):  # our key on another amount: it may be somebody else's payment
+            raise NeedsPerson(
+                f"{attempt} is {charge.state}, and the provider has something under its key that was never asked for "
+                f"({answer.outcome.reason}): look for it there. Nothing was cancelled, and no new attempt was made."
+            )
         intent = getattr(answer.outcome, "provider_intent_id", None)
         if intent is not None:
             return replace(charge, provider_intent_id=intent)
