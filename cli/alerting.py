@@ -84,7 +84,7 @@ def causes(database: Database, now: datetime, limits: Limits | None = None) -> t
     from reconcile.store.alerts import read_facts
 
     within = limits or Limits()
-    facts = database.transact(lambda session: read_facts(session, now, within, BOUNDS.key_life), write=False)
+    facts = database.transact(lambda tx: read_facts(tx, now, within, BOUNDS.key_life), write=False)
     return alerts(facts, within)
 
 
@@ -94,7 +94,7 @@ def _tell(database: Database, webhook: str, found: Sequence[Alert], now: datetim
     from reconcile.told import news
 
     receiver = receiver_of(webhook)
-    told = database.transact(lambda session: read_told(session, receiver), write=False)
+    told = database.transact(lambda tx: read_told(tx, receiver), write=False)
     fresh = news(found, told, now, again)
     if fresh.any:
         _deliver(webhook, fresh.alerts, fresh.cleared)
@@ -102,7 +102,7 @@ def _tell(database: Database, webhook: str, found: Sequence[Alert], now: datetim
     elif found:
         output.say("the webhook was told before")
     if set(fresh.remembered) != set(told.values()):
-        database.transact(lambda session: remember(session, receiver, fresh))
+        database.transact(lambda tx: remember(tx, receiver, fresh))
 
 
 def _check(webhook: str) -> None:

@@ -109,7 +109,7 @@ def pending_left(settings: Settings) -> bool:
     from gateway_client.store.reading import read_page
 
     with closing(open_store(settings)) as database:
-        return bool(database.transact(lambda session: read_page(session, None, 1), write=False))
+        return bool(database.transact(lambda tx: read_page(tx, None, 1), write=False))
 
 
 def cancel(

@@ -14,14 +14,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy.orm import Session
-
 from cli import checks, checks_server
 from cli.ages import VARIABLES, read_limits
 from cli.checks import Check, not_checked, ok, problem
 from cli.settings import read_settings
 from gateway_client import ConfigurationError, InvalidInput, StoreUnavailable, Stripe, condition, schema
 from gateway_client.clock import OFFSET_MAX, Clock, ProviderTime
+from gateway_client.flow.effects import ReadBinding
 from gateway_client.frozen import Seal
 from gateway_client.gateways.base import Account, Reply
 from gateway_client.gateways.stripe import STRIPE_URL
@@ -29,6 +28,7 @@ from gateway_client.proxy import Proxy, read_proxy
 from gateway_client.sockets import tunnel_problem
 from gateway_client.store.claim import read_binding
 from gateway_client.store.reading import read_latest_seen_at, read_timeline, read_unsealed
+from gateway_client.transaction import Transaction
 from gateway_client.wire import CONNECT_S_MAX, Wire, unaged
 from reconcile.ages import every
 from reconcile.alerts import Facts
@@ -217,12 +217,12 @@ class Checkup:
         self._unread = None
         yield check
 
-    def _read(self, work: Callable[[Session], T]) -> T:
+    def _read(self, work: Callable[[Transaction], T]) -> T:
         if self._reader is None or self._unread is not None:
             raise Unread(self._unread)
         return self._reader.read(work)
 
-    def _read_store(self, work: Callable[[Session], T]) -> T:
+    def _read_store(self, work: Callable[[Transaction], T]) -> T:
         """What needs our tables."""
         if self._unread is None and not self._tables:
             raise Unread("the schema is not this program's")
@@ -235,9 +235,9 @@ class Checkup:
         return path
 
     def _look_at_database_clock(self) -> Iterator[Check]:
-        def offset(session: Session) -> timedelta:
+        def offset(tx: Transaction) -> timedelta:
             before = self._here()
-            there = condition.database_time(session)
+            there = condition.database_time(tx)
             return there - (before + (self._here() - before) / 2)
 
         yield checks.clock("database clock", "the database's", self._read(offset), OFFSET_MAX)
@@ -252,19 +252,20 @@ class Checkup:
 
     def _look_at_store(self) -> Iterator[Check]:
         namespace = None if "PAYCLI_NAMESPACE" in self._wrong else self._settings.namespace
-        yield checks.store(self._read_store(read_binding), self._gateway, namespace, self._account)
+        binding = self._read_store(lambda tx: read_binding(tx, ReadBinding()))
+        yield checks.store(binding, self._gateway, namespace, self._account)
 
     def _look_at_seal(self) -> Iterator[Check]:
         secret = self._settings.seal_secret
         seal = None if secret is None else Seal(secret)
         if "PAYCLI_SEAL_SECRET" in self._wrong:
             raise Unread("PAYCLI_SEAL_SECRET cannot be used")
-        unsealed = self._read_store(lambda session: read_unsealed(session, () if seal is None else seal.ids))
+        unsealed = self._read_store(lambda tx: read_unsealed(tx, () if seal is None else seal.ids))
         yield checks.seal(None if seal is None else seal.id, unsealed)
 
     def _look_at_pending(self) -> Iterator[Check]:
         now, facts = self._time.now(), self._facts()
-        over = self._read_store(lambda session: keys_over(session, now, Stripe.profile.bounds.key_life))
+        over = self._read_store(lambda tx: keys_over(tx, now, Stripe.profile.bounds.key_life))
         yield checks.pending(facts, self._limits.pending, over)
 
     def _look_at_findings(self) -> Iterator[Check]:
@@ -273,12 +274,12 @@ class Checkup:
     def _facts(self) -> Facts:
         """The facts behind `paycli alerts`, with every pending charge however young."""
         now, limits = self._time.now(), replace(self._limits, pending=every(_IN_THE_FUTURE))
-        return self._read_store(lambda session: read_facts(session, now, limits, Stripe.profile.bounds.key_life))
+        return self._read_store(lambda tx: read_facts(tx, now, limits, Stripe.profile.bounds.key_life))
 
 
-def _schema(session: Session) -> Check:
+def _schema(tx: Transaction) -> Check:
     """Whether the tables are those of this program."""
-    if schema.check(session.connection()):  # another version is refused in words
+    if schema.check(tx.connection):  # another version is refused in words
         return ok("schema", f"our tables are there, version {schema.VERSIONS[-1]}")
     return problem("schema", "our tables are not there, or not all of them", "run `paycli init`", checks.SETTINGS)
 

@@ -227,7 +227,7 @@ class Story:
         database = Database(self._url)
         try:
             return database.transact(
-                lambda session: [row for intent in self._wanted for row in read_attempts(session, intent.intent_id)],
+                lambda tx: [row for intent in self._wanted for row in read_attempts(tx, intent.intent_id)],
                 write=False,
             )
         finally:

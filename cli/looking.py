@@ -32,7 +32,7 @@ def show(intent_id: IntentId, as_json: Json = False) -> int:
     settings = read_settings()
     with closing(open_store(settings)) as database:
         found = database.transact(
-            lambda session: [(each, *read_history(session, each)) for each in read_attempts(session, intent_id)],
+            lambda tx: [(each, *read_history(tx, each)) for each in read_attempts(tx, intent_id)],
             write=False,
         )
     if not found:

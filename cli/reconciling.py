@@ -107,9 +107,8 @@ def resolve(
 
     check_text("ID", finding_id)
     check_text("--because", because)
-    now = datetime.now(UTC)
     with closing(open_store(read_settings())) as database:
-        one, ours = database.transact(lambda session: close_finding(session, finding_id, because, now))
+        one, ours = database.transact(partial(close_finding, finding_id=finding_id, because=because))
     if ours:
         output.data(f"closed {one.id} ({one.code} of {one.intent_id})")
     else:

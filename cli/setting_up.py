@@ -71,19 +71,17 @@ def _upgraded(settings: Settings) -> str:
 
 def _bound(settings: Settings) -> Binding | None:
     """Whom the store belongs to, once the provider has been asked; without a key, what is on disk."""
-    from datetime import UTC, datetime
 
     from gateway_client import Client, Stripe
     from gateway_client.db import Database
-    from gateway_client.flow.asking import Setup, bind_flow
+    from gateway_client.flow.asking import bind_flow
     from gateway_client.flow.effects import ReadBinding
     from gateway_client.store import perform
 
-    now = datetime.now(UTC)
     if not os.environ.get("STRIPE_API_KEY") and not os.environ.get("STRIPE_API_KEY_FILE"):
         database = Database(settings.database_url)
         try:
-            return database.transact(lambda session: perform(session, ReadBinding(), now), write=False)
+            return database.transact(lambda tx: perform(tx, ReadBinding()), write=False)
         finally:
             database.close()
     gateway = Stripe.from_env()
@@ -94,7 +92,7 @@ def _bound(settings: Settings) -> Binding | None:
         timeout_s=settings.timeout_s,
         proxy=settings.proxy,
     ) as client:
-        return client.run(bind_flow(Setup(gateway, settings.namespace, settings.retry, now)))
+        return client.run(bind_flow(client.setup))
 
 
 class SandboxCommand(TyperCommand):

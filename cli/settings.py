@@ -111,7 +111,7 @@ def open_store(settings: Settings) -> Database:
         )
     database = Database(settings.database_url)
     try:
-        if not database.transact(lambda session: check(session.connection()), write=False):
+        if not database.transact(lambda tx: check(tx.connection), write=False):
             raise ConfigurationError(f"{settings.place} has no tables of ours: run `paycli init`. Nothing was sent.")
     except BaseException:
         database.close()

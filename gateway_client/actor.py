@@ -12,10 +12,6 @@ import socket
 from collections.abc import Mapping
 from functools import cache
 
-# In `Session.info`:
-ACTOR = "charge_once_actor"  # who does what a transaction writes
-DATABASE_USER = "charge_once_database_user"  # as whom the server knows us; none with a file
-
 _CLAIMS = ("SUDO_USER", "LOGNAME", "USER")
 _CLAIM_LENGTH_MAX = 64
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
@@ -16,6 +17,7 @@ from gateway_client import intake, store, telemetry
 from gateway_client.async_db import async_database
 from gateway_client.charge import Charge
 from gateway_client.clock import Clock
+from gateway_client.db import Database
 from gateway_client.driver import (
     Driver,
     Listener,
@@ -24,13 +26,13 @@ from gateway_client.driver import (
     claimed,
     ignore,
     not_recorded,
-    transaction_of,
 )
 from gateway_client.errors import ChargeOnceError, ConfigurationError, NeedsPerson, StoreUnavailable, UsageError
 from gateway_client.flow.charging import charge_flow, prepare_flow
 from gateway_client.flow.clearing import cancel_flow
 from gateway_client.flow.effects import (
     Ask,
+    AskAll,
     Begun,
     ClearFirst,
     DatabaseEffect,
@@ -108,8 +110,7 @@ class AsyncClient(Driver):
             return claimed(await self.perform(effect))
 
         def joined(inner: Session) -> Charge | Begun | ClearFirst:
-            self._database.join(inner)
-            return self._joined(inner, effect)
+            return self._joined(inner, self._database.join(inner), effect)
 
         return claimed(await theirs.run_sync(joined))
 
@@ -128,7 +129,7 @@ class AsyncClient(Driver):
         """As Client.find."""
         check_intent_id(intent_id)
         await self._open()
-        found = await self._database.transact(lambda session: store.read_attempts(session, intent_id), write=False)
+        found = await self._database.transact(lambda tx: store.read_attempts(tx, intent_id), write=False)
         return next((charge for charge in reversed(found) if attempt in (None, charge.attempt)), None)
 
     async def run(self, flow: Flow[T]) -> T:
@@ -157,6 +158,8 @@ class AsyncClient(Driver):
                 return self._learn(effect.request, await self._wire.exchange(effect.request, effect.begun.age_s))
             case Ask():
                 return self._learn(effect.request, await self._wire.exchange(effect.request, unaged))
+            case AskAll():
+                return tuple(await asyncio.gather(*(self.perform(Ask(request)) for request in effect.requests)))
             case MeetProvider():
                 return await self._meet(anew=effect.anew)
             case Now():
@@ -166,7 +169,7 @@ class AsyncClient(Driver):
                 await self._clock.sleep_async(seconds)
                 return seconds
             case Tell():
-                effect.listener(effect.charge)
+                effect.listener(effect.what)
                 return None
         raise TypeError(f"not an effect: {type(effect).__name__}")
 
@@ -182,13 +185,17 @@ class AsyncClient(Driver):
             return cast("T", self._binding)
         records: list[telemetry.Record] = []
         try:
-            result = await self._database.transact(self._work(effect, records), **transaction_of(effect))
+            result = await self._database.transact(self._work(effect, records), **self._transaction_of(effect))
         except (StoreUnavailable, ConfigurationError, NeedsPerson, SQLAlchemyError) as error:
             told = not_recorded(effect, error)
             if told is error:
                 raise
             raise told from error
         return self._performed(effect, result, records)
+
+    def copy_store(self, path: Path) -> Database:
+        """As Client.copy_store."""
+        return self._database.copy_to(path)
 
     async def _open(self) -> None:
         usable, loop = self._usable(), asyncio.get_running_loop()

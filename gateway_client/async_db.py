@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -24,12 +26,13 @@ from gateway_client.db import Common, Database, Ended, tables_found, upgrade_tab
 from gateway_client.deadline import Deadline
 from gateway_client.errors import ConfigurationError, UsageError
 from gateway_client.group_commit import Job, Waiting, led
+from gateway_client.transaction import Opened, Transaction, machine_time
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
-Work = Callable[[Any], T]
+Work = Callable[[Transaction], T]
 
 _loops: WeakKeyDictionary[Pool, asyncio.AbstractEventLoop] = WeakKeyDictionary()  # in which each was used first
 _first_use = threading.Lock()
@@ -43,11 +46,18 @@ class AsyncDatabase(Protocol):
     @property
     def place(self) -> str: ...
     async def transact(
-        self, work: Work[T], *, write: bool = True, repeatable: bool = True, intent_id: str | None = None
+        self,
+        work: Work[T],
+        *,
+        time: Callable[[], datetime] = machine_time,
+        write: bool = True,
+        repeatable: bool = True,
+        intent_id: str | None = None,
     ) -> T: ...
     async def create(self) -> None: ...
     def check_loop(self, loop: asyncio.AbstractEventLoop) -> None: ...
-    def join(self, session: Session) -> None: ...
+    def join(self, session: Session) -> Opened: ...
+    def copy_to(self, path: Path) -> Database: ...
     def after_fork(self) -> None: ...
     async def close(self) -> None: ...
 
@@ -89,17 +99,24 @@ class ThreadedDatabase:
     def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Threads belong to no loop."""
 
-    def join(self, session: Session) -> None:
+    def join(self, session: Session) -> Opened:
         """As Database.join."""
-        self._database.join(session)
+        return self._database.join(session)
 
     async def transact(
-        self, work: Work[T], *, write: bool = True, repeatable: bool = True, intent_id: str | None = None
+        self,
+        work: Work[T],
+        *,
+        time: Callable[[], datetime] = machine_time,
+        write: bool = True,
+        repeatable: bool = True,
+        intent_id: str | None = None,
     ) -> T:
         """As Database.transact. A task that is cancelled ends once its transaction has: no lock is left behind."""
         if not write:
-            return await self._in_thread(lambda: self._database.transact(work, write=False))
-        job = _Awaited(work, repeatable, intent_id, asyncio.get_running_loop().create_future())
+            return await self._in_thread(lambda: self._database.transact(work, time=time, write=False))
+        committed = asyncio.get_running_loop().create_future()
+        job: _Awaited[T] = _Awaited(work, repeatable, intent_id, time, committed=committed)
         self._database.group.waiting.add(job)
         self._lead()
         try:
@@ -143,6 +160,10 @@ class ThreadedDatabase:
             ended = self._database.group.lead()
             _tell(cast("Sequence[_Awaited[Any]]", ended))
 
+    def copy_to(self, path: Path) -> Database:
+        """As Database.copy_to."""
+        return self._database.copy_to(path)
+
     async def create(self) -> None:
         """As Database.create."""
         await self._in_thread(self._database.create)
@@ -161,8 +182,8 @@ class ThreadedDatabase:
 class _Awaited(Job[T]):
     """A job that a task of a loop waits for."""
 
-    def __init__(self, work: Work[T], repeatable: bool, intent_id: str | None, committed: asyncio.Future[None]) -> None:
-        super().__init__(work, repeatable, intent_id)
+    def __init__(self, *job: Any, committed: asyncio.Future[None]) -> None:
+        super().__init__(*job)
         self.committed = committed
 
 
@@ -205,13 +226,19 @@ class AsyncEngineDatabase(Common):
             )
 
     async def transact(
-        self, work: Work[T], *, write: bool = True, repeatable: bool = True, intent_id: str | None = None
+        self,
+        work: Work[T],
+        *,
+        time: Callable[[], datetime] = machine_time,
+        write: bool = True,
+        repeatable: bool = True,
+        intent_id: str | None = None,
     ) -> T:
         """As Database.transact. When the task is cancelled, it ends once the transaction has: no lock is left behind.
 
         So the transaction is a task of its own, which is cancelled once: cancelled again, it could not end in order.
         """
-        task = asyncio.create_task(self._transact(Job(work, repeatable, intent_id), write=write))
+        task = asyncio.create_task(self._transact(Job(work, repeatable, intent_id, time), write=write))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -278,6 +305,10 @@ class AsyncEngineDatabase(Common):
             # A driver may tell of a broken connection instead.
             return Ended(asyncio.CancelledError(), committing=ended.committing)
         return ended
+
+    def copy_to(self, path: Path) -> Database:
+        """Refuse: the store's URL tells how to open it, an AsyncEngine does not."""
+        raise UsageError("a dry run copies the store, which an AsyncClient does by a URL only. Nothing was asked.")
 
     async def create(self) -> None:
         """As Database.create, in a place that the caller has made."""

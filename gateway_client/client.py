@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import datetime
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -31,13 +31,13 @@ from gateway_client.driver import (
     claimed,
     ignore,
     not_recorded,
-    transaction_of,
 )
 from gateway_client.errors import ChargeOnceError, ConfigurationError, NeedsPerson, StoreUnavailable
 from gateway_client.flow.charging import charge_flow, prepare_flow
 from gateway_client.flow.clearing import cancel_flow
 from gateway_client.flow.effects import (
     Ask,
+    AskAll,
     DatabaseEffect,
     Effect,
     Flow,
@@ -54,6 +54,7 @@ from gateway_client.intent import PaymentIntent, check_intent_id, check_text
 from gateway_client.outcome import CouldNotAsk
 from gateway_client.proxy import read_proxy
 from gateway_client.retry import RetryPolicy
+from gateway_client.transaction import Transaction
 from gateway_client.wire import Wire, unaged
 
 T = TypeVar("T")
@@ -112,8 +113,7 @@ class Client(Driver):
         effect = self.run(prepare_flow(self._setup, intent, attempt))
         if theirs is None:
             return claimed(self.perform(effect))
-        self._database.join(theirs)
-        return claimed(self._joined(theirs, effect))
+        return claimed(self._joined(theirs, self._database.join(theirs), effect))
 
     def resume(self, limit: int | None = None, *, on_charge: Listener = ignore) -> tuple[Charge, ...]:
         """Finish every pending charge that can be finished now, oldest first; those looked at, as they are afterwards.
@@ -133,11 +133,11 @@ class Client(Driver):
         """The snapshot of an attempt (None: the newest), or None. Asks nobody but the database."""
         check_intent_id(intent_id)
         self._open()
-        found = self._database.transact(lambda session: store.read_attempts(session, intent_id), write=False)
+        found = self._database.transact(lambda tx: store.read_attempts(tx, intent_id), write=False)
         return next((charge for charge in reversed(found) if attempt in (None, charge.attempt)), None)
 
-    def run(self, flow: Flow[T], perform: Callable[[Effect[Any]], Any] | None = None) -> T:
-        """Drive a flow to its end; `perform` does its effects (None: this client does)."""
+    def run(self, flow: Flow[T]) -> T:
+        """Drive a flow to its end."""
         self._open()
         step, result = flow.send, cast("Any", None)
         while True:
@@ -146,7 +146,7 @@ class Client(Driver):
             except StopIteration as end:
                 return cast("T", end.value)
             try:
-                step, result = flow.send, (perform or self.perform)(effect)
+                step, result = flow.send, self.perform(effect)
             except ChargeOnceError as error:  # the flow may know better than to end
                 step, result = flow.throw, error
 
@@ -162,6 +162,9 @@ class Client(Driver):
                 return self._learn(effect.request, self._wire.exchange(effect.request, effect.begun.age_s))
             case Ask():
                 return self._learn(effect.request, self._wire.exchange(effect.request, unaged))
+            case AskAll():
+                with ThreadPoolExecutor(len(effect.requests), "charge-once asks") as threads:
+                    return tuple(threads.map(self.perform, map(Ask, effect.requests)))
             case MeetProvider():
                 return self._meet(anew=effect.anew)
             case Now():
@@ -171,7 +174,7 @@ class Client(Driver):
                 self._clock.sleep(seconds)
                 return seconds
             case Tell():
-                effect.listener(effect.charge)
+                effect.listener(effect.what)
                 return None
         raise TypeError(f"not an effect: {type(effect).__name__}")
 
@@ -187,7 +190,7 @@ class Client(Driver):
             return cast("T", self._binding)
         records: list[telemetry.Record] = []
         try:
-            result = self._database.transact(self._work(effect, records), **transaction_of(effect))
+            result = self._database.transact(self._work(effect, records), **self._transaction_of(effect))
         except (StoreUnavailable, ConfigurationError, NeedsPerson, SQLAlchemyError) as error:
             told = not_recorded(effect, error)
             if told is error:
@@ -195,24 +198,10 @@ class Client(Driver):
             raise told from error
         return self._performed(effect, result, records)
 
-    def transact(self, work: Callable[[Any, datetime], T], *, intent_id: str | None = None) -> T:
-        """Run `work` in one transaction, at the provider's time; what it changed is told once it is committed."""
+    def transact(self, work: Callable[[Transaction], T], *, write: bool = True) -> T:
+        """Run `work` in one transaction, at the provider's time."""
         self._open()
-        records: list[telemetry.Record] = []
-
-        def whole(session: Session) -> T:
-            result = work(session, self._time.now())
-            records[:] = session.info.pop(store.RECORDS, [])
-            return result
-
-        result = self._database.transact(whole, intent_id=intent_id)
-        telemetry.emit(records, self._on_record)
-        return result
-
-    def look(self, work: Callable[[Session, datetime], T]) -> T:
-        """Run `work` in one transaction that writes nothing, at the provider's time: it keeps no charge waiting."""
-        self._open()
-        return self._database.transact(lambda session: work(session, self._time.now()), write=False)
+        return self._database.transact(work, time=self._time.now, write=write)
 
     def copy_store(self, path: Path) -> Database:
         """A copy of the store as it is now, in a file of its own: what is tried on it changes nothing here."""

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import URL, Engine, create_engine, text
-from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from gateway_client import postgres
@@ -23,6 +22,7 @@ from gateway_client.backends import backend_of, engine_options, explained, parse
 from gateway_client.columns import TABLES
 from gateway_client.intake import unescaped
 from gateway_client.sqlite import LOCK_TIMEOUT_S
+from gateway_client.transaction import Transaction, machine_time
 
 T = TypeVar("T")
 
@@ -49,11 +49,11 @@ class Reader:
         """The store's file; None when it is on a server."""
         return Path(self.url.database or "") if self.url.get_backend_name() == "sqlite" else None
 
-    def read(self, work: Callable[[Session], T]) -> T:
+    def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in a transaction that writes nothing and waits for nobody long. Raises StoreUnavailable."""
-        with explained(self.url), Session(self._engine) as session:
-            self._backend.begin(session.connection(), write=False, owned=False, patient=True, lock=None)
-            return work(session)
+        with explained(self.url), self._engine.connect() as connection:
+            opened = self._backend.begin(connection, write=False, owned=False, patient=True, lock=None)
+            return work(Transaction(connection, opened, actor="", time=machine_time, lock=self._backend.lock))
 
 
 def _engine(url: URL) -> Engine:
@@ -88,9 +88,9 @@ class SqliteSettings:
     synchronous: int
 
 
-def sqlite_settings(session: Session) -> SqliteSettings:
+def sqlite_settings(tx: Transaction) -> SqliteSettings:
     """The settings of a file and of a connection to it."""
-    ask = session.connection().exec_driver_sql
+    ask = tx.connection.exec_driver_sql
     return SqliteSettings(str(ask("PRAGMA journal_mode").scalar()), int(ask("PRAGMA synchronous").scalar() or 0))
 
 
@@ -156,16 +156,16 @@ class Rights:
     may_create: bool
 
 
-def version(session: Session) -> tuple[str, int | None]:
+def version(tx: Transaction) -> tuple[str, int | None]:
     """The server in its own words, and its number (None: it has none)."""
-    ask = session.connection().exec_driver_sql
+    ask = tx.connection.exec_driver_sql
     number = ask("SELECT current_setting('server_version_num', true)").scalar()
     return str(ask("SELECT version()").scalar()), int(number) if number else None
 
 
-def postgres_settings(session: Session) -> Mapping[str, Setting]:
+def postgres_settings(tx: Transaction) -> Mapping[str, Setting]:
     """The settings that durability hangs on; an engine that lacks one does not name it."""
-    rows = session.connection().execute(_SETTINGS, {"names": list(DURABILITY)})
+    rows = tx.connection.execute(_SETTINGS, {"names": list(DURABILITY)})
     return {name: Setting(value, source) for name, value, source in rows}
 
 
@@ -178,28 +178,28 @@ class Collations:
     ours: tuple[str, ...]  # columns of our tables that are not compared byte by byte
 
 
-def collations(session: Session) -> Collations:
+def collations(tx: Transaction) -> Collations:
     """Which collation the database has by default, then and now, and which of our columns hang on one."""
-    connection = session.connection()
+    connection = tx.connection
     known = int(connection.exec_driver_sql("SELECT current_setting('server_version_num', true)").scalar() or 0)
     recorded, actual = connection.exec_driver_sql(_VERSIONS).one() if known >= _VERSIONS_SINCE else (None, None)
     ours = connection.execute(_COLLATED, {"names": list(TABLES)}).scalars().all()
     return Collations(recorded, actual, tuple(ours))
 
 
-def is_replica(session: Session) -> bool:
+def is_replica(tx: Transaction) -> bool:
     """Whether the server follows another one."""
-    return bool(session.connection().exec_driver_sql("SELECT pg_is_in_recovery()").scalar())
+    return bool(tx.connection.exec_driver_sql("SELECT pg_is_in_recovery()").scalar())
 
 
-def timeline(session: Session) -> str | None:
+def timeline(tx: Transaction) -> str | None:
     """The history that the database is on; None when it does not tell."""
-    return postgres.timeline(session.connection())
+    return postgres.timeline(tx.connection)
 
 
-def rights(session: Session) -> Rights:
+def rights(tx: Transaction) -> Rights:
     """What this user may do."""
-    connection = session.connection()
+    connection = tx.connection
     missing = [tuple(row) for row in connection.execute(_RIGHTS, _asked(TABLES, RIGHTS))]
     missing += [tuple(row) for row in connection.execute(_RIGHTS, _asked(_DELETES, ("DELETE",)))]
     schema, may_create = connection.execute(_MAY_CREATE).one()
@@ -210,8 +210,8 @@ def _asked(names: Iterable[str], words: Iterable[str]) -> dict[str, Any]:
     return {"names": list(names), "words": list(words)}
 
 
-def database_time(session: Session) -> datetime:
+def database_time(tx: Transaction) -> datetime:
     """The server's clock."""
-    found = session.connection().exec_driver_sql("SELECT clock_timestamp()").scalar()
+    found = tx.connection.exec_driver_sql("SELECT clock_timestamp()").scalar()
     assert isinstance(found, datetime)
     return found

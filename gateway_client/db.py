@@ -10,19 +10,21 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, create_engine
+from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from gateway_client import connections, intake, schema, sqlite
-from gateway_client.actor import ACTOR, DATABASE_USER, actor
+from gateway_client.actor import actor
 from gateway_client.backends import backend_of, engine_options, explained, parsed
 from gateway_client.deadline import Deadline, guard
 from gateway_client.errors import ConfigurationError, StoreUnavailable
 from gateway_client.group_commit import Group, Job
+from gateway_client.transaction import Opened, Transaction, machine_time
 
 T = TypeVar("T")
 
@@ -30,23 +32,6 @@ TRIES_MAX = 30  # of one transaction that others stand in the way of
 TRIES_LOST_MAX = 2  # of one whose connection was lost
 JOIN_TRIES_MAX = 3  # in the caller's transaction: READ COMMITTED finds at the second what stood in the first's way
 PAUSE_S, PAUSE_S_MAX = 0.01, 0.2  # before the second try; it grows
-
-
-class Transaction:
-    """One transaction of a store, for the functions that work in it: its statements, and what is known about it."""
-
-    __slots__ = ("_connection", "info")
-
-    def __init__(self, connection: Connection, info: dict[str, Any]) -> None:
-        self._connection, self.info = connection, info
-
-    def connection(self) -> Connection:
-        """The connection that the transaction is on."""
-        return self._connection
-
-    def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
-        """Execute one statement."""
-        return self._connection.execute(statement, values)
 
 
 class Ended(Exception):
@@ -83,7 +68,7 @@ class Common:
         """Where the store is, for people."""
         return self._backend.place(self.url)
 
-    def join(self, session: Session) -> None:
+    def join(self, session: Session) -> Opened:
         """Check that the caller's own transaction is of our tables and durable; take its write lock."""
         connection = intake.check_session(session)
         theirs = connection.engine.url
@@ -91,8 +76,9 @@ class Common:
             raise intake.other_database(backend_of(theirs).place(theirs), self.place)
         with explained(self.url):
             self._check_identity(self._backend.identity(connection), theirs)
-            session.info.update(_named(self._backend.join(connection)))
+            opened = self._backend.join(connection)
         intake.check_begun(connection)
+        return opened
 
     def _options(self, *, write: bool) -> dict[str, Any]:
         """Execution options of a connection that we have: cancelled amid an engine's option, it would be nobody's."""
@@ -113,19 +99,18 @@ class Common:
             intake.check_options(connection)
             only = jobs[0] if len(jobs) == 1 else None
             lock = None if only is None else only.intent_id
-            info = self._backend.begin(connection, write=write, owned=self._owned, patient=patient, lock=lock)
-            self._check_identity(info[intake.IDENTITY], connection.engine.url)
-            info = _named(info) if write else info
+            opened = self._backend.begin(connection, write=write, owned=self._owned, patient=patient, lock=lock)
+            self._check_identity(opened.identity, connection.engine.url)
             if only is not None:
-                only.found = only.work(Transaction(connection, info))
+                only.found = only.work(self._transaction(connection, opened, only))
             else:
                 for number, job in enumerate(jobs):
-                    self._in_savepoint(connection, job, info, first=number == 0)
+                    self._in_savepoint(connection, job, opened, first=number == 0)
             if write:
-                self._backend.before_commit(info)
+                self._backend.before_commit(opened)
                 committing = True
                 taken.commit(connection)
-                self._backend.after_commit(info)
+                self._backend.after_commit(opened)
         except BaseException as error:
             if isinstance(error, DBAPIError) and taken is not None:
                 try:
@@ -134,17 +119,21 @@ class Common:
                     raise Ended(shared, committing=committing) from error
             raise Ended(error, committing=committing) from error
 
-    def _in_savepoint(self, connection: Connection, job: Job[Any], info: dict[str, Any], *, first: bool) -> None:
+    def _in_savepoint(self, connection: Connection, job: Job[Any], opened: Opened, *, first: bool) -> None:
         """One of several works: undone by itself when it fails, and done again when the database stood in its way."""
         try:
             self._backend.savepoint(connection, job.intent_id, first=first)
-            job.found = job.work(Transaction(connection, dict(info)))
+            job.found = job.work(self._transaction(connection, opened, job))
         except Exception as error:
             if isinstance(error, DBAPIError) and error.connection_invalidated:
                 raise
             connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one_work")
             refused = isinstance(error, DBAPIError)
             job.end(alone=refused, error=None if refused else error)
+
+    def _transaction(self, connection: Connection, opened: Opened, job: Job[Any]) -> Transaction:
+        who = actor(opened.database_user)
+        return Transaction(connection, opened, actor=who, time=job.time, lock=self._backend.lock)
 
     def end(self, jobs: Sequence[Job[Any]], ended: Ended | None) -> None:
         """Tell the jobs of a group how their transaction ended.
@@ -209,18 +198,20 @@ class Database(Common):
 
     def transact(
         self,
-        work: Callable[[Any], T],
+        work: Callable[[Transaction], T],
         *,
+        time: Callable[[], datetime] = machine_time,
         write: bool = True,
         repeatable: bool = True,
         intent_id: str | None = None,
     ) -> T:
         """Run `work` in one durable transaction, again if the database asks for it. Raises StoreUnavailable.
 
+        `time`: what it takes for the provider's time.
         `repeatable`: done twice it is as if it was done once, so that a commit nobody has confirmed is tried again.
         `intent_id`: the intent that it decides about; of others that decide about it, one after the other does.
         """
-        job = Job(work, repeatable, intent_id)
+        job = Job(work, repeatable, intent_id, time)
         with explained(self.url):
             if write:
                 self.group.run(job)
@@ -279,7 +270,7 @@ class Database(Common):
         """Create the file and the tables, or bring the tables of an older program to this one's version."""
         if self._owned:
             self._backend.create_place(self.url)
-        found = self.transact(lambda session: schema.version_of(session.connection()), write=False)
+        found = self.transact(lambda tx: schema.version_of(tx.connection), write=False)
         return self.transact(upgrade_tables, write=found != schema.VERSIONS[-1])
 
     def copy_to(self, path: Path) -> Database:
@@ -302,7 +293,9 @@ class Database(Common):
             self._engine.dispose()
 
 
-def joined(session: Session, work: Callable[[Session], T], intent_id: str) -> T:
+def joined(
+    session: Session, opened: Opened, time: Callable[[], datetime], work: Callable[[Transaction], T], intent_id: str
+) -> T:
     """Do `work` in the caller's own transaction, which can go on when it fails: all of it is undone to a savepoint."""
     connection = session.connection()
     backend = backend_of(connection.engine.url)
@@ -311,7 +304,8 @@ def joined(session: Session, work: Callable[[Session], T], intent_id: str) -> T:
             try:
                 with connection.begin_nested(), backend.patient(connection):
                     backend.lock(connection, intent_id)
-                    return work(session)
+                    who = actor(opened.database_user)
+                    return work(Transaction(connection, opened, actor=who, time=time, lock=backend.lock))
             except DBAPIError as error:
                 if not backend.passes(error):
                     raise
@@ -323,15 +317,11 @@ def joined(session: Session, work: Callable[[Session], T], intent_id: str) -> T:
     raise AssertionError("unreachable")
 
 
-def _named(info: dict[str, Any]) -> dict[str, Any]:
-    """Add who does it to what a transaction knows."""
-    return {**info, ACTOR: actor(info.get(DATABASE_USER))}
-
-
-def tables_found(session: Any) -> object:
+def tables_found(tx: Transaction) -> object:
     """Which tables are ours; None when there are none."""
-    return session.info[intake.IDENTITY] if schema.check(session.connection()) else None
+    return tx.identity if schema.check(tx.connection) else None
 
 
-def upgrade_tables(session: Any) -> schema.Upgraded:
-    return schema.upgrade(session.connection())
+def upgrade_tables(tx: Transaction) -> schema.Upgraded:
+    """Make our tables, or bring them to this program's version."""
+    return schema.upgrade(tx.connection)

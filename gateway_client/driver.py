@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from gateway_client import store, telemetry
+from gateway_client import telemetry
 from gateway_client.charge import Charge
 from gateway_client.clock import Clock, ProviderTime, Stopwatch, SystemClock
 from gateway_client.db import joined
@@ -29,7 +29,6 @@ from gateway_client.errors import (
 )
 from gateway_client.flow.asking import Setup
 from gateway_client.flow.effects import (
-    READING,
     BeginSend,
     Begun,
     Bind,
@@ -46,6 +45,7 @@ from gateway_client.intent import PaymentIntent, check_attempt, check_namespace
 from gateway_client.outcome import CouldNotAsk
 from gateway_client.retry import RetryPolicy
 from gateway_client.store.performing import perform, send_ended
+from gateway_client.transaction import Opened, Transaction
 
 T = TypeVar("T")
 Listener = Callable[[Charge], None]
@@ -123,20 +123,29 @@ class Driver:
             self._time.check()
         return met
 
-    def _work(self, effect: DatabaseEffect[T], records: list[telemetry.Record]) -> Callable[[Session], T]:
+    def _work(self, effect: DatabaseEffect[T], records: list[telemetry.Record]) -> Callable[[Transaction], T]:
         """One database effect as one transaction's work; `records` is what to tell once it is committed."""
 
-        def work(session: Session) -> T:
+        def work(tx: Transaction) -> T:
             if isinstance(effect, BeginSend):
                 self._time.check()  # again: since the account was met we may have slept, or our clock was set
             watch = Stopwatch(self._clock)  # before the gate reads the time: a pause in the commit counts, too
-            result = perform(session, self._allowed(effect), self._time.now())
+            result = perform(tx, self._allowed(effect))
             if isinstance(result, Begun):
                 result = cast("T", replace(result, age_s=watch.elapsed_s))
-            records[:] = session.info.pop(store.RECORDS, [])  # of this try; one that was rolled back tells nothing
+            records[:] = tx.records  # of this try; one that was rolled back tells nothing
             return result
 
         return work
+
+    def _transaction_of(self, effect: DatabaseEffect[Any]) -> dict[str, Any]:
+        """What the transaction of an effect is, for `Database.transact`."""
+        return {
+            "time": self._time.now,
+            "write": effect.writes,
+            "repeatable": effect.repeatable,
+            "intent_id": effect.decides_about,
+        }
 
     def _allowed(self, effect: DatabaseEffect[T]) -> DatabaseEffect[T]:
         """Allow a claim to begin a send only when whose credential this is, and the provider's time, are known.
@@ -158,15 +167,16 @@ class Driver:
             self._binding = cast("Binding | None", result)
         return result
 
-    def _joined(self, session: Session, effect: DatabaseEffect[T]) -> T:
+    def _joined(self, session: Session, opened: Opened, effect: DatabaseEffect[T]) -> T:
         """An effect in the caller's own transaction; what it tells is told if and when the caller commits."""
+        records: list[telemetry.Record] = []
 
-        def work(inner: Session) -> T:
-            inner.info.pop(store.RECORDS, None)  # of a try that was undone
-            return perform(inner, effect, self._time.now())
+        def work(tx: Transaction) -> T:
+            result = perform(tx, effect)
+            records[:] = tx.records  # of this try, not of one that was undone
+            return result
 
-        result = joined(session, work, intent_of(effect) or "")
-        records: list[telemetry.Record] = session.info.pop(store.RECORDS, [])
+        result = joined(session, opened, self._time.now, work, effect.decides_about or "")
         event.listen(session, "after_rollback", lambda _: records.clear(), once=True)
         event.listen(session, "after_commit", lambda _: telemetry.emit(records, self._on_record), once=True)
         return result
@@ -180,24 +190,6 @@ class Driver:
     def _reopened(self) -> None:
         """The child has its own connections. Said last: another thread that comes earlier opens its own as well."""
         self._met, self._pid = None, os.getpid()
-
-
-def transaction_of(effect: DatabaseEffect[Any]) -> dict[str, Any]:
-    """What the transaction of an effect is: does it write, may it be done again when nobody confirmed its commit, and
-    which intent does it decide about?
-
-    A send that was begun twice is not as if it was begun once: its call ends, and nothing has left.
-    """
-    return {
-        "write": not isinstance(effect, READING),
-        "repeatable": not isinstance(effect, BeginSend),
-        "intent_id": intent_of(effect),
-    }
-
-
-def intent_of(effect: DatabaseEffect[Any]) -> str | None:
-    """The intent that an effect decides about, if it is one."""
-    return effect.intent.intent_id if isinstance(effect, Claim) else getattr(effect, "intent_id", None)
 
 
 def not_recorded(effect: DatabaseEffect[Any], error: Exception) -> Exception:

@@ -10,7 +10,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
+
+from gateway_client.transaction import machine_time
 
 T = TypeVar("T")
 
@@ -27,6 +30,7 @@ class Job(Generic[T]):
     work: Callable[[Any], T]
     repeatable: bool = True
     intent_id: str | None = None
+    time: Callable[[], datetime] = machine_time  # what it takes for the provider's time
     ended: bool = False  # by a commit, by an error, or because it has to be done `alone`
     alone: bool = False  # nothing of it was committed: it is to be done once more, in a transaction of its own
     error: BaseException | None = None

@@ -28,8 +28,6 @@ from gateway_client.connections import (
 from gateway_client.errors import ConfigurationError, InvalidInput, StoreUnavailable
 
 TABLES = (*columns.TABLES, schema.TABLE)
-IDENTITY = "charge_once_identity"
-"""In `Session.info`: which file, or which tables of which database, a transaction works on."""
 
 # Engines --------------------------------------------------------------------------------------------------------------
 

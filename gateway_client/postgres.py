@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from sqlalchemy.exc import DBAPIError
 
 from gateway_client import intake, schema, sqlite
 from gateway_client import postgres_errors as errors
-from gateway_client.actor import DATABASE_USER
 from gateway_client.database_url import check_parameters, hosts_of, wrong
 from gateway_client.errors import ConfigurationError, StoreUnavailable
 from gateway_client.postgres_errors import (
@@ -28,6 +28,7 @@ from gateway_client.postgres_errors import (
     STATEMENT_TIMEOUT_S,
     parameters,
 )
+from gateway_client.transaction import Opened
 
 CONNECT_TIMEOUT_S = 10
 LOCK_TIMEOUT_GROUP_MS = 100  # of a group's transaction: a work that waits for somebody's lock is done alone
@@ -42,10 +43,9 @@ OPTIONS: Mapping[str, Any] = {
 ASYNC_DRIVER = "postgresql+psycopg"
 ISOLATION: str | None = "READ COMMITTED"
 ISOLATION_READING: str | None = "REPEATABLE READ"  # all that is read is of one moment
-# In `Session.info`:
-TIMELINE = "charge_once_timeline"  # the history that the database is on; a promoted standby has another
-CLOCK = "charge_once_clock"  # the database has a clock of its own
-WARNINGS = "charge_once_warnings"  # what the server has said on this connection since somebody looked
+# In the info of a connection to the server:
+WARNINGS = "charge_once_warnings"  # what it has said since somebody looked
+TELLS = "charge_once_tells"  # whether it tells its timeline
 
 _DURABLE = ("on", "local", "remote_write", "remote_apply")
 # An engine that lacks a setting says nothing of it; WAL names begin with the timeline.
@@ -137,7 +137,7 @@ def copy(connection: Connection, path: Path) -> None:
         target.dispose()
 
 
-def begin(connection: Connection, *, write: bool, owned: bool, patient: bool, lock: str | None) -> dict[str, Any]:
+def begin(connection: Connection, *, write: bool, owned: bool, patient: bool, lock: str | None) -> Opened:
     """Say how long a transaction may wait, lock the intent that it decides about, and check that its commit will be
     durable, on a primary: one round trip.
 
@@ -146,17 +146,18 @@ def begin(connection: Connection, *, write: bool, owned: bool, patient: bool, lo
     asked = _timeouts(f"{LOCK_TIMEOUT_S}s" if patient else f"{LOCK_TIMEOUT_GROUP_MS}ms")
     if lock is not None:
         asked += f", pg_advisory_xact_lock({_number(lock)})"
-    known = connection.info.get(CHECKED) if owned and write else None
+    known: Opened | None = connection.info.get(CHECKED) if owned and write else None
     if known is not None:
         (*_, history) = _told(connection, asked)
-        return {**known, TIMELINE: history}
+        return replace(known, timeline=history)
     asked += f", {intake.POSTGRES_IDENTITY}, {_DURABILITY}, {_USER}"
     *_, found, fsync, commit, replica, user, history = _told(connection, asked)
-    info: dict[str, Any] = _checked(connection, fsync, commit, replica, user, history) if write else {}
-    info |= {CLOCK: True, intake.IDENTITY: found}
-    if owned and write and None not in found:  # its tables are there
-        connection.info[CHECKED] = info
-    return info
+    if not write:
+        return Opened(identity=found, own_clock=True)
+    opened = replace(_checked(connection, fsync, commit, replica, user, history), identity=found)
+    if owned and None not in found:  # its tables are there
+        connection.info[CHECKED] = opened
+    return opened
 
 
 CHECKED = "charge_once_checked"  # in the info of a connection of ours: what was found when its durability was read back
@@ -196,7 +197,7 @@ def identity(connection: Connection) -> object:
     return connection.exec_driver_sql(f"SELECT {intake.POSTGRES_IDENTITY}").scalar_one()
 
 
-def join(connection: Connection) -> dict[str, Any]:
+def join(connection: Connection) -> Opened:
     """Check that the caller's own transaction is durable; what `prepare` then does is done `patient`ly."""
     return _checked(connection, *_told(connection, f"{_DURABILITY}, {_USER}"))
 
@@ -218,9 +219,9 @@ def patient(connection: Connection) -> Iterator[None]:
 def _told(connection: Connection, asked: str) -> Sequence[Any]:
     """What was asked, and the timeline."""
     if WARNINGS not in connection.info:  # once for each connection to the server
-        connection.info["charge_once_tells"] = _tells(connection)
+        connection.info[TELLS] = _tells(connection)
         connection.info[WARNINGS] = _heard(connection)
-    history = _TIMELINE if connection.info["charge_once_tells"] else "NULL"
+    history = _TIMELINE if connection.info[TELLS] else "NULL"
     return connection.exec_driver_sql(f"SELECT {asked}, {history}").one()
 
 
@@ -238,16 +239,14 @@ def _tells(connection: Connection) -> bool:
     return True
 
 
-def _checked(
-    connection: Connection, fsync: str, commit: str, replica: bool, user: str, history: str | None
-) -> dict[str, Any]:
+def _checked(connection: Connection, fsync: str, commit: str, replica: bool, user: str, history: str | None) -> Opened:
     if replica:
         raise StoreUnavailable("the database is a replica: what it reads may be old. Connect to the primary")
     if fsync == "off" or commit not in (None, *_DURABLE):
         raise StoreUnavailable(
             f"the database is not durable: fsync={fsync} and synchronous_commit={commit}, needed are on and on"
         )
-    return {TIMELINE: history, DATABASE_USER: user, CLOCK: True, WARNINGS: connection.info[WARNINGS]}
+    return Opened(own_clock=True, timeline=history, database_user=user, warnings=connection.info[WARNINGS])
 
 
 def _heard(connection: Connection) -> list[str]:
@@ -262,14 +261,14 @@ def _heard(connection: Connection) -> list[str]:
     return said
 
 
-def before_commit(info: dict[Any, Any]) -> None:
+def before_commit(opened: Opened) -> None:
     """What was said until now is not about the commit."""
-    info.get(WARNINGS, []).clear()
+    opened.warnings.clear()
 
 
-def after_commit(info: dict[Any, Any]) -> None:
+def after_commit(opened: Opened) -> None:
     """A commit that was warned about is not one: its standby may not have it. Doing it again would not show that."""
-    if info.get(WARNINGS):
+    if opened.warnings:
         raise StoreUnavailable(
             "the database did not confirm the commit, which may be lost when its standby takes over "
             "(somebody, or a timeout, ended the wait for synchronous replication)"

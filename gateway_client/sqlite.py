@@ -18,6 +18,7 @@ from gateway_client import intake
 from gateway_client.connections import in_transaction
 from gateway_client.database_url import wrong
 from gateway_client.errors import ConfigurationError, StoreUnavailable
+from gateway_client.transaction import Opened
 
 LOCK_TIMEOUT_S = 5  # how long a transaction waits for another one before it gives up
 SWITCH_TRIES_MAX, SWITCH_PAUSE_S = 100, 0.02  # only while a store is new
@@ -107,18 +108,17 @@ def copy(connection: Connection, path: Path) -> None:
             raise StoreUnavailable(f"the store cannot be copied to {path.parent}: {error}") from None
 
 
-def begin(connection: Connection, *, write: bool, owned: bool, patient: bool, lock: str | None) -> dict[str, Any]:
+def begin(connection: Connection, *, write: bool, owned: bool, patient: bool, lock: str | None) -> Opened:
     """Start a transaction on a connection whose file and durability have been checked.
 
     `owned`: nobody but us has had the connection, so what was set and read back once is so.
     """
     known = connection.info.get(CHECKED) if owned else None
     found = intake.sqlite_identity(connection) if known is None else intake.check_file(known)
-    info: dict[str, Any] = {intake.IDENTITY: found}
     if not write:  # changes nothing, not even the journal of a file that is not ours; all that is read is of one moment
         if not _in_transaction(connection):
             connection.exec_driver_sql("BEGIN")
-        return info
+        return Opened(identity=found)
     if _in_transaction(connection):  # the caller's engine begins by itself
         require_durable(connection)
     else:
@@ -126,10 +126,10 @@ def begin(connection: Connection, *, write: bool, owned: bool, patient: bool, lo
             check_durable(connection)
         # IMMEDIATE: a transaction that begins by reading could not be sure to become a writer later.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-    info[FILES] = _check_files(connection)
+    files = _check_files(connection)
     if owned:
-        connection.info[CHECKED] = info[FILES][0]
-    return info
+        connection.info[CHECKED] = files[0]
+    return Opened(identity=found, files=files)
 
 
 def savepoint(connection: Connection, intent_id: str | None, *, first: bool) -> None:
@@ -146,7 +146,7 @@ def lock(connection: Connection, *intent_ids: str) -> None:
 CHECKED = (
     "charge_once_checked"  # in the info of a connection of ours: the path of its file, once durability was read back
 )
-FILES = "charge_once_files"  # in the info of a connection and of a session: its file, and what it has open
+FILES = "charge_once_files"  # in the info of a connection: its file, and what it has open
 
 
 def _check_files(connection: Connection) -> tuple[str, Files]:
@@ -202,13 +202,12 @@ def identity(connection: Connection) -> object:
     return intake.sqlite_identity(connection, alone=True)
 
 
-def join(connection: Connection) -> dict[str, Any]:
+def join(connection: Connection) -> Opened:
     """Check that the caller's own transaction is durable; take its write lock."""
     require_durable(connection)  # inside a transaction the settings can be read, not changed
     if not _in_transaction(connection):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
-    _check_files(connection)
-    return {}
+    return Opened(files=_check_files(connection))
 
 
 def patient(connection: Connection) -> AbstractContextManager[None]:
@@ -216,13 +215,14 @@ def patient(connection: Connection) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def before_commit(info: dict[Any, Any]) -> None:
+def before_commit(opened: Opened) -> None:
     """Nothing is said about a commit."""
 
 
-def after_commit(info: dict[Any, Any]) -> None:
+def after_commit(opened: Opened) -> None:
     """Make sure that the commit is in the file and log that the next process will open."""
-    path, seen = info[FILES]
+    assert opened.files is not None, "a transaction that writes has looked at its files"
+    path, seen = opened.files
     if _files(path) != seen:
         raise _other_files(path, "The commit is perhaps in none of them, and nothing more was sent.")
 

@@ -1,6 +1,6 @@
 """The nightly reconciler: asks the provider what really happened, and repairs or flags where our rows disagree.
 
-    run(client, day, tz, dry_run) -> RunResult
+    run(client, day, tz, dry_run) -> RunResult; `await run_async(…)` with an AsyncClient
     catch_up(client, tz, dry_run) -> RunResult of each day that waits for a complete run; due(client, tz) names them
 
 Pure: `flow.py` is the story, of `effects.py`; `window.py` says which seconds, `match.py` what an attempt of ours proves
@@ -23,7 +23,7 @@ It imports `gateway_client`, never the other way round; charging and `resume` do
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reconcile.job import run
+    from reconcile.job import run, run_async
     from reconcile.missed import Due, catch_up, due
     from reconcile.report import RunResult
 else:  # as in `gateway_client`: `paycli alerts` reconciles nothing
@@ -37,7 +37,8 @@ else:  # as in `gateway_client`: `paycli alerts` reconciles nothing
             "catch_up": "reconcile.missed",
             "due": "reconcile.missed",
             "run": "reconcile.job",
+            "run_async": "reconcile.job",
         },
     )
 
-__all__ = ["Due", "RunResult", "catch_up", "due", "run"]
+__all__ = ["Due", "RunResult", "catch_up", "due", "run", "run_async"]

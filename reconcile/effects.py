@@ -1,6 +1,6 @@
 """What the nightly story may ask of the store, beyond what charging asks: plain data, each one transaction.
 
-`store/` performs them, and with every effect of a run renews the lease of the run. `Progress` alone is the caller's.
+`store/` performs them, and with every effect of a run renews the lease of the run.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from datetime import datetime
 
 from gateway_client.charge import Charge
 from gateway_client.finding import Found
-from gateway_client.flow.effects import Effect, ProveAbsent, Settle, T
-from gateway_client.gateways.base import Binding, Item, Listing, NoReply, Profile, Reply, Request
+from gateway_client.flow.effects import DatabaseEffect, ProveAbsent, Settle, T
+from gateway_client.gateways.base import Binding, Item, Listing, Profile
 from reconcile.ages import Ages
 from reconcile.match import Importable, Pair
+from reconcile.report import RunResult
 from reconcile.window import Window
 
 AttemptKey = tuple[str, int]
@@ -53,8 +54,8 @@ class OpenedRun:
     parts: tuple[Part, ...]
 
 
-class RunEffect(Effect[T]):
-    """Performed by `reconcile.store.perform` in one transaction, with no network in it."""
+class RunEffect(DatabaseEffect[T]):
+    """An effect of a nightly run."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class LookAtRun(OfRun[T]):
     It renews no lease: the effect before it does.
     """
 
+    writes = False
+
 
 @dataclass(frozen=True)
 class ForgetRuns(OfRun[bool]):
@@ -102,6 +105,11 @@ class Renew(OfRun[None]):
 
 
 @dataclass(frozen=True)
+class LetGo(OfRun[None]):
+    """Give the lease back, of a run that we could not finish."""
+
+
+@dataclass(frozen=True)
 class Adopt(OfRun[None]):
     """Match by the provider's ids what carries no metadata of ours (any more)."""
 
@@ -118,6 +126,10 @@ class Repair(OfRun[Charge]):
     """Settle a charge by evidence; a state that moved is a finding, in the same commit."""
 
     by: Settle | ProveAbsent
+
+    @property
+    def decides_about(self) -> str | None:
+        return self.by.intent_id
 
 
 @dataclass(frozen=True)
@@ -219,14 +231,17 @@ class EndRun(OfRun[None]):
 
 
 @dataclass(frozen=True)
-class AskAll(Effect[tuple[Reply | NoReply, ...]]):
-    """Ask several questions at once, none of which moves money or waits for another; their replies, in their order."""
+class ReadBeginning(RunEffect[datetime | None]):
+    """From when on the store can know of a charge; None when it belongs to nobody yet."""
 
-    requests: tuple[Request, ...]
+    writes = False
 
 
 @dataclass(frozen=True)
-class Progress(Effect[None]):
-    """Tell the caller how many objects of the provider have been read."""
+class ReadResult(RunEffect[RunResult]):
+    """Read a run as it ended, or as far as it came."""
 
-    items: int
+    run_id: str
+    dry_run: bool
+
+    writes = False

@@ -1,4 +1,4 @@
-"""`run`: what programs and `paycli reconcile` call. It performs the nightly flow's effects with a client's connections.
+"""`run` and `run_async`: what programs and `paycli reconcile` call. A client drives the nightly flow as any other one.
 
 A dry run is the very same run on a copy of the store, which is thrown away; it cancels nothing at the provider.
 """
@@ -6,31 +6,33 @@ A dry run is the very same run on a copy of the store, which is thrown away; it 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.orm import Session
-
-from gateway_client import store
+import reconcile.store.performing  # noqa: F401 - whoever runs a run's effects needs their functions
+from gateway_client.async_client import AsyncClient
 from gateway_client.charge import iso
 from gateway_client.client import Client
 from gateway_client.db import Database
 from gateway_client.errors import ChargeOnceError, InvalidInput, StoreUnavailable
-from gateway_client.flow.effects import Ask, DatabaseEffect, Effect, Now, T
+from gateway_client.flow.asking import Setup
+from gateway_client.flow.effects import Ask, DatabaseEffect, Effect, Flow, Now, T
 from gateway_client.gateways.base import NoReply
+from gateway_client.store.registry import perform
 from gateway_client.worker import name_of_process
-from reconcile import store as run_store
 from reconcile.ages import AGES, Ages
-from reconcile.effects import AskAll, Import, LookAtRun, OpenedRun, OpenRun, Progress, Repair, RunEffect, RunLease
+from reconcile.effects import LetGo, OpenedRun, OpenRun, ReadBeginning, ReadResult, RunLease, SavePages
 from reconcile.flow import reconcile_flow
 from reconcile.lease import LEASE_SLACK_S
 from reconcile.report import RunResult
+from reconcile.store.runs import forget_unfinished
 from reconcile.throttle import RATE, WINDOWS, Pace
-from reconcile.window import Window, window_of
+from reconcile.window import window_of
+from reconcile.wrapping import wrapped
 
 CLOCKS_APART_MAX = timedelta(minutes=5)  # a clock further off than this is refused later on
 
@@ -61,36 +63,146 @@ def run(
     process is at it, ProviderUnavailable when the provider could not be asked at all, ConfigurationError, ClockRefused,
     StoreUnavailable.
     """
-    pace = Pace(rate, windows)
-    window = window_of(day, tz, checked(client).perform(Now()) + CLOCKS_APART_MAX)  # before anything is asked
-    _refuse_before_the_store(client, window)
-    if not dry_run:
-        return _Job(client, None, on_progress).run(day, tz, ages, pace)
-    with _folder() as folder:
-        copy = client.copy_store(Path(folder) / "store.db")
+    job = _Job(day, tz, ages, Pace(rate, windows), on_progress, dry_run=dry_run)
+    checked(client).run(job.check())
+    with job.copied(client.copy_store):
         try:
-            copy.transact(run_store.forget_unfinished)
-            return _Job(client, copy, on_progress).run(day, tz, ages, pace)
-        finally:
-            copy.close()
+            return client.run(job.flow(client.setup, client.timeout_s))
+        except (Exception, KeyboardInterrupt):
+            with suppress(ChargeOnceError):  # the lease ends by itself
+                client.run(job.let_go())
+            raise
+
+
+async def run_async(
+    client: AsyncClient,
+    day: date,
+    tz: str = "UTC",
+    dry_run: bool = False,
+    *,
+    ages: Ages = AGES,
+    rate: float = RATE,
+    windows: int = WINDOWS,
+    on_progress: Listener = ignore,
+) -> RunResult:
+    """As `run`, for an AsyncClient of a URL. A task that is cancelled leaves the run to whoever calls next."""
+    if not isinstance(client, AsyncClient):
+        raise InvalidInput("client", "must be a gateway_client.AsyncClient; `run` takes a Client")
+    job = _Job(day, tz, ages, Pace(rate, windows), on_progress, dry_run=dry_run)
+    await client.run(job.check())
+    with job.copied(client.copy_store):
+        try:
+            return await client.run(job.flow(client.setup, client.timeout_s))
+        except Exception:
+            with suppress(ChargeOnceError):
+                await client.run(job.let_go())
+            raise
 
 
 def checked(client: Client) -> Client:
     """The client, or InvalidInput."""
     if not isinstance(client, Client):
-        raise InvalidInput("client", "must be a gateway_client.Client: the nightly run is a job of its own, not a task")
+        raise InvalidInput("client", "must be a gateway_client.Client; `run_async` takes an AsyncClient")
     return client
 
 
-def _refuse_before_the_store(client: Client, window: Window) -> None:
-    """Refuse a day that can hold nothing of ours: complete as it would be, it would say that somebody reconciles."""
-    beginning = client.transact(lambda session, now: run_store.read_beginning(session) or now)
-    if window.end <= beginning:
-        raise InvalidInput(
-            "--date",
-            f"{window.day} ({window.tz}) was over before this store and its first charge were made "
-            f"({iso(beginning)}): nothing of ours can be there. Nothing was asked or changed; name a later day",
-        )
+class Watch:
+    """What is seen of a run from outside of its flow: that it was opened, and how many objects were read."""
+
+    def __init__(self, on_progress: Listener = ignore) -> None:
+        self._on_progress = on_progress
+        self._opened: OpenedRun | None = None
+
+    def over(self, flow: Flow[T]) -> Flow[T]:
+        """Watch a flow."""
+        return wrapped(flow, self._see)
+
+    def _see(self, effect: Effect[Any]) -> Flow[Any]:
+        result = yield from effect
+        if isinstance(effect, OpenRun):
+            self._opened = result
+        if isinstance(effect, SavePages):
+            self._on_progress(sum(page.count for page in effect.pages))
+        return result
+
+    def let_go(self) -> Flow[None]:
+        """Give the lease of the run back, so that the next call need not wait."""
+        if self._opened is not None:
+            yield from LetGo(self._opened)
+
+
+@dataclass
+class _Job:
+    """One call: which day of what zone, how, and on the client's store or on a copy of it."""
+
+    day: date
+    tz: str
+    ages: Ages
+    pace: Pace
+    on_progress: Listener
+    dry_run: bool
+
+    def __post_init__(self) -> None:
+        self._watch = Watch(self.on_progress)
+        self._copy: Database | None = None
+
+    def check(self) -> Flow[None]:
+        """Refuse a day that can hold nothing of ours: complete as it would be, it would say that somebody reconciles.
+
+        Before anything is asked. Raises InvalidInput.
+        """
+        now = yield from Now()
+        window = window_of(self.day, self.tz, now + CLOCKS_APART_MAX)
+        beginning = (yield from ReadBeginning()) or now
+        if window.end <= beginning:
+            raise InvalidInput(
+                "--date",
+                f"{window.day} ({window.tz}) was over before this store and its first charge were made "
+                f"({iso(beginning)}): nothing of ours can be there. Nothing was asked or changed; name a later day",
+            )
+
+    def flow(self, setup: Setup, timeout_s: float) -> Flow[RunResult]:
+        """Run it, and read what it came to."""
+        whole = self._whole(setup, RunLease(name_of_process(), LEASE_SLACK_S + timeout_s))
+        return whole if self._copy is None else _on_copy(self._copy, whole)
+
+    def _whole(self, setup: Setup, lease: RunLease) -> Flow[RunResult]:
+        opened = yield from self._watch.over(reconcile_flow(setup, self.day, self.tz, lease, self.ages, self.pace))
+        return (yield from ReadResult(opened.run_id, self.dry_run))
+
+    def let_go(self) -> Flow[None]:
+        """Give the lease back; a copy's goes with it."""
+        if self._copy is None:
+            yield from self._watch.let_go()
+
+    @contextmanager
+    def copied(self, copy: Callable[[Path], Database]) -> Iterator[None]:
+        """Within it a dry run has a copy of the store."""
+        if not self.dry_run:
+            yield
+            return
+        with _folder() as folder:
+            self._copy = copy(Path(folder) / "store.db")
+            try:
+                self._copy.transact(forget_unfinished)
+                yield
+            finally:
+                self._copy.close()
+
+
+def _on_copy(copy: Database, flow: Flow[T]) -> Flow[T]:
+    """Do a flow's database effects on a copy, and leave out what would change anything at the provider."""
+
+    def instead(effect: Effect[Any]) -> Flow[Any]:
+        match effect:
+            case DatabaseEffect():
+                now = yield from Now()
+                return copy.transact(lambda tx: perform(tx, effect), time=lambda: now, write=effect.writes)
+            case Ask() if effect.request.method != "GET":
+                return NoReply(False, "a dry run changes nothing at the provider", 0)
+        return (yield from effect)
+
+    return wrapped(flow, instead)
 
 
 def _folder() -> tempfile.TemporaryDirectory[str]:
@@ -98,81 +210,3 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(prefix="paycli-dry-run-")
     except OSError as error:
         raise StoreUnavailable(f"a dry run needs room for a copy of the store: {error.strerror}") from None
-
-
-class _Job:
-    """One run, on the client's store or on a copy of it."""
-
-    def __init__(self, client: Client, copy: Database | None, on_progress: Listener) -> None:
-        self._client = client
-        self._copy = copy
-        self._on_progress = on_progress
-        self._opened: OpenedRun | None = None
-
-    def run(self, day: date, tz: str, ages: Ages, pace: Pace) -> RunResult:
-        lease = RunLease(name_of_process(), LEASE_SLACK_S + self._client.timeout_s)
-        try:
-            flow = reconcile_flow(self._client.setup, day, tz, lease, ages, pace)
-            with ThreadPoolExecutor(pace.windows, "paycli-reconcile") as self._pool:  # its threads begin when needed
-                opened = self._client.run(flow, self._perform)
-        except (Exception, KeyboardInterrupt):
-            self._let_go()
-            raise
-        return self._transact(
-            lambda session, _: run_store.read_result(session, opened.run_id, dry_run=self._copy is not None)
-        )
-
-    def _perform(self, effect: Effect[Any]) -> Any:
-        match effect:
-            case LookAtRun():
-                return self._look(lambda session, now: run_store.perform(session, effect, now))
-            case RunEffect():
-                result = self._transact(
-                    lambda session, now: run_store.perform(session, effect, now), intent_id=_intent_of(effect)
-                )
-                if isinstance(effect, OpenRun):
-                    self._opened = result
-                return result
-            case Progress():
-                return self._on_progress(effect.items)
-            case AskAll():
-                return tuple(self._pool.map(self._client.perform, map(Ask, effect.requests)))
-        return self._client.perform(effect) if self._copy is None else self._try(effect)
-
-    def _try(self, effect: Effect[Any]) -> Any:
-        """Do an effect of charging in a dry run."""
-        match effect:
-            case Ask() if effect.request.method != "GET":
-                return NoReply(False, "a dry run changes nothing at the provider", 0)
-            case DatabaseEffect():
-                return self._transact(lambda session, now: store.perform(session, effect, now))
-        return self._client.perform(effect)
-
-    def _transact(self, work: Callable[[Session, datetime], T], *, intent_id: str | None = None) -> T:
-        if self._copy is None:
-            return self._client.transact(work, intent_id=intent_id)
-        now = self._client.perform(Now())
-        return self._copy.transact(lambda session: work(session, now))
-
-    def _look(self, work: Callable[[Session, datetime], T]) -> T:
-        if self._copy is None:
-            return self._client.look(work)
-        now = self._client.perform(Now())
-        return self._copy.transact(lambda session: work(session, now), write=False)
-
-    def _let_go(self) -> None:
-        """Give the lease back, so that the next call need not wait; if even that fails, it ends by itself."""
-        opened = self._opened
-        if opened is not None:
-            with suppress(ChargeOnceError):
-                self._transact(lambda session, now: run_store.release(session, opened, now))
-
-
-def _intent_of(effect: RunEffect[Any]) -> str | None:
-    """The intent that an effect decides about, if it is one."""
-    match effect:
-        case Repair():
-            return effect.by.intent_id
-        case Import():
-            return effect.intent_id
-    return None

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from gateway_client.flow.effects import Ask, Effect, Flow, MeetProvider, Wait
-from reconcile.effects import AskAll, LookAtRun, OfRun, OpenedRun, Renew
+from gateway_client.flow.effects import Ask, AskAll, Effect, Flow, MeetProvider, Wait
+from reconcile.effects import LookAtRun, OfRun, OpenedRun, Renew
 from reconcile.wrapping import wrapped
 
 LEASE_SLACK_S = 30.0  # a lease lasts for one request, at most the client's `timeout_s`, and this much longer

@@ -11,10 +11,12 @@ from datetime import date
 
 from gateway_client.client import Client
 from gateway_client.flow.effects import Now
-from reconcile import store as run_store
+from gateway_client.store.registry import perform
 from reconcile.ages import AGES, Ages
+from reconcile.effects import ReadBeginning
 from reconcile.job import Listener, checked, ignore, run
 from reconcile.report import RunResult
+from reconcile.store.coverage import read_coverage
 from reconcile.throttle import RATE, WINDOWS
 from reconcile.window import days_left_out, parse_day, window_of
 
@@ -38,12 +40,12 @@ def due(client: Client, tz: str = "UTC") -> Due:
     """
     now = checked(client).perform(Now())
     yesterday = parse_day("yesterday", tz, now)
-    known = client.transact(lambda session, _: run_store.read_coverage(session))
+    known = client.transact(read_coverage, write=False)
     days = {day for day in known.begun(tz) if window_of(day, tz, now).whole}
     if known.since is not None:
         days |= set(days_left_out(known.spans, known.since, now, tz))
     if known.since is None or not days:
-        beginning = client.transact(lambda session, at: run_store.read_beginning(session) or at)
+        beginning = client.transact(lambda tx: perform(tx, ReadBeginning()), write=False) or now
         young = window_of(yesterday, tz, now).end <= beginning
         days.add(parse_day("today", tz, now) if young else yesterday)
     ordered = sorted(days)

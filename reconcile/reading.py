@@ -14,11 +14,11 @@ from datetime import timedelta
 from itertools import pairwise
 
 from gateway_client.flow.asking import Setup, refuse_credential
-from gateway_client.flow.effects import Ask, Flow, Wait
+from gateway_client.flow.effects import Ask, AskAll, Flow, Wait
 from gateway_client.flow.lookup import NOT_ASKED_FOR, Cycle
 from gateway_client.gateways.base import Listing, NoReply, Reply, Request
 from gateway_client.outcome import CouldNotAsk
-from reconcile.effects import AskAll, OpenedRun, Part, Progress, SavePages
+from reconcile.effects import OpenedRun, Part, SavePages
 
 ASKS_MAX = 6  # tries of one question: the night is long
 PAGES_MAX, BYTES_MAX = 100_000, 64 * 1024**3  # of the lists in one call: ten million objects; the next goes on
@@ -109,7 +109,6 @@ def _read_list(
         if moved:
             kept = tuple(_inside(page, run) for page in pages)
             yield from SavePages(run, kept, _parts(moved), _parts(cut))
-            yield from Progress(sum(page.count for page in pages))
         places = [place for place in places if not place.part.done] + cut
         why = why or (read.too_much(pages) if places else None)
         if why is None and any(place.stands for place in moved):

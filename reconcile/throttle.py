@@ -11,8 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway_client.errors import InvalidInput
-from gateway_client.flow.effects import Ask, Effect, Flow, MeetProvider, Now, T, Wait
-from reconcile.effects import AskAll
+from gateway_client.flow.effects import Ask, AskAll, Effect, Flow, MeetProvider, Now, T, Wait
 from reconcile.wrapping import wrapped
 
 RATE = 20.0  # requests a second: a fifth of what Stripe takes of an account in live mode

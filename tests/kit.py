@@ -21,17 +21,17 @@ from typing import Any, Self, TypeVar
 import httpx
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.orm import Session
 
 from gateway_client import AsyncClient, Client, Money, PaymentIntent, RetryPolicy, Sandbox, State, Stripe, store
 from gateway_client.db import Database
-from gateway_client.flow.effects import DatabaseEffect
+from gateway_client.flow.effects import DatabaseEffect, ReadBinding
 from gateway_client.frozen import Frozen
 from gateway_client.gateways.base import Binding
 from gateway_client.gateways.stripe_api import PROFILE
 from gateway_client.sandbox.wire import Recorded
 from gateway_client.store.claim import read_binding
 from gateway_client.tables import Base, PendingCharge
+from gateway_client.transaction import Transaction
 from tests import postgres
 from tests.kit_clients import AnyClient, Awaited, with_own_socket
 
@@ -312,19 +312,21 @@ class World:
     @property
     def binding(self) -> Binding:
         """Whom the store of this world belongs to, or will when it is bound."""
-        return self.transact(read_binding) or Binding("stripe", "test", self.sandbox.account, "default")
+        return self.transact(lambda tx: read_binding(tx, ReadBinding())) or Binding(
+            "stripe", "test", self.sandbox.account, "default"
+        )
 
     def perform(self, effect: DatabaseEffect[T]) -> T:
         """One database effect at the true time, as a driver would do it."""
-        return self.transact(lambda session: store.perform(session, effect, self.clock.now))
+        return self.transact(lambda tx: store.perform(tx, effect))
 
     def altered(self, frozen: Frozen, seal: str | None) -> str | None:
         """What a client without a secret asks of a row at the gate."""
         return Stripe(Sandbox.api_key).altered(frozen, Binding("stripe", "test", self.sandbox.account, "default"))
 
-    def transact(self, work: Callable[[Session], T]) -> T:
+    def transact(self, work: Callable[[Transaction], T]) -> T:
         """One transaction of the store's."""
-        return Database(self._engine).transact(work)
+        return Database(self._engine).transact(work, time=lambda: self.clock.now)
 
     def row(self, intent_id: str = ORDER.intent_id, attempt: int = 1) -> dict[str, Any]:
         """The row of an attempt as it is on disk."""

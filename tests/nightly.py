@@ -13,6 +13,7 @@ from typing import Any, cast
 import reconcile
 from gateway_client import Charge, Client, PaymentIntent, State, Stripe
 from gateway_client.finding import Finding
+from gateway_client.flow.effects import Bind
 from gateway_client.store.claim import bind
 from gateway_client.tables import Base
 from reconcile.throttle import WINDOWS
@@ -38,8 +39,8 @@ class Night(World):
         """Reconcile a day (None: today), as a new process."""
         client = cast("Client", self.open_client())
         if self.made_at is not None:
-            binding, now = self.binding, self.clock.now
-            self.transact(lambda session: bind(session, binding, now))
+            binding = self.binding
+            self.transact(lambda tx: bind(tx, Bind(binding)))
             self.sql("UPDATE paycli_store SET created_at = ?", (self.made_at.strftime("%Y-%m-%d %H:%M:%S.%f"),))
         return reconcile.run(client, day or self.today, tz, dry_run, rate=self.rate, windows=self.windows)
 

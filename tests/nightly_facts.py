@@ -27,7 +27,7 @@ def facts_of(world: Night, now: datetime | None = None, limits: Limits = LIMITS)
     at, engine = now or world.clock.now, create_engine(world.url)
     event.listen(engine, "before_cursor_execute", lambda *call: asked.append(call))
     try:
-        facts = Database(engine).transact(lambda session: read_facts(session, at, limits, KEY_LIFE), write=False)
+        facts = Database(engine).transact(lambda tx: read_facts(tx, at, limits, KEY_LIFE), write=False)
     finally:
         engine.dispose()
     return facts, len(asked)

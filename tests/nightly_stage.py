@@ -25,6 +25,7 @@ from gateway_client.flow.effects import Ask, DatabaseEffect, Effect, MeetProvide
 from gateway_client.sandbox.model import Exchange
 from gateway_client.sandbox.wire import Json, Request
 from gateway_client.tables import Base
+from gateway_client.transaction import Transaction
 from reconcile import RunResult
 from tests import postgres
 from tests.kit import FakeClock
@@ -167,9 +168,9 @@ class Interrupted(Client):
             self._count()
         return super().perform(effect)
 
-    def transact(self, work: Callable[[Any, datetime], T], *, intent_id: str | None = None) -> T:
+    def transact(self, work: Callable[[Transaction], T], *, write: bool = True) -> T:
         self._count()
-        return super().transact(work, intent_id=intent_id)
+        return super().transact(work, write=write)
 
     def _count(self) -> None:
         if self.performed == self.stops_at and self.meanwhile is not None:

@@ -232,9 +232,9 @@ def test_who_told_an_alert(night: Night, monkeypatch: pytest.MonkeyPatch) -> Non
     def tell(claimed: str, *causes: str) -> None:
         monkeypatch.setenv("LOGNAME", claimed)
         found = [Alert(cause, 1, None, None, "planted") for cause in causes]
-        told = night.transact(lambda session: read_told(session, "receiver"))
+        told = night.transact(lambda tx: read_told(tx, "receiver"))
         now = night.clock.now
-        night.transact(lambda session: remember(session, "receiver", news(found, told, now, None)))
+        night.transact(lambda tx: remember(tx, "receiver", news(found, told, now, None)))
         night.clock.advance(seconds=60)
 
     tell("ann", "a", "b")

@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import insert, select
-from sqlalchemy.orm import Session
 
 import reconcile.alerts
 from gateway_client import State, columns
 from gateway_client.finding import Code
 from gateway_client.state import PENDING
-from gateway_client.store import rows
+from gateway_client.transaction import Transaction
 from reconcile.ages import AGES, every
 from reconcile.alerts import Alert, Facts, Group, Limits, alerts
 from tests.kit import START, Killed
@@ -216,11 +215,11 @@ def test_ten_thousand_rows_cost_as_many_statements_as_one(world: Night) -> None:
     plant(world, "order_00001", State.UNKNOWN, START - 30 * HOUR, first_sent_at=START - 22 * HOUR)
     _, few = facts_of(world)
 
-    def copy(session: Session) -> None:
-        row = session.connection().execute(select(columns.charges)).mappings().one()
+    def copy(tx: Transaction) -> None:
+        row = tx.execute(select(columns.charges)).mappings().one()
         numbers = range(2, 10_001)
         copies = [{**row, "intent_id": f"order_{number:05}", "idempotency_key": f"key_{number}"} for number in numbers]
-        session.connection().execute(insert(columns.charges), copies)
+        tx.execute(insert(columns.charges), copies)
 
     world.transact(copy)
     facts, many = facts_of(world)
@@ -285,7 +284,7 @@ def test_a_charge_that_is_settled_meanwhile(world: Night, monkeypatch: pytest.Mo
     plant_finding(world, Code.DUPLICATE_CHARGE, "order_1", START)
     everything = {"pending_unknown", "key_ends_soon", "duplicate_charge"}
     assert causes(world) == everything
-    ask = rows.run
+    ask = Transaction.execute
 
     def interrupted(*arguments: Any) -> Any:
         result = ask(*arguments)
@@ -293,5 +292,5 @@ def test_a_charge_that_is_settled_meanwhile(world: Night, monkeypatch: pytest.Mo
         world.sql("UPDATE paycli_findings SET closed_at = found_at")
         return result
 
-    monkeypatch.setattr("reconcile.store.alerts.run", interrupted)
+    monkeypatch.setattr(Transaction, "execute", interrupted)
     assert causes(world) in (everything, set())

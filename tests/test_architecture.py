@@ -20,6 +20,7 @@ SHELL_ORDER = (
     "gateway_client.on_demand",  # threads and forks wait for it
     "gateway_client.actor",  # the user, the machine and the environment
     "gateway_client.telemetry",
+    "gateway_client.transaction",  # the machine's time, for those who ask no provider
     "gateway_client.clock",  # time, sleep and chance
     "gateway_client.sockets",  # the connection of one exchange
     "gateway_client.wire",  # HTTP
@@ -40,6 +41,7 @@ SHELL_ORDER = (
     "gateway_client.db",
     "gateway_client.async_db",
     "gateway_client.condition",
+    "gateway_client.store.registry",
     "gateway_client.store.rows",
     "gateway_client.store.findings",
     "gateway_client.store.reading",
@@ -66,6 +68,7 @@ SHELL_ORDER = (
     "reconcile.store.agreed",
     "reconcile.store.parts",
     "reconcile.store.counts",
+    "reconcile.store.lease",
     "reconcile.store.runs",
     "reconcile.store.forgetting",
     "reconcile.store.items",

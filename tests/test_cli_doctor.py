@@ -122,7 +122,7 @@ def test_its_transactions_can_write_nothing(shell: World, kind: str) -> None:
     reader = Reader(shell.env["PAYCLI_DATABASE_URL"])
     for statement in ("DELETE FROM paycli_store", "CREATE TABLE paycli_new (id INTEGER)"):
         with pytest.raises(StoreUnavailable, match="it is read-only"):
-            reader.read(lambda session, what=statement: session.execute(text(what)))  # type: ignore[misc]
+            reader.read(lambda tx, what=statement: tx.execute(text(what)))  # type: ignore[misc]
     assert found(doctor(shell))["store"]["result"] == "ok"
 
 

@@ -58,7 +58,7 @@ def test_rows_of_a_server_stay(shell: World, own: URL) -> None:
 
     def rows() -> list[Any]:
         every = (f"SELECT xmin::text, t.* FROM {name} AS t ORDER BY 2, 3" for name in Base.metadata.tables)
-        return [Reader(url).read(lambda session, of=one: session.execute(text(of)).all()) for one in every]  # type: ignore[misc]
+        return [Reader(url).read(lambda tx, of=one: tx.execute(text(of)).all()) for one in every]  # type: ignore[misc]
 
     before = rows()
     assert (doctor(shell).code, rows()) == (0, before)

@@ -96,7 +96,7 @@ def test_a_late_answer_and_a_run_say_the_same(dark: Night, ours: Make, there: Ma
     assert is_open
     second(dark)
     assert told(dark) == [(finding_id, *facts, True)]
-    dark.transact(lambda session: close_finding(session, str(finding_id), "seen", dark.clock.now))
+    dark.transact(lambda tx: close_finding(tx, str(finding_id), "seen"))
     for again in (first, second):
         again(dark)
         assert told(dark) == [(finding_id, *facts, False)]

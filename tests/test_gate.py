@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from gateway_client import ClockRefused, ConfigurationError, NeedsPerson, NotNow, State, Stripe, UnknownIntent
 from gateway_client.errors import ChargeOnceError
@@ -25,6 +24,7 @@ from gateway_client.outcome import (
 )
 from gateway_client.store import perform
 from gateway_client.tables import PendingCharge
+from gateway_client.transaction import Transaction
 from tests.kit import BOUNDS, ORDER, START, World
 
 CREDENTIAL, ROTATED = (Stripe(key).credential_id for key in ("sk_test_sandbox", "sk_test_rotated"))
@@ -230,17 +230,15 @@ def test_refuses_while_another_attempt_succeeded(world: World) -> None:
     binding = world.binding
     columns = [name for name in PendingCharge.model_fields if name not in ("attempt", "state", "idempotency_key")]
 
-    def work(session: Session) -> Begun | Held:
-        session.execute(text("DROP INDEX pending_charges_one_live"))  # until this transaction is undone
-        session.execute(
+    def work(tx: Transaction) -> Begun | Held:
+        tx.execute(text("DROP INDEX pending_charges_one_live"))  # until this transaction is undone
+        tx.execute(
             text(
                 f"INSERT INTO pending_charges (attempt, state, idempotency_key, {', '.join(columns)}) "
                 f"SELECT 2, 'succeeded', 'pc1_2', {', '.join(columns)} FROM pending_charges"
             )
         )
-        return perform(
-            session, BeginSend(ORDER.intent_id, 1, binding, PROFILE, CREDENTIAL, world.altered, True), world.clock.now
-        )
+        return perform(tx, BeginSend(ORDER.intent_id, 1, binding, PROFILE, CREDENTIAL, world.altered, True))
 
     with pytest.raises(NeedsPerson, match="attempt 2 succeeded"):
         world.transact(work)

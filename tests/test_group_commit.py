@@ -21,6 +21,7 @@ from gateway_client import postgres as backend
 from gateway_client.async_db import AsyncEngineDatabase
 from gateway_client.db import Database
 from gateway_client.errors import NeedsPerson
+from gateway_client.transaction import Opened
 from tests import postgres
 
 WAIT_S_MAX = 30.0
@@ -95,16 +96,16 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
 
 
 def note(name: str) -> Callable[[Any], str]:
-    def work(session: Any) -> str:
-        session.execute(text("INSERT INTO notes VALUES (:name)"), {"name": name})
+    def work(tx: Any) -> str:
+        tx.execute(text("INSERT INTO notes VALUES (:name)"), {"name": name})
         return name
 
     return work
 
 
 def refusing(name: str, error: Exception) -> Callable[[Any], Any]:
-    def work(session: Any) -> None:
-        note(name)(session)
+    def work(tx: Any) -> None:
+        note(name)(tx)
         raise error
 
     return work
@@ -148,22 +149,22 @@ def test_a_work_that_failed_by_what_another_undid_is_done_again(bench: Bench) ->
     """The last of three ends their transaction: no word on the others, said in it, is believed."""
     ended: list[bool] = []
 
-    def seeing(session: Any) -> str:
-        if session.execute(text("SELECT 1 FROM notes WHERE name = 'a'")).first() is not None and not ended:
+    def seeing(tx: Any) -> str:
+        if tx.execute(text("SELECT 1 FROM notes WHERE name = 'a'")).first() is not None and not ended:
             raise NeedsPerson("it is there")
         return "free"
 
-    def ending(session: Any) -> str:
+    def ending(tx: Any) -> str:
         if not ended:
             ended.append(True)
-            session.connection().invalidate()
+            tx.connection.invalidate()
             raise lost()
         return "late"
 
     once: list[str] = []
 
-    def writing(session: Any) -> str:
-        note("a")(session)
+    def writing(tx: Any) -> str:
+        note("a")(tx)
         once.append("a")
         return "a"
 
@@ -183,18 +184,18 @@ def test_a_commit_that_nobody_confirmed(bench: Bench, repeatable: bool, monkeypa
     tries: list[str] = []
 
     def keyed(name: str) -> Callable[[Any], str]:
-        def work(session: Any) -> str:
+        def work(tx: Any) -> str:
             tries.append(name)
-            if session.execute(text("SELECT 1 FROM notes WHERE name = :name"), {"name": name}).first() is None:
-                note(name)(session)
+            if tx.execute(text("SELECT 1 FROM notes WHERE name = :name"), {"name": name}).first() is None:
+                note(name)(tx)
             return name
 
         return work
 
     after, lose = bench.database._backend.after_commit, [True]
 
-    def unconfirmed(info: dict[Any, Any]) -> None:
-        after(info)
+    def unconfirmed(opened: Opened) -> None:
+        after(opened)
         if lose:
             lose.clear()
             raise lost()
@@ -213,11 +214,11 @@ def test_a_leader_that_is_interrupted(bench: Bench) -> None:
     """Ctrl-C in the thread that commits for all: it hears of it, and the others' works are done all the same."""
     hits: list[str] = []
 
-    def interrupted(session: Any) -> str:
+    def interrupted(tx: Any) -> str:
         if not hits:
             hits.append(threading.current_thread().name)
             raise KeyboardInterrupt
-        return note("b")(session)
+        return note("b")(tx)
 
     futures = bench.together(note("a"), interrupted, note("c"))
     ends = [future.exception() for future in futures]

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_ses
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from gateway_client import ConfigurationError, InvalidInput, OutcomeNotRecorded, State, StoreUnavailable
+from gateway_client.transaction import Transaction
 from tests import postgres
 from tests.intake_kit import DATABASES, KINDS, POSTGRES, SQLITE, Shop, second_store
 from tests.kit import ORDER
@@ -53,8 +54,8 @@ def test_two_transactions_of_ours_on_one_connection(shop: Shop) -> None:
         engines = [shop.created(lambda: shared) for _ in range(2)]
         with shop.client(engines[1]) as other, shop.client(engines[0]) as client:
 
-            def work(session: Session, now: object) -> None:
-                session.execute(ORDERED)
+            def work(tx: Transaction) -> None:
+                tx.execute(ORDERED)
                 with pytest.raises(ConfigurationError, match=TWO_USERS):
                     other.charge(ORDER)
 
@@ -69,10 +70,10 @@ def test_a_statement_after_it(shop: Shop) -> None:
         engine = shop.created(lambda: shared)
         with shop.client(engine) as client:
 
-            def work(session: Session, now: object) -> None:
+            def work(tx: Transaction) -> None:
                 with pytest.raises(ConfigurationError, match=TWO_USERS):
                     client.find("nothing")
-                session.execute(ORDERED)
+                tx.execute(ORDERED)
 
             with pytest.raises(ConfigurationError, match=TWO_USERS):
                 client.transact(work)

@@ -74,13 +74,11 @@ FOUND = Found(
 
 
 def find(world: World, found: Found, run_id: str | None = None) -> Action:
-    return world.transact(
-        lambda session: record_finding(session, found, Action.FLAGGED, world.clock.now, run_id=run_id)
-    )
+    return world.transact(lambda tx: record_finding(tx, found, Action.FLAGGED, run_id=run_id))
 
 
 def close(world: World) -> None:
-    world.transact(lambda session: close_finding(session, FOUND.id, "seen", world.clock.now))
+    world.transact(lambda tx: close_finding(tx, FOUND.id, "seen"))
 
 
 def facts(world: World) -> list[tuple[object, ...]]:

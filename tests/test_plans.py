@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event, insert
-from sqlalchemy.orm import Session
 
 from gateway_client import State
 from gateway_client.columns import charges, sends, store
@@ -19,6 +18,7 @@ from gateway_client.flow.effects import Lease
 from gateway_client.store.facts import read_facts
 from gateway_client.store.leases import lease
 from gateway_client.store.reading import read_latest_seen_at
+from gateway_client.transaction import Transaction
 from tests import postgres
 from tests.oracle_world import database_url
 from tests.test_tables import ROW
@@ -45,7 +45,7 @@ def full(request: Any, tmp_path: Path) -> Iterator[Database]:
     database = Database(url)
     database.create()
 
-    def fill(session: Session) -> None:
+    def fill(tx: Transaction) -> None:
         rows = [
             {
                 **ROW,
@@ -56,7 +56,7 @@ def full(request: Any, tmp_path: Path) -> Iterator[Database]:
             }
             for number in range(4000)
         ]
-        session.connection().execute(insert(charges), rows)
+        tx.execute(insert(charges), rows)
         begun = [
             {
                 "intent_id": row["intent_id"],
@@ -68,8 +68,8 @@ def full(request: Any, tmp_path: Path) -> Iterator[Database]:
             }
             for row in rows
         ]
-        session.connection().execute(insert(sends), begun)
-        session.connection().execute(insert(store).values(**BOUND))
+        tx.execute(insert(sends), begun)
+        tx.execute(insert(store).values(**BOUND))
 
     database.transact(fill)
     yield database
@@ -80,8 +80,8 @@ def test_what_is_due_is_found_by_an_index(full: Database) -> None:
     """A lease of a few among many reads a few rows: in the order of the index, sorting nothing."""
     plans: list[str] = []
 
-    def explain(session: Session) -> tuple[str, ...]:
-        connection = session.connection()
+    def explain(tx: Transaction) -> tuple[str, ...]:
+        connection = tx.connection
         explained = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
 
         def look(_: Any, cursor: Any, statement: str, parameters: Any, *more: object) -> None:
@@ -90,7 +90,7 @@ def test_what_is_due_is_found_by_an_index(full: Database) -> None:
                 plans.append("\n".join(str(row) for row in cursor.fetchall()))
 
         event.listen(connection, "before_cursor_execute", look)
-        leased = lease(session, Lease("a", 3, 60.0, 10.0), NOW)
+        leased = lease(tx, Lease("a", 3, 60.0, 10.0))
         return tuple(charge.intent_id for charge in leased)
 
     assert full.transact(explain) == ("order_3999", "order_3997", "order_3995")
@@ -102,16 +102,18 @@ def test_what_is_due_is_found_by_an_index(full: Database) -> None:
 @pytest.mark.parametrize(
     "read",
     [
-        pytest.param(lambda session: read_facts(session, "order_3", 1, NOW).latest_seen_at, id="the first statement"),
+        pytest.param(lambda tx: read_facts(tx, "order_3", 1).latest_seen_at, id="the first statement"),
         pytest.param(read_latest_seen_at, id="the time alone"),
     ],
 )
-def test_the_latest_time_seen_is_one_look_into_an_index(full: Database, read: Callable[[Session], datetime]) -> None:
+def test_the_latest_time_seen_is_one_look_into_an_index(
+    full: Database, read: Callable[[Transaction], datetime]
+) -> None:
     """The time of the newest send is read at the end of its index, and no statement reads a whole table for it."""
     plans: list[str] = []
 
-    def explain(session: Session) -> datetime:
-        connection = session.connection()
+    def explain(tx: Transaction) -> datetime:
+        connection = tx.connection
         explained = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
 
         def look(_: Any, cursor: Any, statement: str, parameters: Any, *more: object) -> None:
@@ -119,7 +121,7 @@ def test_the_latest_time_seen_is_one_look_into_an_index(full: Database, read: Ca
             plans.append("\n".join(str(row) for row in cursor.fetchall()))
 
         event.listen(connection, "before_cursor_execute", look)
-        return read(session)
+        return read(tx)
 
     assert full.transact(explain) == NOW
     (plan,) = plans

@@ -25,7 +25,7 @@ from gateway_client import (
     postgres,
 )
 from gateway_client.flow.charging import altered
-from gateway_client.flow.effects import BeginSend, MeetProvider, Settle
+from gateway_client.flow.effects import BeginSend, MeetProvider, ReadBinding, Settle
 from gateway_client.outcome import (
     Answer,
     Cause,
@@ -178,7 +178,7 @@ def settled(shop: Shop, url: URL, outcome: Outcome, meanwhile: Callable[[], obje
     client.prepare(ORDER)
     client.perform(MeetProvider())
     gateway = Stripe(shop.sandbox.api_key)
-    binding = client.transact(lambda session, _: read_binding(session))
+    binding = client.transact(lambda tx: read_binding(tx, ReadBinding()))
     assert binding is not None
     as_frozen = partial(altered, client.setup, binding)
     profile, credential = gateway.profile, gateway.credential_id

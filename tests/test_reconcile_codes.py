@@ -151,7 +151,7 @@ def test_earlier_try(dark: Night) -> None:
 
 def close(dark: Night, finding: Finding) -> None:
     """As `paycli resolve` does."""
-    dark.transact(lambda session: close_finding(session, finding.id, "refunded", dark.clock.now))
+    dark.transact(lambda tx: close_finding(tx, finding.id, "refunded"))
 
 
 @pytest.mark.parametrize("name", ["charge gone", "same key again", "amount", "success after a decline"])

@@ -77,7 +77,7 @@ def test_a_known_success_is_not_forgotten_with_its_finding(dark: Night, left: St
     dark.pay_behind_our_back("order_42", 2)
     (finding,) = dark.run().findings
     assert (finding.code, finding.action) == ("missing_locally", "flagged")
-    dark.transact(lambda session: close_finding(session, finding.id, "has paid", dark.clock.now))
+    dark.transact(lambda tx: close_finding(tx, finding.id, "has paid"))
     with pytest.raises(NeedsPerson, match="cancel this attempt, then reconcile"):
         dark.open_client().charge(ORDER)
     dark.open_client().resume()

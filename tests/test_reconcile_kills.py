@@ -21,6 +21,7 @@ import reconcile.store.findings
 import reconcile.store.items
 import reconcile.store.repairs
 from gateway_client import Money, PaymentIntent
+from gateway_client.client import Client
 from gateway_client.finding import Code
 from gateway_client.flow.effects import Effect
 from gateway_client.gateways import stripe_api
@@ -180,8 +181,8 @@ def stage(request: pytest.FixtureRequest) -> Iterator[Mortal]:
     with folder() as where, Mortal(where, request.param) as made, pytest.MonkeyPatch.context() as patch:
         for owner, name, value in SMALL:
             patch.setattr(owner, name, value)
-        really = reconcile.job._Job._perform
-        patch.setattr(reconcile.job._Job, "_perform", lambda job, one: made.watched(one, partial(really, job)))
+        really = Client._perform
+        patch.setattr(Client, "_perform", lambda client, one: made.watched(one, partial(really, client)))
         yield made
 
 

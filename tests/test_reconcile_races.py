@@ -25,7 +25,6 @@ from gateway_client.flow.resuming import resume_flow
 from gateway_client.worker import name_of_process
 from reconcile.effects import RunLease
 from reconcile.flow import reconcile_flow
-from reconcile.job import _Job, ignore
 from tests.kit import USD_20
 from tests.nightly import BOUNDS, DATABASES, Night
 from tests.nightly_stage import Interrupted, Stage, folder
@@ -212,8 +211,8 @@ def steps(client: Client, flow: Flow[Any], perform: Callable[[Effect[Any]], Any]
 
 
 def night_steps(client: Client, tz: str) -> Iterator[None]:
-    job, lease = _Job(client, None, ignore), RunLease(name_of_process(), 60.0)
-    yield from steps(client, reconcile_flow(client.setup, TODAY, tz, lease), job._perform)
+    lease = RunLease(name_of_process(), 60.0)
+    yield from steps(client, reconcile_flow(client.setup, TODAY, tz, lease), client.perform)
 
 
 def charging_steps(client: Client) -> Iterator[None]:

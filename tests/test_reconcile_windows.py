@@ -19,10 +19,12 @@ from hypothesis import strategies as st
 
 import reconcile
 from gateway_client.errors import InvalidInput
-from gateway_client.flow.effects import Ask, Effect, Flow, Now, Wait
+from gateway_client.flow.effects import Ask, AskAll, Effect, Flow, Now, Wait
 from gateway_client.gateways.base import Request
-from reconcile.effects import AskAll, Part
+from gateway_client.store.registry import perform as perform_really
+from reconcile.effects import Part
 from reconcile.reading import PARTS_FOR_EACH, _cut
+from reconcile.store import runs
 from reconcile.throttle import RATES, WINDOWS, WINDOWS_MAX, Pace, throttled
 from tests.kit import START, Killed
 from tests.nightly import DATABASES, SECOND, Night, codes, night
@@ -311,21 +313,18 @@ def test_the_list_of_an_ended_run_is_forgotten(world: Night, monkeypatch: pytest
 
 def test_charges_do_not_wait_for_a_look_at_the_day(monkeypatch: pytest.MonkeyPatch) -> None:
     """What reads a whole day holds no lock that a charge needs, however long it takes."""
-    from gateway_client.store.rows import run as execute
-    from reconcile import store
-
     with night() as dark:
         dark.pay("order_1")
         looked: list[str] = []
-        really = store.perform
+        really = perform_really
 
-        def perform(session: Any, effect: Any, now: datetime) -> Any:
+        def perform(tx: Any, effect: Any) -> Any:
             if isinstance(effect, reconcile.effects.LookAtRun):
-                execute(session, store.runs._RUN, {"of_run": effect.run.run_id}).all()  # its snapshot is taken
+                tx.execute(runs._RUN, {"of_run": effect.run.run_id}).all()  # its snapshot is taken
                 dark.pay(f"order_beside_{len(looked)}")
                 looked.append(type(effect).__name__)
-            return really(session, effect, now)
+            return really(tx, effect)
 
-        monkeypatch.setattr(store, "perform", perform)
+        monkeypatch.setattr("gateway_client.driver.perform", perform)
         result = dark.run()
         assert (result.complete, {*looked}) == (True, {"ReadUnseen", "Count"})

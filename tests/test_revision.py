@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from gateway_client import State, store
+from gateway_client import State, postgres, store
 from gateway_client.absence import Scan
-from gateway_client.actor import ACTOR
 from gateway_client.flow.effects import (
     BeginSend,
     Begun,
@@ -43,7 +42,7 @@ from gateway_client.outcome import (
     Succeeded,
     Unknown,
 )
-from gateway_client.postgres import CLOCK
+from gateway_client.transaction import Opened, Transaction
 from tests.kit import ORDER, START, World
 
 WAIT_S_MAX = 20.0
@@ -232,8 +231,11 @@ def test_who_waits_for_the_row_reads_it_again(isolation: str) -> None:
         told: list[State] = []
 
         def perform(session: Session, effect: Any) -> Any:
-            session.info.update({CLOCK: True, ACTOR: "billing@web-3"})
-            return store.perform(session, effect, world.clock.now)
+            opened = Opened(own_clock=True)
+            tx = Transaction(
+                session.connection(), opened, actor="billing@web-3", time=lambda: world.clock.now, lock=postgres.lock
+            )
+            return store.perform(tx, effect)
 
         def record() -> None:
             while not told:

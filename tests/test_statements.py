@@ -72,7 +72,7 @@ def of_the_store() -> bool:
     frame = sys._getframe(1)
     while frame is not None:
         name = str(frame.f_globals.get("__name__"))
-        if name.startswith("gateway_client."):
+        if name.startswith("gateway_client.") and name != "gateway_client.transaction":
             return name.startswith("gateway_client.store.")
         assert frame.f_back is not None
         frame = frame.f_back

@@ -154,7 +154,7 @@ def test_the_database_refuses_a_senseless_row(change: dict[str, object], databas
     row = {**ROW, "created_at": "2026-11-20 00:00:00", **change}
     statement = f"INSERT INTO pending_charges ({', '.join(row)}) VALUES ({', '.join(':' + name for name in row)})"
     with pytest.raises(NeedsPerson, match="refused a row by a rule of its tables"):
-        database.transact(lambda session: session.execute(text(statement), row))
+        database.transact(lambda tx: tx.execute(text(statement), row))
 
 
 @pytest.mark.parametrize("state", [state for state in State if not state.refused])
@@ -163,18 +163,16 @@ def test_two_live_attempts_of_an_intent_cannot_be_stored(state: State, database:
     refused = {**ROW, "state": "declined"}
     live = {**ROW, "attempt": 2, "state": state, "idempotency_key": "pc1_2"}
     again = {**ROW, "attempt": 3, "state": "prepared", "idempotency_key": "pc1_3"}
-    database.transact(lambda session: session.execute(insert(columns.charges), [refused, live]))
+    database.transact(lambda tx: tx.execute(insert(columns.charges), [refused, live]))
     with pytest.raises(NeedsPerson, match="refused a row by a rule of its tables"):
-        database.transact(lambda session: session.execute(insert(columns.charges), [again]))
-    database.transact(lambda session: session.execute(insert(columns.charges), [{**again, "state": "canceled"}]))
+        database.transact(lambda tx: tx.execute(insert(columns.charges), [again]))
+    database.transact(lambda tx: tx.execute(insert(columns.charges), [{**again, "state": "canceled"}]))
 
 
 def test_one_key_belongs_to_one_attempt(database: Database) -> None:
     """S4: two rows never share an idempotency key."""
     with pytest.raises(NeedsPerson, match="refused a row by a rule of its tables"):
-        database.transact(
-            lambda session: session.execute(insert(columns.charges), [ROW, {**ROW, "intent_id": "order_43"}])
-        )
+        database.transact(lambda tx: tx.execute(insert(columns.charges), [ROW, {**ROW, "intent_id": "order_43"}]))
 
 
 def test_a_store_belongs_to_one_account(database: Database) -> None:
@@ -183,17 +181,17 @@ def test_a_store_belongs_to_one_account(database: Database) -> None:
     bound = Binding("stripe", "test", "acct_1", "a", "the store")
     row = {**asdict(bound), "created_at": now, "bound_by": "billing@web-3"}
     one, two = (insert(columns.store).values(id=number, **row) for number in (1, 2))
-    database.transact(lambda session: session.execute(one))
+    database.transact(lambda tx: tx.execute(one))
     with pytest.raises(NeedsPerson, match="refused a row by a rule of its tables"):
-        database.transact(lambda session: session.execute(two))
+        database.transact(lambda tx: tx.execute(two))
 
 
 def test_times_come_back_as_they_went(database: Database) -> None:
     """A time of any zone comes back as the same instant in UTC; one without a zone is refused."""
     at = datetime(2026, 11, 20, 1, 2, 3, 456789, timezone(timedelta(hours=5, minutes=45)))
-    database.transact(lambda session: session.execute(insert(columns.charges).values({**ROW, "created_at": at})))
-    found = database.transact(lambda session: session.execute(select(columns.charges.c.created_at)).scalar_one())
+    database.transact(lambda tx: tx.execute(insert(columns.charges).values({**ROW, "created_at": at})))
+    found = database.transact(lambda tx: tx.execute(select(columns.charges.c.created_at)).scalar_one())
     assert (found, found.tzinfo) == (at, UTC)
     naive = {**ROW, "intent_id": "order_43", "created_at": at.replace(tzinfo=None)}
     with pytest.raises(StatementError, match="a time without a zone"):
-        database.transact(lambda session: session.execute(insert(columns.charges).values(naive)))
+        database.transact(lambda tx: tx.execute(insert(columns.charges).values(naive)))

@@ -46,12 +46,12 @@ def strangers(dark: Night, like: PaymentIntent, attempt: int = 1, method: str = 
 
 def resolve(dark: Night, finding_id: str) -> None:
     """A person closes a finding."""
-    dark.transact(lambda session: close_finding(session, finding_id, "looked at", dark.clock.now))
+    dark.transact(lambda tx: close_finding(tx, finding_id, "looked at"))
 
 
 def told(dark: Night) -> list[str]:
     """The causes of `paycli alerts`."""
-    facts = dark.transact(lambda session: read_facts(session, dark.clock.now, Limits(), BOUNDS.key_life))
+    facts = dark.transact(lambda tx: read_facts(tx, dark.clock.now, Limits(), BOUNDS.key_life))
     return [alert.cause for alert in alerts(facts, Limits())]
 
 

@@ -6,16 +6,16 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy.orm import Session
 
 from gateway_client import Charge, Client, RetryPolicy, Sandbox, Stripe, Worker
-from gateway_client.flow.effects import Lease, ReadPending
+from gateway_client.flow.effects import Lease
 from gateway_client.sandbox.server import SandboxServer
-from gateway_client.store import read_pending
+from gateway_client.store.reading import read_page
+from gateway_client.store.registry import PERFORMERS
+from gateway_client.transaction import Transaction
 from tests import postgres
 from tests.kit import ONE_SEND, ORDER
 
@@ -23,9 +23,9 @@ WORKERS, CALLERS, CHARGES, RATE, END_S_MAX = 4, 2, 60, 1000.0, 90.0
 FAULTS = {"lost_reply": 0.05, "slow": 0.1, "duplicate": 0.05, "unavailable_503": 0.03, "in_use_409": 0.03}
 
 
-def no_lease(session: Session, effect: Lease, now: datetime) -> tuple[Charge, ...]:
+def no_lease(tx: Transaction, effect: Lease) -> tuple[Charge, ...]:
     """Whatever is pending, whoever is at it."""
-    return read_pending(session, ReadPending(None, effect.rows_max))
+    return read_page(tx, None, effect.rows_max)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -88,7 +88,7 @@ def test_nothing_is_charged_twice(leases: bool, url: str, monkeypatch: pytest.Mo
     """Four workers race over one queue with two callers of the same charges, beside lost and doubled requests; without
     leases, too, nothing is charged twice and nothing is lost (S1, S12, F111, F113)."""
     if not leases:
-        monkeypatch.setattr("gateway_client.store.performing.lease", no_lease)
+        monkeypatch.setitem(PERFORMERS, Lease, no_lease)
         monkeypatch.setattr("gateway_client.store.gate.holds", lambda *_: True)
     sandbox = Sandbox(seed=5, faults=FAULTS)
     sandbox.slow_s = 0.02

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from gateway_client.absence import Scan
 from gateway_client.charge import Charge
@@ -38,12 +38,24 @@ Flow = Generator[Effect[Any], Any, T]
 
 
 class DatabaseEffect(Effect[T]):
-    """Performed by `store.perform` inside one transaction, with no network in it."""
+    """Performed inside one transaction, with no network in it, by the function that says `@performs` of its class."""
+
+    writes: ClassVar[bool] = True
+    # Done twice it is as if it was done once, so that a commit nobody has confirmed is tried again.
+    repeatable: ClassVar[bool] = True
+
+    @property
+    def decides_about(self) -> str | None:
+        """The intent that it decides about, if it is one: of others that decide about it, one after the other does."""
+        found: str | None = getattr(self, "intent_id", None)
+        return found
 
 
 @dataclass(frozen=True)
 class ReadBinding(DatabaseEffect[Binding | None]):
     """Whom the store belongs to; None while nobody has written it."""
+
+    writes = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,10 @@ class Claim(DatabaseEffect["Charge | Begun | ClearFirst"]):
     cleared_attempt: int | None = None
     begin_with: str | None = None
 
+    @property
+    def decides_about(self) -> str | None:
+        return self.intent.intent_id
+
 
 class Next(Enum):
     """What to do with a charge that the gate does not let through."""
@@ -123,7 +139,12 @@ class Held:
 
 @dataclass(frozen=True)
 class BeginSend(DatabaseEffect[Begun | Held]):
-    """The gate: every condition of a send, checked on the locked row, and the send written down in the same commit."""
+    """The gate: every condition of a send, checked on the locked row, and the send written down in the same commit.
+
+    A send that was begun twice is not as if it was begun once: its call ends, and nothing has left.
+    """
+
+    repeatable = False
 
     intent_id: str
     attempt: int
@@ -193,6 +214,8 @@ class ProveAbsent(DatabaseEffect[Charge]):
 class ReadPending(DatabaseEffect[tuple[Charge, ...]]):
     """Pending charges, oldest first, after a cursor (created_at, intent_id, attempt)."""
 
+    writes = False
+
     after: tuple[datetime, str, int] | None
     rows_max: int
 
@@ -231,11 +254,9 @@ class Waiting:
 class CountWaiting(DatabaseEffect[Waiting]):
     """Count the pending charges: who found none that is due hears why."""
 
+    writes = False
+
     open_s: float  # as of a Lease
-
-
-READING = (ReadBinding, ReadPending, CountWaiting)
-"""Effects that write nothing: they wait for no lock."""
 
 
 # The provider, the clock, the caller --------------------------------------------------------------------------------
@@ -267,6 +288,13 @@ class Ask(Effect[Reply | NoReply]):
 
 
 @dataclass(frozen=True)
+class AskAll(Effect[tuple[Reply | NoReply, ...]]):
+    """Ask several questions at once, none of which moves money or waits for another; their replies, in their order."""
+
+    requests: tuple[Request, ...]
+
+
+@dataclass(frozen=True)
 class Now(Effect[datetime]):
     """The provider's time."""
 
@@ -281,7 +309,7 @@ class Wait(Effect[float]):
 
 @dataclass(frozen=True)
 class Tell(Effect[None]):
-    """Tell the caller about one charge that was looked at, or what a worker waits for (a sentence)."""
+    """Tell the caller about one charge that was looked at, what a worker waits for, how far a run has come."""
 
-    charge: Charge | str
+    what: Charge | str | int
     listener: Callable[[Any], None]

@@ -8,22 +8,20 @@ from dataclasses import asdict, replace
 from datetime import datetime
 
 from sqlalchemy import bindparam, insert, select
-from sqlalchemy.orm import Session
 
-from gateway_client.actor import ACTOR
 from gateway_client.charge import Charge
 from gateway_client.errors import AttemptRefused, ConfigurationError, IntentConflict, NeedsPerson, NewAttemptNeeded
 from gateway_client.evidence import Known, Step, why_not
 from gateway_client.finding import Code
-from gateway_client.flow.effects import BeginSend, Begun, Claim, ClearFirst
+from gateway_client.flow.effects import BeginSend, Begun, Bind, Claim, ClearFirst, ReadBinding
 from gateway_client.frozen import Frozen
 from gateway_client.gateways.base import Binding
 from gateway_client.intent import PaymentIntent, differences
-from gateway_client.postgres import TIMELINE
 from gateway_client.record import Record, Row
 from gateway_client.state import State
 from gateway_client.store.facts import Facts, binding_of, read_facts, why_held
 from gateway_client.store.gate import INSERT_SEND, begun, judge
+from gateway_client.store.registry import performs
 from gateway_client.store.rows import (
     CLAIMED,
     INSERT_ROW,
@@ -34,11 +32,11 @@ from gateway_client.store.rows import (
     findings,
     key_of,
     of_attempt,
-    run,
     sha256,
     store,
     with_sends,
 )
+from gateway_client.transaction import Transaction
 
 _INSERT_STORE = insert(store)
 _UNASKED = select(findings.c.id).where(
@@ -49,76 +47,78 @@ _ATTEMPTS = (
 )
 
 
-def read_binding(session: Session) -> Binding | None:
+@performs(ReadBinding)
+def read_binding(tx: Transaction, effect: ReadBinding) -> Binding | None:
     """Whom the store belongs to."""
-    row = run(session, STORE_ROW).mappings().first()
+    row = tx.execute(STORE_ROW).mappings().first()
     return None if row is None else binding_of(row)
 
 
-def bind(session: Session, binding: Binding, now: datetime) -> Binding:
+@performs(Bind)
+def bind(tx: Transaction, effect: Bind) -> Binding:
     """Write the one row of the store, unless another process was first."""
-    found = read_binding(session)
+    found = read_binding(tx, ReadBinding())
     if found is not None:
         return found
-    made = replace(binding, store_id=binding.store_id or secrets.token_hex(16))
-    timeline = session.info.get(TIMELINE)
-    row = {"id": 1, **asdict(made), "created_at": now, "bound_by": session.info[ACTOR], "timeline": timeline}
-    run(session, _INSERT_STORE, row)
+    made = replace(effect.binding, store_id=effect.binding.store_id or secrets.token_hex(16))
+    row = {"id": 1, **asdict(made), "created_at": tx.now, "bound_by": tx.actor, "timeline": tx.timeline}
+    tx.execute(_INSERT_STORE, row)
     return made
 
 
-def claim(session: Session, effect: Claim, now: datetime) -> Charge | Begun | ClearFirst:
+@performs(Claim)
+def claim(tx: Transaction, effect: Claim) -> Charge | Begun | ClearFirst:
     """Find the row of an attempt, or insert it when the attempts before it allow that, with its first send if asked to.
 
     Where the intent has no row, none is locked: of two that insert the first attempt, a unique key lets one do it, and
     the other one's transaction is done again and finds it.
     """
     intent = effect.intent
-    facts = read_facts(session, intent.intent_id, effect.attempt or 1, now)
+    facts = read_facts(tx, intent.intent_id, effect.attempt or 1)
     if facts.binding != effect.binding:  # a caller's session may lead to another schema
         raise ConfigurationError(
             f"{intent.intent_id}: this is another store than the one that the client began with, or it was "
             "bound anew: restart what uses it. Nothing was written or sent."
         )
-    rows = run(session, _ATTEMPTS, {"of_intent": intent.intent_id}).mappings().all() if facts.intent_known else ()
+    rows = tx.execute(_ATTEMPTS, {"of_intent": intent.intent_id}).mappings().all() if facts.intent_known else ()
     attempts = {row["attempt"]: row for row in rows}
     newest = max(attempts, default=0)
     attempt = effect.attempt or newest or 1
     found = attempts.get(attempt)
-    _refuse_other_payment(session, intent, found if found is not None else _executed(rows), anew=found is None)
+    _refuse_other_payment(tx, intent, found if found is not None else _executed(rows), anew=found is None)
     if found is not None:
         _refuse_other_method(intent, found, newest)
-        return with_sends(session, found).charge()
+        return with_sends(tx, found).charge()
     if attempt != newest + 1:
         raise AttemptRefused(
             f"{intent.intent_id}: attempt {attempt} was asked for, the newest is {newest or 'none'}. Nothing was sent."
         )
     if rows:
-        facts = read_facts(session, intent.intent_id, attempt, now)  # again: the rows are locked by now
-        previous = with_sends(session, attempts[newest])
+        facts = read_facts(tx, intent.intent_id, attempt)  # again: the rows are locked by now
+        previous = with_sends(tx, attempts[newest])
         _refuse_while_needed(previous, attempt, facts)
-        known = Known(previous.charge(), effect.profile.bounds, now)
-        before = _never_seen(session, rows[:-1])
+        known = Known(previous.charge(), effect.profile.bounds, tx.now)
+        before = _never_seen(tx, rows[:-1])
         if (before or why_not(Step.NEXT_ATTEMPT, known) is not None) and effect.cleared_attempt != newest:
             return ClearFirst(previous.charge(), before)
-    return _insert(session, effect, attempt, facts, now)
+    return _insert(tx, effect, attempt, facts)
 
 
-def _insert(session: Session, effect: Claim, attempt: int, facts: Facts, now: datetime) -> Charge | Begun:
+def _insert(tx: Transaction, effect: Claim, attempt: int, facts: Facts) -> Charge | Begun:
     """Insert the row, and begin its first send in the same commit where the gate lets it through.
 
     Where it does not, the row is there as `prepared`, and `BeginSend` says why it is not sent.
     """
-    prepared = _prepared(effect, attempt, now)
-    if effect.begin_with is None or judge(_first_send(effect, attempt), facts, prepared, now) is not None:
-        run(session, INSERT_ROW, prepared.row)
-        append_event(session, prepared.row, now, None, CLAIMED, State.PREPARED)
+    prepared = _prepared(effect, attempt, tx.now)
+    if effect.begin_with is None or judge(_first_send(effect, attempt), facts, prepared, tx.now) is not None:
+        tx.execute(INSERT_ROW, prepared.row)
+        append_event(tx, prepared.row, None, CLAIMED, State.PREPARED)
         return prepared.charge()
-    after, send = begun(prepared, effect.begin_with, now, facts.clock, session.info[ACTOR])
+    after, send = begun(prepared, effect.begin_with, tx.now, facts.clock, tx.actor)
     record = after.revised()
-    run(session, INSERT_ROW, record.row)
-    run(session, INSERT_SEND, send)
-    append_claim_and_send(session, record.row, now)
+    tx.execute(INSERT_ROW, record.row)
+    tx.execute(INSERT_SEND, send)
+    append_claim_and_send(tx, record.row)
     return Begun(record.charge(), send["send_no"], record.row["body"], record.row["api_version"], record)
 
 
@@ -181,7 +181,7 @@ def _never_executed(row: Row) -> bool:
     return state in (State.REJECTED, State.ABSENT) or (state is State.CANCELED and unsent)
 
 
-def _refuse_other_payment(session: Session, intent: PaymentIntent, row: Row | None, *, anew: bool) -> None:
+def _refuse_other_payment(tx: Transaction, intent: PaymentIntent, row: Row | None, *, anew: bool) -> None:
     """The attempt that is asked for, or that was executed, is this payment; another attempt may get another method."""
     if row is None:
         return
@@ -197,7 +197,7 @@ def _refuse_other_payment(session: Session, intent: PaymentIntent, row: Row | No
         return
     name, what = f"{intent.intent_id} attempt {row['attempt']}", "; ".join(differ)
     if _imported(row):
-        finding = run(session, _UNASKED, key_of(row)).scalar()
+        finding = tx.execute(_UNASKED, key_of(row)).scalar()
         if finding is not None:
             raise NeedsPerson(
                 f"{name} was imported from the provider, nobody here had asked for it, and it is not this payment "
@@ -247,8 +247,8 @@ def _refuse_while_needed(previous: Record, attempt: int, facts: Facts) -> None:
         raise held
 
 
-def _never_seen(session: Session, rows: Sequence[Row]) -> tuple[Charge, ...]:
+def _never_seen(tx: Transaction, rows: Sequence[Row]) -> tuple[Charge, ...]:
     """Attempts of which the provider showed nothing when the next one was made: it may show a charge by now."""
     states = (State.REJECTED, State.ABSENT)
     unseen = (row for row in rows if State(row["state"]) in states and row["provider_intent_id"] is None)
-    return tuple(with_sends(session, row).charge() for row in unseen)
+    return tuple(with_sends(tx, row).charge() for row in unseen)

@@ -7,16 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
-from sqlalchemy.orm import Session
 
 from gateway_client.errors import NeedsPerson
 from gateway_client.finding import HARMLESS, Code
 from gateway_client.gateways.base import Binding
-from gateway_client.postgres import CLOCK, TIMELINE
 from gateway_client.record import Row
 from gateway_client.state import State
 from gateway_client.store.reading import LATEST_BEGUN_AT, latest
-from gateway_client.store.rows import charges, constant, findings, run, store
+from gateway_client.store.rows import charges, constant, findings, store
+from gateway_client.transaction import Transaction
 
 # Money that the provider has taken for another attempt, or by a charge that has no row here, is a reason to send
 # nothing, whatever a person has said of it.
@@ -75,22 +74,21 @@ def binding_of(row: Row) -> Binding:
     return Binding(row["provider"], row["mode"], row["account"], row["namespace"], row["store_id"])
 
 
-def read_facts(session: Session, intent_id: str, attempt: int, now: datetime) -> Facts:
+def read_facts(tx: Transaction, intent_id: str, attempt: int) -> Facts:
     """Read the facts for an attempt of an intent, in one statement; in two when a finding holds it."""
-    own_clock = bool(session.info.get(CLOCK))
-    row = run(session, _FACTS[own_clock], {"of_intent": intent_id, "for_attempt": attempt}).mappings().first()
+    row = tx.execute(_FACTS[tx.own_clock], {"of_intent": intent_id, "for_attempt": attempt}).mappings().first()
     if row is None:
-        return Facts(None, None, None, latest_seen_at=now, clock=now, intent_known=False, paid=None, finding=None)
+        return Facts(None, None, None, latest_seen_at=tx.now, clock=tx.now, intent_known=False, paid=None, finding=None)
     held_by = row["held_by"]
     return Facts(
         binding=binding_of(row),
         bound_on=row["timeline"],
-        timeline=session.info.get(TIMELINE),
+        timeline=tx.timeline,
         latest_seen_at=latest(row),
-        clock=row["clock"] if own_clock else now,
+        clock=row["clock"] if tx.own_clock else tx.now,
         intent_known=bool(row["intent_known"]),
         paid=row["paid"],
-        finding=None if held_by is None else run(session, _FINDING, {"of_finding": held_by}).mappings().one(),
+        finding=None if held_by is None else tx.execute(_FINDING, {"of_finding": held_by}).mappings().one(),
     )
 
 

@@ -7,10 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import insert
-from sqlalchemy.orm import Session
 
 from gateway_client.absence import quiet_for
-from gateway_client.actor import ACTOR
 from gateway_client.charge import Charge, iso
 from gateway_client.errors import ChargeOnceError, ClockRefused, ConfigurationError, NeedsPerson
 from gateway_client.evidence import Known, Step, why_not
@@ -20,7 +18,9 @@ from gateway_client.record import Record, Row, Values
 from gateway_client.state import SENDABLE, Event
 from gateway_client.store.facts import Facts, read_facts, why_held
 from gateway_client.store.leases import holds
-from gateway_client.store.rows import append_event, clock_of, locked, move, run, sends, sha256, write
+from gateway_client.store.registry import performs
+from gateway_client.store.rows import append_event, locked, move, sends, sha256, write
+from gateway_client.transaction import Transaction
 
 CLOCK_BEHIND_MAX = timedelta(minutes=1)  # two hosts, each corrected by a Date of whole seconds, differ by a little
 
@@ -45,25 +45,26 @@ class Hold:
     reason: str | None = None
 
 
-def begin_send(session: Session, effect: BeginSend, now: datetime) -> Begun | Held:
+@performs(BeginSend)
+def begin_send(tx: Transaction, effect: BeginSend) -> Begun | Held:
     """Let one send through, written down with its time in this commit, or say what to do instead (DESIGN §6)."""
-    record = locked(session, effect.intent_id, effect.attempt)
+    record = locked(tx, effect.intent_id, effect.attempt)
     # Read under the row's lock: what others have committed while it was waited for counts.
-    facts = read_facts(session, effect.intent_id, effect.attempt, now)
-    held = judge(effect, facts, record, now)
+    facts = read_facts(tx, effect.intent_id, effect.attempt)
+    held = judge(effect, facts, record, tx.now)
     if isinstance(held, ChargeOnceError):
         raise held
     if held is not None:
         if held.move is not None:
-            record = apply(session, record, held.move, now)
+            record = apply(tx, record, held.move)
         charge = record.charge()
         return Held(charge if held.reason is None else replace(charge, reason=held.reason), held.next)
-    after, send = begun(record, effect.credential_id, now, facts.clock, session.info[ACTOR])
-    run(session, INSERT_SEND, send)
+    after, send = begun(record, effect.credential_id, tx.now, facts.clock, tx.actor)
+    tx.execute(INSERT_SEND, send)
     # Written even when nothing of the row is new: whoever waits for another send's answer must see that one was begun.
-    written = write(session, record, after)
+    written = write(tx, record, after)
     if after.changed(record):
-        append_event(session, record.row, now, record.state, str(Event.SEND_BEGUN), after.state)
+        append_event(tx, record.row, record.state, str(Event.SEND_BEGUN), after.state)
     return Begun(written.charge(), send["send_no"], record.row["body"], record.row["api_version"], written)
 
 
@@ -108,9 +109,9 @@ def begun(
     return record.moved(Event.SEND_BEGUN, now, {**first, "quiet_from": None}).with_send(send), send
 
 
-def apply(session: Session, record: Record, to: Move, now: datetime) -> Record:
+def apply(tx: Transaction, record: Record, to: Move) -> Record:
     """Write a move of a locked row."""
-    return move(session, record, to.event, now, to.changes, note=to.note)
+    return move(tx, record, to.event, to.changes, note=to.note)
 
 
 def _instead_of_sending(effect: BeginSend, record: Record) -> Next | None:
@@ -183,16 +184,17 @@ def _close_if_over(effect: BeginSend, record: Record, now: datetime, clock: date
     return None if not over or row["closed_at"] is not None or record.state.final else closing(now)
 
 
-def end_late(session: Session, effect: EndLate, now: datetime) -> Charge:
+@performs(EndLate)
+def end_late(tx: Transaction, effect: EndLate) -> Charge:
     """End an attempt that nobody may send any more, and that nobody need send to find that out."""
-    record = locked(session, effect.intent_id, effect.attempt)
-    return end_if_late(session, record, now, clock_of(session, now)).charge()
+    record = locked(tx, effect.intent_id, effect.attempt)
+    return end_if_late(tx, record, tx.clock()).charge()
 
 
-def end_if_late(session: Session, record: Record, now: datetime, clock: datetime) -> Record:
+def end_if_late(tx: Transaction, record: Record, clock: datetime) -> Record:
     """End a locked attempt that is not to be sent any more."""
-    ends = end_late_by(record, now, clock)
-    return record if ends is None else apply(session, record, ends, now)
+    ends = end_late_by(record, tx.now, clock)
+    return record if ends is None else apply(tx, record, ends)
 
 
 def end_late_by(record: Record, now: datetime, clock: datetime) -> Move | None:
@@ -209,9 +211,9 @@ def end_late_by(record: Record, now: datetime, clock: datetime) -> Move | None:
     return Move(Event.CANCELED, {"reason": reason, "closed_at": now})
 
 
-def close(session: Session, record: Record, now: datetime) -> Record:
+def close(tx: Transaction, record: Record) -> Record:
     """Close a locked attempt whose key's life is over."""
-    return apply(session, record, closing(now), now)
+    return apply(tx, record, closing(tx.now))
 
 
 def closing(now: datetime, why: str = "the key's life is over") -> Move:

@@ -9,14 +9,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import and_, bindparam, exists, func, not_, or_, select, true, update
-from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
 from gateway_client.flow.effects import CountWaiting, Lease, Release, Waiting
 from gateway_client.record import Row
 from gateway_client.retry import BEGUN_S_MAX
 from gateway_client.state import PENDING
-from gateway_client.store.rows import charges, clock_of, constant, of_attempt, run, sends, snapshots
+from gateway_client.store.registry import performs
+from gateway_client.store.rows import charges, constant, of_attempt, sends, snapshots
+from gateway_client.transaction import Transaction
 
 _AT: Any = bindparam("clock")
 _OPEN_SEND = exists().where(
@@ -70,35 +71,38 @@ _WAITING = select(
 _SET_ASIDE = update(charges).where(*of_attempt(charges), charges.c.leased_by == bindparam("of_worker"))
 
 
-def lease(session: Session, effect: Lease, now: datetime) -> tuple[Charge, ...]:
+@performs(Lease)
+def lease(tx: Transaction, effect: Lease) -> tuple[Charge, ...]:
     """Take the charges that are due and that no other worker has."""
-    clock = clock_of(session, now)
-    open_since = now - timedelta(seconds=effect.open_s)
+    clock = tx.clock()
+    open_since = tx.now - timedelta(seconds=effect.open_s)
     values = {"clock": clock, "rows_max": effect.rows_max, "worker": effect.worker, "open_since": open_since}
-    rows = run(session, _DUE, values).mappings().all()
+    rows = tx.execute(_DUE, values).mappings().all()
     if rows:
         until = clock + timedelta(seconds=effect.seconds)
         taken = {"of_intents": [row["intent_id"] for row in rows], "leased_by": effect.worker, "leased_until": until}
-        run(session, _TAKE, taken)
-    return snapshots(session, rows)
+        tx.execute(_TAKE, taken)
+    return snapshots(tx, rows)
 
 
-def release(session: Session, effect: Release, now: datetime) -> None:
+@performs(Release)
+def release(tx: Transaction, effect: Release) -> None:
     """Give back what is still this worker's, each row for now or set aside for a time."""
-    clock = clock_of(session, now)
+    clock = tx.clock()
     for intent_id, attempt, aside_s in effect.rows:
         if aside_s is not None:
             row = {"of_intent": intent_id, "of_attempt": attempt, "of_worker": effect.worker}
             until = clock + timedelta(seconds=aside_s)
-            run(session, _SET_ASIDE, row | {"leased_by": None, "leased_until": None, "resume_at": until})
+            tx.execute(_SET_ASIDE, row | {"leased_by": None, "leased_until": None, "resume_at": until})
     given = {"of_intents": [intent_id for intent_id, _, _ in effect.rows], "of_worker": effect.worker}
-    run(session, _GIVE_BACK, given)
+    tx.execute(_GIVE_BACK, given)
 
 
-def count_waiting(session: Session, effect: CountWaiting, now: datetime) -> Waiting:
+@performs(CountWaiting)
+def count_waiting(tx: Transaction, effect: CountWaiting) -> Waiting:
     """Count what is pending by what it waits for: one statement, over the rows of one index."""
-    values = {"clock": clock_of(session, now), "open_since": now - timedelta(seconds=effect.open_s)}
-    row = run(session, _WAITING, values).mappings().one()
+    values = {"clock": tx.clock(), "open_since": tx.now - timedelta(seconds=effect.open_s)}
+    row = tx.execute(_WAITING, values).mappings().one()
     return Waiting(
         due=row["due"],
         leased=row["leased"],

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Select, bindparam, func, or_, select
-from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
 from gateway_client.record import Row
@@ -18,15 +17,12 @@ from gateway_client.store.rows import (
     events,
     key_of,
     of_attempt,
-    run,
     sends,
     snapshots,
     store,
     with_sends,
 )
-
-if TYPE_CHECKING:
-    from gateway_client.flow.effects import ReadPending
+from gateway_client.transaction import Transaction
 
 _ATTEMPTS = select(charges).where(charges.c.intent_id == bindparam("of_intent")).order_by(charges.c.attempt)
 _HISTORY = select(events).where(*of_attempt(events)).order_by(events.c.event_no)
@@ -59,34 +55,29 @@ def _pending(*, after: bool) -> Select[Any]:
     return query.where(or_(later, tied))
 
 
-def read_pending(session: Session, effect: ReadPending) -> tuple[Charge, ...]:
-    """Pending charges, oldest first."""
-    return read_page(session, effect.after, effect.rows_max)
-
-
-def read_page(session: Session, after: tuple[datetime, str, int] | None, rows_max: int) -> tuple[Charge, ...]:
+def read_page(tx: Transaction, after: tuple[datetime, str, int] | None, rows_max: int) -> tuple[Charge, ...]:
     """Return the pending charges that follow the one with this time, intent and attempt, oldest first."""
     values: dict[str, object] = {"rows_max": rows_max}
     if after is not None:
         at, intent_id, attempt = after
         values |= {"after_at": at, "after_intent": intent_id, "after_attempt": attempt}
-    return snapshots(session, run(session, _pending(after=after is not None), values).mappings())
+    return snapshots(tx, tx.execute(_pending(after=after is not None), values).mappings())
 
 
-def read_attempts(session: Session, intent_id: str) -> tuple[Charge, ...]:
+def read_attempts(tx: Transaction, intent_id: str) -> tuple[Charge, ...]:
     """All attempts of an intent, in their order."""
-    return snapshots(session, run(session, _ATTEMPTS, {"of_intent": intent_id}).mappings())
+    return snapshots(tx, tx.execute(_ATTEMPTS, {"of_intent": intent_id}).mappings())
 
 
-def read_history(session: Session, charge: Charge) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+def read_history(tx: Transaction, charge: Charge) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     """The sends and the events of one attempt, in their order."""
     of = {"intent_id": charge.intent_id, "attempt": charge.attempt}
-    return with_sends(session, of).sends, tuple(run(session, _HISTORY, key_of(of)).mappings())
+    return with_sends(tx, of).sends, tuple(tx.execute(_HISTORY, key_of(of)).mappings())
 
 
-def read_latest_seen_at(session: Session) -> datetime | None:
+def read_latest_seen_at(tx: Transaction) -> datetime | None:
     """Read the latest time that the store has seen; None when it belongs to nobody yet."""
-    row = run(session, _TIMES).mappings().first()
+    row = tx.execute(_TIMES).mappings().first()
     return None if row is None else latest(row)
 
 
@@ -97,12 +88,12 @@ def latest(row: Row) -> datetime:
     return made if begun is None else max(made, begun)
 
 
-def read_unsealed(session: Session, secret_ids: tuple[str, ...]) -> int:
+def read_unsealed(tx: Transaction, secret_ids: tuple[str, ...]) -> int:
     """How many charges that may still be sent carry no seal of these secrets."""
-    return int(run(session, _UNSEALED, {"of_secrets": secret_ids}).scalar_one())
+    return int(tx.execute(_UNSEALED, {"of_secrets": secret_ids}).scalar_one())
 
 
-def read_timeline(session: Session) -> str | None:
+def read_timeline(tx: Transaction) -> str | None:
     """The history of its database that the store was bound on; None when that was not written down."""
-    found = run(session, _TIMELINE).scalar()
+    found = tx.execute(_TIMELINE).scalar()
     return None if found is None else str(found)

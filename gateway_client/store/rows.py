@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    CursorResult,
-    Executable,
     Select,
     bindparam,
     func,
@@ -25,24 +22,18 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.orm import Session
 
 from gateway_client import columns
-from gateway_client.actor import ACTOR
 from gateway_client.charge import Charge
 from gateway_client.errors import UnknownIntent
 from gateway_client.outcome import Answer
-from gateway_client.postgres import CLOCK
-from gateway_client.postgres import lock as lock_in_database
 from gateway_client.record import Record, Row, Values
 from gateway_client.state import Event, State
-from gateway_client.telemetry import Record as ToldRecord
 from gateway_client.telemetry import StateChanged
+from gateway_client.transaction import Transaction
 
 store, charges, sends = columns.store, columns.charges, columns.sends
 events, findings = columns.events, columns.findings
-
-RECORDS = "charge_once_records"  # in `Session.info`: what is told once the transaction is committed
 
 CLAIMED = "claimed"  # the first event of an attempt
 
@@ -60,7 +51,6 @@ def constant(words: Iterable[str]) -> list[ColumnElement[str]]:
     return [literal_column(f"'{word}'") for word in words]
 
 
-_CLOCK = select(func.clock_timestamp())
 STORE_ROW = select(store)  # its one row
 ROW_OF_ATTEMPT = select(charges).where(*of_attempt(charges))
 INSERT_ROW = insert(charges)
@@ -100,101 +90,76 @@ _FIRST_EVENTS = insert(events).from_select(
 )
 
 
-def run(session: Session, statement: Executable, values: Values | None = None) -> CursorResult[Any]:
-    """Execute a Core statement in the session's transaction, past the ORM."""
-    return session.connection().execute(statement, values)
-
-
-def clock_of(session: Session, now: datetime) -> datetime:
-    """The one clock of leases, holds and key lives: the database's; a file has ours, set by the provider's."""
-    if not session.info.get(CLOCK):
-        return now
-    told: datetime = run(session, _CLOCK).scalar_one()
-    return told
-
-
-def lock_intents(session: Session, intent_ids: Iterable[str]) -> None:
-    """Lock intents that the transaction was not begun for, everybody in one order.
-
-    What was read of them before may not be so any more. A file has one writer, so there is nothing to lock.
-    """
-    ordered = sorted(set(intent_ids))
-    if ordered and session.info.get(CLOCK):
-        lock_in_database(session.connection(), *ordered)
-
-
 def key_of(row: Row) -> dict[str, Any]:
     """The parameters that name a row's attempt in a statement."""
     return {"of_intent": row["intent_id"], "of_attempt": row["attempt"]}
 
 
-def locked(session: Session, intent_id: str, attempt: int) -> Record:
+def locked(tx: Transaction, intent_id: str, attempt: int) -> Record:
     """The row of an attempt, locked, with its sends."""
-    row = run(session, _LOCKED_ROW, {"of_intent": intent_id, "of_attempt": attempt}).mappings().first()
+    row = tx.execute(_LOCKED_ROW, {"of_intent": intent_id, "of_attempt": attempt}).mappings().first()
     if row is None:
         raise UnknownIntent(f"{intent_id} attempt {attempt} is not in this store. Nothing was sent.")
-    return with_sends(session, row)
+    return with_sends(tx, row)
 
 
-def with_sends(session: Session, row: Row) -> Record:
+def with_sends(tx: Transaction, row: Row) -> Record:
     """A row with the sends of its attempt."""
-    return Record(row, tuple(run(session, _SENDS, key_of(row)).mappings()))
+    return Record(row, tuple(tx.execute(_SENDS, key_of(row)).mappings()))
 
 
 def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def snapshots(session: Session, rows: Iterable[Row]) -> tuple[Charge, ...]:
+def snapshots(tx: Transaction, rows: Iterable[Row]) -> tuple[Charge, ...]:
     """Many rows with their sends, in two statements."""
     rows = tuple(rows)
     by_key: dict[tuple[str, int], list[Row]] = {(row["intent_id"], row["attempt"]): [] for row in rows}
     of = {"of_intents": list({intent_id for intent_id, _ in by_key})}
-    for send in run(session, _SENDS_OF_INTENTS, of).mappings() if rows else ():
+    for send in tx.execute(_SENDS_OF_INTENTS, of).mappings() if rows else ():
         by_key.get((send["intent_id"], send["attempt"]), []).append(send)
     return tuple(Record(row, tuple(by_key[row["intent_id"], row["attempt"]])).charge() for row in rows)
 
 
 def move(
-    session: Session,
+    tx: Transaction,
     record: Record,
     event: Event | None,
-    now: datetime,
     changes: Values,
     *,
     note: str | None = None,
     answer: Answer | None = None,
 ) -> Record:
     """Apply an event (None: only `changes`) to a locked row and append it to the history, in this transaction."""
-    after = record.moved(event, now, changes)
+    after = record.moved(event, tx.now, changes)
     if after is record:
         return record  # the same evidence again
-    after = write(session, record, after)
-    append_event(session, record.row, now, record.state, note or str(event), after.state, changes.get("reason"), answer)
+    after = write(tx, record, after)
+    append_event(tx, record.row, record.state, note or str(event), after.state, changes.get("reason"), answer)
     return after
 
 
-def write(session: Session, before: Record, after: Record) -> Record:
+def write(tx: Transaction, before: Record, after: Record) -> Record:
     """Write what of a locked row, or of its sends, has changed; the record as it is then."""
-    run(session, _UPDATE, key_of(before.row) | after.changed(before))
+    tx.execute(_UPDATE, key_of(before.row) | after.changed(before))
     return after.revised()
 
 
-def write_if_unchanged(session: Session, before: Record, after: Record) -> Record | None:
+def write_if_unchanged(tx: Transaction, before: Record, after: Record) -> Record | None:
     """Write as `write` does, of a row that is not locked; None, and nothing is written, when it changed since.
 
     The statement waits for whoever is writing the row, and looks only then at its revision: so it does on SQLite, on
     PostgreSQL under READ COMMITTED, and under SERIALIZABLE, where the whole transaction is done again instead.
     """
     seen = {"of_revision": before.row["revision"]}
-    written = run(session, _UPDATE_UNCHANGED, key_of(before.row) | seen | after.changed(before)).rowcount
+    written = tx.execute(_UPDATE_UNCHANGED, key_of(before.row) | seen | after.changed(before)).rowcount
     return after.revised() if written else None
 
 
 def append_event(
-    session: Session,
+    tx: Transaction,
     row: Row,
-    now: datetime,
     before: State | None,
     event: str,
     state: State,
@@ -206,32 +171,32 @@ def append_event(
     values = {
         "intent_id": row["intent_id"],
         "attempt": row["attempt"],
-        "at": now,
+        "at": tx.now,
         "event": event,
         "state_before": before,
         "state_after": state,
         "reason": reason,
         "request_id": request_id,
-        "actor": session.info[ACTOR],
+        "actor": tx.actor,
     }
-    run(session, _EVENT, values | key_of(row))
+    tx.execute(_EVENT, values | key_of(row))
     elapsed_ms = None if answer is None else answer.elapsed_ms
-    _tell(session, row, before, event, state, request_id, elapsed_ms)
+    _tell(tx, row, before, event, state, request_id, elapsed_ms)
 
 
-def append_claim_and_send(session: Session, row: Row, now: datetime) -> None:
+def append_claim_and_send(tx: Transaction, row: Row) -> None:
     """Begin the history of an attempt whose row is inserted with its first send: two events, in one statement."""
     told = ((None, CLAIMED, State.PREPARED), (State.PREPARED, str(Event.SEND_BEGUN), State(row["state"])))
-    values: dict[str, object] = {**key_of(row), "at": now, "actor": session.info[ACTOR]}
+    values: dict[str, object] = {**key_of(row), "at": tx.now, "actor": tx.actor}
     for number, (before, event, state) in enumerate(told, 1):
         values |= {f"event_{number}": event, f"before_{number}": before, f"after_{number}": state}
-    run(session, _FIRST_EVENTS, values)
+    tx.execute(_FIRST_EVENTS, values)
     for before, event, state in told:
-        _tell(session, row, before, event, state)
+        _tell(tx, row, before, event, state)
 
 
 def _tell(
-    session: Session,
+    tx: Transaction,
     row: Row,
     before: State | None,
     event: str,
@@ -240,5 +205,4 @@ def _tell(
     elapsed_ms: int | None = None,
 ) -> None:
     if before is not state:
-        records: list[ToldRecord] = session.info.setdefault(RECORDS, [])
-        records.append(StateChanged(row["intent_id"], row["attempt"], before, state, event, request_id, elapsed_ms))
+        tx.records.append(StateChanged(row["intent_id"], row["attempt"], before, state, event, request_id, elapsed_ms))

@@ -7,10 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, func, select, update
-from sqlalchemy.orm import Session
 
 from gateway_client.absence import why_not_empty
-from gateway_client.actor import ACTOR
 from gateway_client.charge import Charge
 from gateway_client.errors import UnknownIntent
 from gateway_client.evidence import Known, Step, why_not
@@ -20,6 +18,7 @@ from gateway_client.outcome import NAMES, Answer, Conflict, Outcome, Processing,
 from gateway_client.record import Record, Row, Values
 from gateway_client.state import SENDABLE, TRANSITIONS, Event, State, contradicts, event_of
 from gateway_client.store.findings import record_finding
+from gateway_client.store.registry import performs
 from gateway_client.store.rows import (
     append_event,
     charges,
@@ -30,11 +29,11 @@ from gateway_client.store.rows import (
     locked,
     move,
     of_attempt,
-    run,
     sends,
     write,
     write_if_unchanged,
 )
+from gateway_client.transaction import Transaction
 
 _END_SEND = update(sends).where(*of_attempt(sends), sends.c.send_no == bindparam("of_send"))
 _ENDING = (
@@ -53,46 +52,46 @@ _NEWEST = select(func.max(charges.c.attempt)).where(charges.c.intent_id == bindp
 _IDS = ("provider_intent_id", "provider_charge_id")
 
 
-def settle(session: Session, effect: Settle, now: datetime) -> Charge:
+@performs(Settle)
+def settle(tx: Transaction, effect: Settle) -> Charge:
     """Record what an answer proves. The same answer again changes nothing; a contradiction becomes a finding."""
     if effect.seen is not None and effect.seen.state in SENDABLE:
         # What `_judge` uses is the row and its sends: whoever writes one of them makes another revision, and then
         # nothing is written here. Findings have no revision. They are asked only beside a conflict, in which no send
         # is begun: a row that became one since has another revision, too.
-        done = _record(session, effect.seen, effect, now, write_if_unchanged)
+        done = _record(tx, effect.seen, effect, write_if_unchanged)
         if done is not None:
             return done.charge()
-    record = locked(session, effect.intent_id, effect.attempt)
+    record = locked(tx, effect.intent_id, effect.attempt)
     if record.state.final:
-        record = _learn_ids(session, _end_send(session, record, effect, now), effect.answer.outcome, now)
-        _compare(session, record, effect.answer, now)
+        record = _learn_ids(tx, _end_send(tx, record, effect), effect.answer.outcome)
+        _compare(tx, record, effect.answer)
         return record.charge()
-    if isinstance(effect.answer.outcome, Succeeded) and _numbers_differ(session, record):
-        return _end_send(session, record, effect, now).charge()
-    return (_record(session, record, effect, now, write) or record).charge()
+    if isinstance(effect.answer.outcome, Succeeded) and _numbers_differ(tx, record):
+        return _end_send(tx, record, effect).charge()
+    return (_record(tx, record, effect, write) or record).charge()
 
 
 def _record(
-    session: Session,
+    tx: Transaction,
     record: Record,
     effect: Settle,
-    now: datetime,
-    write_row: Callable[[Session, Record, Record], Record | None],
+    write_row: Callable[[Transaction, Record, Record], Record | None],
 ) -> Record | None:
     """Write what an answer makes of a pending attempt; in the row first, which locks it. None: it was not written."""
     event, changes = _judge(record, effect)
-    ended = _ended(record, effect, now)
-    after = record.moved(event, now, changes)
+    ended = _ended(record, effect, tx.now)
+    after = record.moved(event, tx.now, changes)
     if after is record and ended is None:
         return record  # the same evidence again
-    written = write_row(session, record, after if ended is None else after.with_send(ended))
+    written = write_row(tx, record, after if ended is None else after.with_send(ended))
     if written is None:
         return None
     if ended is not None:
-        run(session, _END_SEND, _send_of(effect) | {name: ended[name] for name in _ENDING})
+        tx.execute(_END_SEND, _send_of(effect) | {name: ended[name] for name in _ENDING})
     if after is not record:
         reason, answer = effect.answer.reason, effect.answer
-        append_event(session, record.row, now, record.state, str(event), after.state, reason, answer)
+        append_event(tx, record.row, record.state, str(event), after.state, reason, answer)
     return written
 
 
@@ -117,21 +116,21 @@ def _judge(record: Record, effect: Settle) -> tuple[Event, dict[str, object]]:
     return event, changes
 
 
-def _compare(session: Session, record: Record, answer: Answer, now: datetime) -> None:
+def _compare(tx: Transaction, record: Record, answer: Answer) -> None:
     """Compare evidence with a final state, which it never overwrites: what contradicts it becomes a finding."""
     second = _second_success(record, answer.outcome)
     if second is not None:
-        record_finding(session, second, Action.FLAGGED, now)
+        record_finding(tx, second, Action.FLAGGED)
     elif contradicts(record.state, answer.outcome) and not isinstance(answer.outcome, Processing):
         # "Processing" may have been said before the end that is on disk by now; the nightly run knows when.
-        record_finding(session, _denied(record, answer), Action.FLAGGED, now)
+        record_finding(tx, _denied(record, answer), Action.FLAGGED)
 
 
-def _numbers_differ(session: Session, record: Record) -> bool:
+def _numbers_differ(tx: Transaction, record: Record) -> bool:
     """A person must first say what a conflict comes to, when the provider has told two stories of its numbers."""
     if record.state is not State.CONFLICT:
         return False
-    return run(session, _NUMBERS_DIFFER, key_of(record.row)).first() is not None
+    return tx.execute(_NUMBERS_DIFFER, key_of(record.row)).first() is not None
 
 
 def _ended(record: Record, effect: Settle, now: datetime) -> dict[str, Any] | None:
@@ -155,17 +154,17 @@ def _ended(record: Record, effect: Settle, now: datetime) -> dict[str, Any] | No
     }
 
 
-def _end_send(session: Session, record: Record, effect: Settle, now: datetime) -> Record:
+def _end_send(tx: Transaction, record: Record, effect: Settle) -> Record:
     """End the send of a locked row whose answer changes nothing of it.
 
     A final row keeps its revision: no send of it is begun any more, so no outcome is guarded by that.
     """
-    ended = _ended(record, effect, now)
+    ended = _ended(record, effect, tx.now)
     if ended is None:
         return record
-    run(session, _END_SEND, _send_of(effect) | {name: ended[name] for name in _ENDING})
+    tx.execute(_END_SEND, _send_of(effect) | {name: ended[name] for name in _ENDING})
     after = record.with_send(ended)
-    return after if record.state.final else write(session, record, after)
+    return after if record.state.final else write(tx, record, after)
 
 
 def _send_of(effect: Settle) -> dict[str, Any]:
@@ -180,7 +179,7 @@ def _provider_ids(row: Row, outcome: Outcome) -> dict[str, object]:
     return {name: row[name] or value for name, value in found.items()}
 
 
-def _learn_ids(session: Session, record: Record, outcome: Outcome, now: datetime) -> Record:
+def _learn_ids(tx: Transaction, record: Record, outcome: Outcome) -> Record:
     """What the provider names of an ended row that its own result had left out; another object names nothing of it."""
     if NAMES[type(outcome)] != record.state:
         return record
@@ -189,8 +188,8 @@ def _learn_ids(session: Session, record: Record, outcome: Outcome, now: datetime
     if not learned or any(record.row[name] not in (None, value) for name, value in named.items()):
         return record
     event = f"named by the provider: {', '.join(learned.values())}"
-    append_event(session, record.row, now, record.state, event, record.state)
-    return _note(session, record, learned)
+    append_event(tx, record.row, record.state, event, record.state)
+    return _note(tx, record, learned)
 
 
 def _second_success(record: Record, outcome: Outcome) -> Found | None:
@@ -220,55 +219,58 @@ def _denied(record: Record, answer: Answer) -> Found:
     )
 
 
-def give_up(session: Session, effect: GiveUp, now: datetime) -> Charge:
+@performs(GiveUp)
+def give_up(tx: Transaction, effect: GiveUp) -> Charge:
     """Cancel what was never sent, close what may have been; a provider's intent is cancelled by the flow."""
-    newest = run(session, _NEWEST, {"of_intent": effect.intent_id}).scalar()
+    newest = tx.execute(_NEWEST, {"of_intent": effect.intent_id}).scalar()
     if newest is None:
         raise UnknownIntent(f"{effect.intent_id} is not in this store. Nothing was sent.")
-    record = locked(session, effect.intent_id, newest)
+    record = locked(tx, effect.intent_id, newest)
     if record.state.final:
         return record.charge()
     reason = f"given up: {effect.because}"
     if record.row["provider_intent_id"] is not None:
-        said = run(session, _LAST_EVENT, key_of(record.row)).first()
-        if said is None or tuple(said) != (reason, session.info[ACTOR]):  # else it was said, and not confirmed
-            append_event(session, record.row, now, record.state, reason, record.state)
+        said = tx.execute(_LAST_EVENT, key_of(record.row)).first()
+        if said is None or tuple(said) != (reason, tx.actor):  # else it was said, and not confirmed
+            append_event(tx, record.row, record.state, reason, record.state)
         return record.charge()
-    if why_not(Step.CANCEL, Known(record.charge(), effect.profile.bounds, now)) is None:
-        return move(session, record, Event.CANCELED, now, {"reason": reason, "closed_at": now}).charge()
+    if why_not(Step.CANCEL, Known(record.charge(), effect.profile.bounds, tx.now)) is None:
+        return move(tx, record, Event.CANCELED, {"reason": reason, "closed_at": tx.now}).charge()
     if record.row["closed_at"] is not None:
         return record.charge()
-    changes = {"reason": f"{reason}; not proven absent yet", "closed_at": now, "quiet_from": None}
-    return move(session, record, None, now, changes, note=f"closed, {reason}").charge()
+    changes = {"reason": f"{reason}; not proven absent yet", "closed_at": tx.now, "quiet_from": None}
+    return move(tx, record, None, changes, note=f"closed, {reason}").charge()
 
 
-def note_quiet(session: Session, effect: NoteQuiet, now: datetime) -> Charge:
+@performs(NoteQuiet)
+def note_quiet(tx: Transaction, effect: NoteQuiet) -> Charge:
     """From when a closed attempt is quiet, unless that is known."""
-    record = locked(session, effect.intent_id, effect.attempt)
+    record = locked(tx, effect.intent_id, effect.attempt)
     unknown = not record.state.final and record.row["closed_at"] is not None and record.row["quiet_from"] is None
-    return _note(session, record, {"quiet_from": now} if unknown else {}).charge()
+    return _note(tx, record, {"quiet_from": tx.now} if unknown else {}).charge()
 
 
-def _note(session: Session, record: Record, noted: Values) -> Record:
+def _note(tx: Transaction, record: Record, noted: Values) -> Record:
     """Write what is no change of state, and no news to anybody."""
     after = Record({**record.row, **noted}, record.sends)
-    return write(session, record, after) if after.changed(record) else record
+    return write(tx, record, after) if after.changed(record) else record
 
 
-def prove_absent(session: Session, effect: ProveAbsent, now: datetime) -> Charge:
+@performs(ProveAbsent)
+def prove_absent(tx: Transaction, effect: ProveAbsent) -> Charge:
     """`absent`, when the four conditions hold for the row as it is now; else only the reason is brought up to date."""
-    record = locked(session, effect.intent_id, effect.attempt)
+    record = locked(tx, effect.intent_id, effect.attempt)
     if record.state is State.PREPARED:  # never sent, and why it is not sent after this reading
         problem = why_not_empty(record.charge(), effect.profile.bounds, effect.scan)
-        return _note(session, record, {} if problem is None else {"reason": problem}).charge()
+        return _note(tx, record, {} if problem is None else {"reason": problem}).charge()
     if Event.PROVEN_ABSENT not in TRANSITIONS[record.state]:
         return record.charge()
     if effect.closed and record.row["closed_at"] is not None and record.row["quiet_from"] is None:
         # It was closed before this scan asked for the time: from then on it is known.
-        record = _note(session, record, {"quiet_from": effect.scan.begun_at})
-    known = Known(record.charge(), effect.profile.bounds, now, effect.scan)
+        record = _note(tx, record, {"quiet_from": effect.scan.begun_at})
+    known = Known(record.charge(), effect.profile.bounds, tx.now, effect.scan)
     problem = why_not(Step.CONCLUDE_ABSENCE, known)
     if problem is None:
         reason = "proven: a complete list of the provider does not have it"
-        return move(session, record, Event.PROVEN_ABSENT, now, {"reason": reason}).charge()
-    return _note(session, record, {"reason": problem}).charge()
+        return move(tx, record, Event.PROVEN_ABSENT, {"reason": reason}).charge()
+    return _note(tx, record, {"reason": problem}).charge()

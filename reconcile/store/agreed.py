@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import bindparam, delete, func, insert, literal_column, select
-from sqlalchemy.orm import Session
 
 from gateway_client import columns
 from gateway_client.charge import Charge
 from gateway_client.gateways.base import Binding, Item, Kind, Plain, Stated
-from gateway_client.store.rows import charges, run
+from gateway_client.store.rows import charges
+from gateway_client.transaction import Transaction
 from reconcile.effects import AttemptKey
 from reconcile.store.sets import among, each, packed
 
@@ -53,31 +53,31 @@ COUNT_CHARGES = (
 )
 
 
-def rows_as_stated(session: Session, binding: Binding, plain: Iterable[Plain]) -> set[Stated]:
+def rows_as_stated(tx: Transaction, binding: Binding, plain: Iterable[Plain]) -> set[Stated]:
     """Return what the rows of these objects' intents state, as objects do."""
     of = {"of_intents": packed({one.stated.intent_id for one in plain})}
     namespace, live = binding.namespace, binding.mode == "live"
-    rows: Any = run(session, _ROWS, of).all()
+    rows: Any = tx.execute(_ROWS, of).all()
     return {Stated(namespace, live, *row) for row in rows}
 
 
-def keep_agreed(session: Session, run_id: str, found: Iterable[Plain]) -> None:
+def keep_agreed(tx: Transaction, run_id: str, found: Iterable[Plain]) -> None:
     """Keep the names of objects that agree, none of which the run has kept before."""
     groups: dict[tuple[Kind, str], list[str]] = {}
     for one in found:
         groups.setdefault((one.kind, one.status), []).append(one.object_id)
     for (kind, status), names in groups.items():
         of = {"for_run": run_id, "for_kind": kind, "for_status": status, "of_objects": packed(names)}
-        run(session, _INSERT, of)
+        tx.execute(_INSERT, of)
 
 
-def forget_seen(session: Session, run_id: str, seen: str) -> None:
+def forget_seen(tx: Transaction, run_id: str, seen: str) -> None:
     """Forget that these objects (a packed set of names) agree: they were listed once more."""
-    run(session, _DELETE_SEEN, {"of_run": run_id, "of_objects": seen})
+    tx.execute(_DELETE_SEEN, {"of_run": run_id, "of_objects": seen})
 
 
 def agreed_items(
-    session: Session, run_id: str, binding: Binding, rows: Iterable[Charge]
+    tx: Transaction, run_id: str, binding: Binding, rows: Iterable[Charge]
 ) -> dict[AttemptKey, list[Item]]:
     """Return the objects that agree with these rows, in our words, by attempt: they stand beside others of theirs."""
     by_id: dict[str, Charge] = {}
@@ -88,7 +88,7 @@ def agreed_items(
     found: dict[AttemptKey, list[Item]] = {}
     if by_id:
         of = {"of_run": run_id, "of_objects": packed(by_id)}
-        told: Any = run(session, _AMONG, of)
+        told: Any = tx.execute(_AMONG, of)
         for object_id, kind, status in told:
             charge = by_id[object_id]
             item = Plain(object_id, Kind(kind), status, _stated(charge, binding)).item()

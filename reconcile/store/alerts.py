@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Executable, and_, bindparam, case, exists, false, func, or_, select
-from sqlalchemy.orm import Session
 
 from gateway_client.charge import EVER
 from gateway_client.errors import InvalidInput
@@ -14,7 +13,8 @@ from gateway_client.outcome import Cause
 from gateway_client.record import Values
 from gateway_client.state import PENDING, SENDABLE, State
 from gateway_client.store.reading import read_latest_seen_at
-from gateway_client.store.rows import charges, constant, findings, run, sends
+from gateway_client.store.rows import charges, constant, findings, sends
+from gateway_client.transaction import Transaction
 from reconcile.alerts import KEY_ENDS_SOON, Facts, Group, Limits, Missed
 from reconcile.store.ages import TOO_OLD, too_old
 from reconcile.store.coverage import Coverage, read_coverage
@@ -104,32 +104,32 @@ _REJECTED = _grouped(
 )
 
 
-def read_facts(session: Session, now: datetime, limits: Limits, key_life: timedelta) -> Facts:
+def read_facts(tx: Transaction, now: datetime, limits: Limits, key_life: timedelta) -> Facts:
     """What the rules look at, as it is now; a clock that is behind what the store has seen is not believed."""
-    now = max(now, read_latest_seen_at(session) or now)
-    known, late = read_coverage(session), now - min(limits.reconciled, now - EVER)
+    now = max(now, read_latest_seen_at(tx) or now)
+    known, late = read_coverage(tx), now - min(limits.reconciled, now - EVER)
     newest = known.newest
     return Facts(
         now=now,
-        pending_too_long=_groups(session, _PENDING, too_old(limits.pending, now)),
-        keys_ending=_keys_ending(session, now, key_life),
+        pending_too_long=_groups(tx, _PENDING, too_old(limits.pending, now)),
+        keys_ending=_keys_ending(tx, now, key_life),
         reconciled_at=None if newest is None else newest["ended_at"],
         missed=_missed(known, now, late),
         unfinished=_unfinished(known, late),
-        findings=_groups(session, _FINDINGS, {"before": now - min(limits.findings, now - EVER)}),
-        refused=_groups(session, _REFUSED, {}),
-        rejected=_groups(session, _REJECTED, {"since": now - min(limits.fresh, now - EVER)}),
+        findings=_groups(tx, _FINDINGS, {"before": now - min(limits.findings, now - EVER)}),
+        refused=_groups(tx, _REFUSED, {}),
+        rejected=_groups(tx, _REJECTED, {"since": now - min(limits.fresh, now - EVER)}),
     )
 
 
-def keys_over(session: Session, now: datetime, key_life: timedelta) -> int:
+def keys_over(tx: Transaction, now: datetime, key_life: timedelta) -> int:
     """How many pending attempts are past their key's life: they are never sent again, only looked up."""
-    return int(run(session, _KEYS_OVER, {"sent_until": now - key_life}).scalar_one())
+    return int(tx.execute(_KEYS_OVER, {"sent_until": now - key_life}).scalar_one())
 
 
-def open_findings(session: Session) -> int:
+def open_findings(tx: Transaction) -> int:
     """How many findings wait for a person."""
-    return int(run(session, _OPEN_FINDINGS).scalar_one())
+    return int(tx.execute(_OPEN_FINDINGS).scalar_one())
 
 
 def _missed(known: Coverage, now: datetime, late: datetime) -> Missed | None:
@@ -162,22 +162,22 @@ def _unfinished(known: Coverage, late: datetime) -> Group | None:
     )
 
 
-def _keys_ending(session: Session, now: datetime, key_life: timedelta) -> Group | None:
+def _keys_ending(tx: Transaction, now: datetime, key_life: timedelta) -> Group | None:
     """Attempts that could still be sent again, but not for long."""
     soon = {"sent_after": now - key_life, "sent_until": now - key_life + KEY_ENDS_SOON}
-    row = run(session, _KEYS_ENDING, soon).mappings().one()
+    row = tx.execute(_KEYS_ENDING, soon).mappings().one()
     if not row["rows"]:
         return None
-    oldest = run(session, _OLDEST_KEY, soon).mappings().one()
+    oldest = tx.execute(_OLDEST_KEY, soon).mappings().one()
     ends_at, latest = oldest["first_sent_at"] + key_life, row["latest"] + key_life
     return Group("in doubt", row["rows"], ends_at, oldest["intent_id"], latest=latest)
 
 
-def _groups(session: Session, of: tuple[Executable, Executable], values: Values) -> tuple[Group, ...]:
+def _groups(tx: Transaction, of: tuple[Executable, Executable], values: Values) -> tuple[Group, ...]:
     counted, oldest_of_kind = of
     groups = []
-    for row in run(session, counted, values).mappings().all():
-        oldest = run(session, oldest_of_kind, {**values, "of_kind": row["what"]}).mappings().one()
+    for row in tx.execute(counted, values).mappings().all():
+        oldest = tx.execute(oldest_of_kind, {**values, "of_kind": row["what"]}).mappings().one()
         groups.append(
             Group(row["what"], row["rows"], oldest["since"], oldest["intent_id"], row["critical"], row["latest"])
         )

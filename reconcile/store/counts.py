@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from sqlalchemy import (
     ColumnElement,
     Executable,
@@ -17,7 +15,6 @@ from sqlalchemy import (
     select,
     union,
 )
-from sqlalchemy.orm import Session
 
 from gateway_client import columns
 from gateway_client.columns import UtcDateTime
@@ -25,7 +22,9 @@ from gateway_client.finding import Code
 from gateway_client.gateways.base import Kind
 from gateway_client.record import Values
 from gateway_client.store.findings import run_findings
-from gateway_client.store.rows import charges, findings, run, sends
+from gateway_client.store.registry import performs
+from gateway_client.store.rows import charges, findings, sends
+from gateway_client.transaction import Transaction
 from reconcile.effects import Count, Counts
 from reconcile.store.agreed import COUNT_CHARGES, agreed
 from reconcile.window import Window
@@ -60,9 +59,9 @@ def bounds(window: Window) -> Values:
     return {"window_from": window.start, "window_to": window.end}
 
 
-def count_local(session: Session, window: Window) -> int:
+def count_local(tx: Transaction, window: Window) -> int:
     """Count the charges of ours that a window is about."""
-    return sum(number_of(session, of, bounds(window)) for of in (_COUNT_FIRST_SENT, _COUNT_OF_BEFORE))
+    return sum(number_of(tx, of, bounds(window)) for of in (_COUNT_FIRST_SENT, _COUNT_OF_BEFORE))
 
 
 # This run has a finding about the very charge, or about its attempt as a whole.
@@ -106,17 +105,18 @@ _FOUND_BY_RUN = run_findings.c.run_id == bindparam("of_run")
 _AGREED_AND_YET = _agreed_and_yet()
 
 
-def count(session: Session, effect: Count, now: datetime) -> Counts:
+@performs(Count)
+def count(tx: Transaction, effect: Count) -> Counts:
     """Count what was listed: what agrees by itself is matched, unless something else of its attempt is flagged."""
     of = {"of_run": effect.run.run_id}
-    agreeing = number_of(session, COUNT_CHARGES, of)
+    agreeing = number_of(tx, COUNT_CHARGES, of)
     return Counts(
-        provider_charges=number_of(session, _PROVIDER_CHARGES, of) + agreeing,
-        matched=number_of(session, _MATCHED, of) + agreeing - number_of(session, _AGREED_AND_YET, of),
-        foreign=number_of(session, _FOREIGN, of),
+        provider_charges=number_of(tx, _PROVIDER_CHARGES, of) + agreeing,
+        matched=number_of(tx, _MATCHED, of) + agreeing - number_of(tx, _AGREED_AND_YET, of),
+        foreign=number_of(tx, _FOREIGN, of),
     )
 
 
-def number_of(session: Session, statement: Executable, values: Values | None = None) -> int:
+def number_of(tx: Transaction, statement: Executable, values: Values | None = None) -> int:
     """Return the one number that a statement finds."""
-    return int(run(session, statement, values).scalar_one())
+    return int(tx.execute(statement, values).scalar_one())

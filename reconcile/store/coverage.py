@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from gateway_client.columns import runs
 from gateway_client.record import Row
-from gateway_client.store.rows import run
+from gateway_client.transaction import Transaction
 
 _COMPLETE = (
     select(runs.c.window_start, runs.c.window_end, runs.c.started_at, runs.c.ended_at, runs.c.tz)
@@ -57,7 +56,7 @@ class Coverage:
         return {date.fromisoformat(row["day"]) for row in self.unfinished if row["tz"] == tz}
 
 
-def read_coverage(session: Session) -> Coverage:
+def read_coverage(tx: Transaction) -> Coverage:
     """What was looked at, by runs of any day and zone: a few numbers for each night that ever was."""
-    complete = tuple(run(session, _COMPLETE).mappings())
-    return Coverage(complete, tuple(run(session, _BEGUN).mappings()))
+    complete = tuple(tx.execute(_COMPLETE).mappings())
+    return Coverage(complete, tuple(tx.execute(_BEGUN).mappings()))

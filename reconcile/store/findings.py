@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -20,27 +19,29 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.orm import Session
 
 from gateway_client.finding import Action, Code, duplicate
 from gateway_client.gateways.base import Kind
 from gateway_client.state import PENDING, REFUSED
 from gateway_client.store.findings import record_finding, run_findings
-from gateway_client.store.rows import charges, constant, findings, lock_intents, run, snapshots
+from gateway_client.store.rows import charges, constant, findings, snapshots
+from gateway_client.transaction import Transaction
 from reconcile import words
 from reconcile.effects import AttemptKey, CloseStale, Flag, FlagDuplicates, FlagStale
 from reconcile.store.ages import TOO_OLD, too_old
 from reconcile.store.agreed import agreed
 from reconcile.store.counts import items
+from reconcile.store.lease import performs_in_run
 from reconcile.store.runs import after_key, cursor
 
 PAGE_ROWS_MAX = 200
 
 
-def flag(session: Session, effect: Flag, now: datetime) -> None:
+@performs_in_run(Flag)
+def flag(tx: Transaction, effect: Flag) -> None:
     """Keep findings that a person must look at."""
     for found in effect.found:
-        record_finding(session, found, Action.FLAGGED, now, effect.run.run_id)
+        record_finding(tx, found, Action.FLAGGED, effect.run.run_id)
 
 
 _RUN_ID: Any = bindparam("of_run")
@@ -126,14 +127,15 @@ def _with_several(*, after: bool) -> Select[Any]:
     return query.where(_SUCCESSES.c.intent_id > bindparam("after_intent")) if after else query
 
 
-def flag_duplicates(session: Session, effect: FlagDuplicates, now: datetime) -> str | None:
+@performs_in_run(FlagDuplicates)
+def flag_duplicates(tx: Transaction, effect: FlagDuplicates) -> str | None:
     """Every success of an intent but the first: ours if we have one, else the oldest."""
     run_id = effect.run.run_id
     page = {"of_run": run_id, "rows_max": PAGE_ROWS_MAX, "after_intent": effect.after}
-    several = list(run(session, _with_several(after=effect.after is not None), page).scalars())
+    several = list(tx.execute(_with_several(after=effect.after is not None), page).scalars())
     each = {"of_run": run_id, "of_intents": several}
     # One charge may be named by its intent, by itself and by our row: ours says most, then the oldest.
-    rows = list(run(session, _SUCCESSES_OF_INTENTS, each).mappings()) if several else []
+    rows = list(tx.execute(_SUCCESSES_OF_INTENTS, each).mappings()) if several else []
     rows.sort(key=lambda row: (not row["mine"], str(row["created_at"]), row["charge_id"]))
     by_intent: dict[str, dict[str, Any]] = {intent_id: {} for intent_id in several}
     for row in rows:
@@ -143,7 +145,7 @@ def flag_duplicates(session: Session, effect: FlagDuplicates, now: datetime) -> 
         for other in others:
             mine = bool(first["mine"])
             found = duplicate(intent_id, other["attempt"], other["charge_id"], first["charge_id"], mine=mine)
-            record_finding(session, found, Action.FLAGGED, now, run_id)
+            record_finding(tx, found, Action.FLAGGED, run_id)
     return several[-1] if several else None
 
 
@@ -153,17 +155,18 @@ def _pending_since(*, after: bool) -> Select[Any]:
     return query.where(after_key(charges)) if after else query
 
 
-def flag_stale(session: Session, effect: FlagStale, now: datetime) -> AttemptKey | None:
+@performs_in_run(FlagStale)
+def flag_stale(tx: Transaction, effect: FlagStale) -> AttemptKey | None:
     """What is pending for longer than its state may be."""
-    page = {**too_old(effect.ages, now), "rows_max": PAGE_ROWS_MAX, **cursor(effect.after)}
+    page = {**too_old(effect.ages, tx.now), "rows_max": PAGE_ROWS_MAX, **cursor(effect.after)}
     query = _pending_since(after=effect.after is not None)
-    keys = [(row["intent_id"], row["attempt"]) for row in run(session, query, page).mappings()]
+    keys = [(row["intent_id"], row["attempt"]) for row in tx.execute(query, page).mappings()]
     if not keys:
         return None
-    lock_intents(session, (intent_id for intent_id, _ in keys))
-    for charge in snapshots(session, run(session, query, page).mappings()):  # again: some may have ended by now
+    tx.lock((intent_id for intent_id, _ in keys))
+    for charge in snapshots(tx, tx.execute(query, page).mappings()):  # again: some may have ended by now
         if (charge.intent_id, charge.attempt) in keys:
-            record_finding(session, words.stale(charge), Action.FLAGGED, now, effect.run.run_id)
+            record_finding(tx, words.stale(charge), Action.FLAGGED, effect.run.run_id)
     return keys[-1]
 
 
@@ -175,7 +178,8 @@ _UPDATE_STALE_NO_MORE = update(findings).where(
 )
 
 
-def close_stale(session: Session, effect: CloseStale, now: datetime) -> None:
+@performs_in_run(CloseStale)
+def close_stale(tx: Transaction, effect: CloseStale) -> None:
     """What is pending no more, or in a state that may last longer, is no finding any more."""
-    closing = {"closed_at": now, "closed_by": effect.run.run_id, "because": "it is no longer pending for too long"}
-    run(session, _UPDATE_STALE_NO_MORE, {**closing, **too_old(effect.ages, now)})
+    closing = {"closed_at": tx.now, "closed_by": effect.run.run_id, "because": "it is no longer pending for too long"}
+    tx.execute(_UPDATE_STALE_NO_MORE, {**closing, **too_old(effect.ages, tx.now)})

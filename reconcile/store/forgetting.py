@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Delete, bindparam, delete, exists, or_, select
-from sqlalchemy.orm import Session
 
-from gateway_client.store.rows import run
+from gateway_client.transaction import Transaction
 from reconcile.effects import ForgetRuns
 from reconcile.store.agreed import agreed
 from reconcile.store.counts import items
+from reconcile.store.lease import performs_in_run
 from reconcile.store.runs import runs
 
 ROWS_MAX = 5000  # of each table in one transaction: charges wait for no more than that
@@ -36,11 +35,12 @@ def _forget_some(which: Any) -> Delete:
 _FORGET_SOME = (_forget_some(agreed), _forget_some(items))
 
 
-def forget_runs(session: Session, effect: ForgetRuns, now: datetime) -> bool:
+@performs_in_run(ForgetRuns)
+def forget_runs(tx: Transaction, effect: ForgetRuns) -> bool:
     """Forget some of what other, ended runs have listed: nothing reads it any more."""
-    run_id = run(session, _WITH_SOMETHING_LISTED, {"of_run": effect.run.run_id}).scalar()
+    run_id = tx.execute(_WITH_SOMETHING_LISTED, {"of_run": effect.run.run_id}).scalar()
     if run_id is None:
         return False
     for forget in _FORGET_SOME:
-        run(session, forget, {"of_run": run_id, "rows_max": ROWS_MAX})
+        tx.execute(forget, {"of_run": run_id, "rows_max": ROWS_MAX})
     return True

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import cache
 from typing import Any
 
 from sqlalchemy import Select, Update, and_, bindparam, delete, exists, false, func, insert, or_, select, union, update
-from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
 from gateway_client.columns import UtcDateTime
@@ -18,11 +16,14 @@ from gateway_client.intent import check_intent_id
 from gateway_client.record import Row
 from gateway_client.state import PENDING, REFUSED, State
 from gateway_client.store.findings import run_findings
-from gateway_client.store.rows import charges, constant, findings, run, snapshots
+from gateway_client.store.registry import performs
+from gateway_client.store.rows import charges, constant, findings, snapshots
+from gateway_client.transaction import Transaction
 from reconcile.effects import Adopt, AttemptKey, KeepItem, ReadPairs, ReadUnfinished, ReadUnseen, SavePages
 from reconcile.match import Pair
 from reconcile.store.agreed import agreed, agreed_items, forget_seen, keep_agreed, rows_as_stated
 from reconcile.store.counts import FIRST_SENT, OF_BEFORE, bounds, items
+from reconcile.store.lease import performs_in_run
 from reconcile.store.parts import advance_parts, write_parts
 from reconcile.store.runs import after_key, cursor
 from reconcile.store.sets import among, packed
@@ -34,31 +35,32 @@ _DELETE_SEEN = delete(items).where(items.c.run_id == bindparam("of_run"), among(
 _INSERT = insert(items)
 
 
-def save_pages(session: Session, effect: SavePages, now: datetime) -> None:
+@performs_in_run(SavePages)
+def save_pages(tx: Transaction, effect: SavePages) -> None:
     """Keep pages; an object seen before is as it was seen last. How far parts are read is in the same commit."""
     opened = effect.run
-    agreeing, others = _sorted_out(session, effect)
+    agreeing, others = _sorted_out(tx, effect)
     if agreeing or others:
         seen = packed([*agreeing, *others])
-        run(session, _DELETE_SEEN, {"of_run": opened.run_id, "of_objects": seen})
-        forget_seen(session, opened.run_id, seen)
-        save_unreadable(session, opened, seen, (one for one in others.values() if isinstance(one, Unreadable)))
-    keep_agreed(session, opened.run_id, agreeing.values())
+        tx.execute(_DELETE_SEEN, {"of_run": opened.run_id, "of_objects": seen})
+        forget_seen(tx, opened.run_id, seen)
+        save_unreadable(tx, opened, seen, (one for one in others.values() if isinstance(one, Unreadable)))
+    keep_agreed(tx, opened.run_id, agreeing.values())
     rows = [
         _row(opened.run_id, item, _ours(item, opened.binding), in_window=True)
         for item in others.values()
         if isinstance(item, Item)
     ]
     if rows:
-        session.connection().execute(_INSERT, rows)
-    advance_parts(session, opened.run_id, effect.parts)
-    write_parts(session, opened.run_id, effect.cut)
+        tx.execute(_INSERT, rows)
+    advance_parts(tx, opened.run_id, effect.parts)
+    write_parts(tx, opened.run_id, effect.cut)
 
 
-def _sorted_out(session: Session, effect: SavePages) -> tuple[dict[str, Plain], dict[str, Item | Unreadable]]:
+def _sorted_out(tx: Transaction, effect: SavePages) -> tuple[dict[str, Plain], dict[str, Item | Unreadable]]:
     """The objects of pages, each once, by their ids: those that agree with their rows, and all others in our words."""
     plain = [one for page in effect.pages for one in page.plain.values()]
-    rows = rows_as_stated(session, effect.run.binding, plain) if plain else set()
+    rows = rows_as_stated(tx, effect.run.binding, plain) if plain else set()
     agreeing: dict[str, Plain] = {}
     others: dict[str, Item | Unreadable] = {}
     for page in effect.pages:
@@ -119,11 +121,12 @@ def _row(run_id: str, item: Item, ours: AttemptKey | None, *, in_window: bool) -
     }
 
 
-def keep_item(session: Session, effect: KeepItem, now: datetime) -> None:
+@performs_in_run(KeepItem)
+def keep_item(tx: Transaction, effect: KeepItem) -> None:
     """Keep an object that was asked for by its id: it belongs to the attempt that names it."""
     run_id, item = effect.run.run_id, effect.item
-    run(session, _DELETE_SEEN, {"of_run": run_id, "of_objects": packed([item.object_id])})
-    run(session, _INSERT, _row(run_id, item, (effect.intent_id, effect.attempt), in_window=False))
+    tx.execute(_DELETE_SEEN, {"of_run": run_id, "of_objects": packed([item.object_id])})
+    tx.execute(_INSERT, _row(run_id, item, (effect.intent_id, effect.attempt), in_window=False))
 
 
 def _adopt_by(provider_id: str) -> Update:
@@ -155,10 +158,11 @@ def _adopt_by_intent() -> Update:
 _ADOPTIONS = (_adopt_by("provider_charge_id"), _adopt_by("provider_intent_id"), _adopt_by_intent())
 
 
-def adopt(session: Session, effect: Adopt, now: datetime) -> None:
+@performs_in_run(Adopt)
+def adopt(tx: Transaction, effect: Adopt) -> None:
     """Objects whose metadata were stripped or edited are ours when a row of ours knows their id."""
     for adoption in _ADOPTIONS:
-        run(session, adoption, {"of_run": effect.run.run_id})
+        tx.execute(adoption, {"of_run": effect.run.run_id})
 
 
 @cache
@@ -186,20 +190,21 @@ def _items_until(*, after: bool) -> Select[Any]:
     return (query.where(after_key(items)) if after else query).order_by(items.c.object_id)
 
 
-def read_pairs(session: Session, effect: ReadPairs, now: datetime) -> tuple[Pair, ...]:
+@performs_in_run(ReadPairs)
+def read_pairs(tx: Transaction, effect: ReadPairs) -> tuple[Pair, ...]:
     """The next attempts that do not agree in all that was listed of them, in the order of their ids, with all of it."""
     further = effect.after is not None
     page = {"of_run": effect.run.run_id, **cursor(effect.after)}
-    rows_of_keys = run(session, _keys(after=further), {**page, "rows_max": PAGE_ROWS_MAX}).mappings()
+    rows_of_keys = tx.execute(_keys(after=further), {**page, "rows_max": PAGE_ROWS_MAX}).mappings()
     keys: list[AttemptKey] = [(row["intent_id"], row["attempt"]) for row in rows_of_keys]
     if not keys:
         return ()
-    mine = run(session, _ROWS_OF_INTENTS, {"of_intents": list({intent_id for intent_id, _ in keys})})
-    rows = {(charge.intent_id, charge.attempt): charge for charge in snapshots(session, mine.mappings())}
-    agreeing = agreed_items(session, effect.run.run_id, effect.run.binding, rows.values())
+    mine = tx.execute(_ROWS_OF_INTENTS, {"of_intents": list({intent_id for intent_id, _ in keys})})
+    rows = {(charge.intent_id, charge.attempt): charge for charge in snapshots(tx, mine.mappings())}
+    agreeing = agreed_items(tx, effect.run.run_id, effect.run.binding, rows.values())
     found: dict[AttemptKey, list[Item]] = {key: agreeing.get(key, []) for key in keys}
     last = {"until_intent": keys[-1][0], "until_attempt": keys[-1][1]}
-    for row in run(session, _items_until(after=further), page | last).mappings():
+    for row in tx.execute(_items_until(after=further), page | last).mappings():
         key = (row["intent_id"], row["attempt"])
         charge = rows.get(key)
         found[key].append(_item(row, effect.run.binding, charge))
@@ -255,10 +260,11 @@ def _unfinished(*, after: bool) -> Select[Any]:
     return query.where(after_key(charges)) if after else query
 
 
-def read_unfinished(session: Session, effect: ReadUnfinished, now: datetime) -> tuple[Charge, ...]:
+@performs_in_run(ReadUnfinished)
+def read_unfinished(tx: Transaction, effect: ReadUnfinished) -> tuple[Charge, ...]:
     """What is pending, but for conflicts whose numbers were seen to differ in this run: asking settles none."""
     page = {"of_run": effect.run.run_id, "rows_max": PAGE_ROWS_MAX, **cursor(effect.after)}
-    return snapshots(session, run(session, _unfinished(after=effect.after is not None), page).mappings())
+    return snapshots(tx, tx.execute(_unfinished(after=effect.after is not None), page).mappings())
 
 
 def _unseen() -> tuple[Select[Any], Select[Any]]:
@@ -296,11 +302,12 @@ def _unseen_after(*, others: bool, after: bool) -> Select[Any]:
     return query.where(first >= time, or_(first > time, after_key(charges)))
 
 
-def read_unseen(session: Session, effect: ReadUnseen, now: datetime) -> tuple[Charge, ...]:
+@performs(ReadUnseen)
+def read_unseen(tx: Transaction, effect: ReadUnseen) -> tuple[Charge, ...]:
     """Successes of ours whose charge was not listed: they should have been, or another success stands beside them."""
     after = effect.after
     page = {"of_run": effect.run.run_id, "rows_max": PAGE_ROWS_MAX, **bounds(effect.run.window)}
     if after is not None:
         page |= {**cursor((after.intent_id, after.attempt)), "after_time": after.first_sent_at}
-    found = run(session, _unseen_after(others=effect.others, after=after is not None), page)
-    return snapshots(session, found.mappings())
+    found = tx.execute(_unseen_after(others=effect.others, after=after is not None), page)
+    return snapshots(tx, found.mappings())

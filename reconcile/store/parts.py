@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sqlalchemy import bindparam, delete, insert, select, update
-from sqlalchemy.orm import Session
 
 from gateway_client import columns
-from gateway_client.store.rows import run
+from gateway_client.transaction import Transaction
 from reconcile.effects import OpenedRun, Part
 
 parts = columns.run_parts
@@ -20,17 +19,17 @@ _UPDATE = update(parts).where(_OF_RUN, parts.c.list_no == bindparam("of_list"), 
 _FORGET = delete(parts).where(_OF_RUN)
 
 
-def read_parts(session: Session, run_id: str) -> tuple[Part, ...]:
+def read_parts(tx: Transaction, run_id: str) -> tuple[Part, ...]:
     """Return the parts of a run, those of the first list first."""
     return tuple(
         Part(
             row["list_no"], row["part_no"], row["part_start"], row["part_end"], row["pages"], row["cursor"], row["done"]
         )
-        for row in run(session, _READ, {"of_run": run_id}).mappings()
+        for row in tx.execute(_READ, {"of_run": run_id}).mappings()
     )
 
 
-def write_parts(session: Session, run_id: object, new: Iterable[Part]) -> None:
+def write_parts(tx: Transaction, run_id: object, new: Iterable[Part]) -> None:
     """Write parts that are new."""
     rows = [
         {
@@ -46,10 +45,10 @@ def write_parts(session: Session, run_id: object, new: Iterable[Part]) -> None:
         for part in new
     ]
     if rows:
-        session.connection().execute(_INSERT, rows)
+        tx.execute(_INSERT, rows)
 
 
-def advance_parts(session: Session, run_id: str, read: Iterable[Part]) -> None:
+def advance_parts(tx: Transaction, run_id: str, read: Iterable[Part]) -> None:
     """Write how far parts are read."""
     rows = [
         {
@@ -63,11 +62,11 @@ def advance_parts(session: Session, run_id: str, read: Iterable[Part]) -> None:
         for part in read
     ]
     if rows:
-        session.connection().execute(_UPDATE, rows)
+        tx.execute(_UPDATE, rows)
 
 
-def read_anew(session: Session, opened: OpenedRun) -> None:
+def read_anew(tx: Transaction, opened: OpenedRun) -> None:
     """Begin every list from its beginning, in one part."""
-    run(session, _FORGET, {"of_run": opened.run_id})
+    tx.execute(_FORGET, {"of_run": opened.run_id})
     lists = {part.list_no for part in opened.parts}
-    write_parts(session, opened.run_id, (Part(no, 0, opened.window.start, opened.window.end) for no in sorted(lists)))
+    write_parts(tx, opened.run_id, (Part(no, 0, opened.window.start, opened.window.end) for no in sorted(lists)))

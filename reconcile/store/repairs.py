@@ -6,10 +6,7 @@ row is written here.
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from sqlalchemy import bindparam, or_, select
-from sqlalchemy.orm import Session
 
 from gateway_client.charge import Charge
 from gateway_client.finding import Action
@@ -24,17 +21,16 @@ from gateway_client.store.rows import (
     ROW_OF_ATTEMPT,
     append_event,
     charges,
-    clock_of,
     constant,
-    lock_intents,
     locked,
-    run,
     sha256,
     with_sends,
 )
 from gateway_client.store.settle import prove_absent, settle
+from gateway_client.transaction import Transaction
 from reconcile import words
 from reconcile.effects import CloseOver, Import, Repair
+from reconcile.store.lease import performs_in_run
 
 CLOSED_AT_ONCE_MAX = 500
 
@@ -59,43 +55,45 @@ _OVER = (
 _OVER_LOCKED = _OVER.with_for_update()
 
 
-def repair(session: Session, effect: Repair, now: datetime) -> Charge:
+@performs_in_run(Repair)
+def repair(tx: Transaction, effect: Repair) -> Charge:
     """Settle by evidence. What another process has settled meanwhile is not a repair of ours."""
     by = effect.by
-    record = locked(session, by.intent_id, by.attempt)
+    record = locked(tx, by.intent_id, by.attempt)
     before = record.state
     if before.final and isinstance(by, Settle) and isinstance(by.answer.outcome, Processing):
         return record.charge()  # it has ended since it was listed or asked for
-    charge = settle(session, by, now) if isinstance(by, Settle) else prove_absent(session, by, now)
+    charge = settle(tx, by) if isinstance(by, Settle) else prove_absent(tx, by)
     if charge.state is not before and charge.state not in _NO_RESULT:
-        record_finding(session, words.recovered(before, charge), Action.REPAIRED, now, effect.run.run_id)
+        record_finding(tx, words.recovered(before, charge), Action.REPAIRED, effect.run.run_id)
     differs = words.numbers_differ(charge, by.answer.outcome) if isinstance(by, Settle) else None
     if differs is not None:
-        record_finding(session, differs, Action.FLAGGED, now, effect.run.run_id)
+        record_finding(tx, differs, Action.FLAGGED, effect.run.run_id)
     return charge
 
 
-def import_charge(session: Session, effect: Import, now: datetime) -> Charge | None:
+@performs_in_run(Import)
+def import_charge(tx: Transaction, effect: Import) -> Charge | None:
     """Write the row that is missing, in the state that the provider's evidence gives it (never sent from here).
 
     Where nobody here had asked for it, it is no repair: it stops other attempts, and a person looks.
     """
     found, item = effect.importable, effect.importable.item
     mine = {"of_intent": effect.intent_id, "of_attempt": effect.attempt}
-    written = run(session, ROW_OF_ATTEMPT, mine).mappings().first()
+    written = tx.execute(ROW_OF_ATTEMPT, mine).mappings().first()
     if written is not None:
-        return with_sends(session, written).charge()  # by its own process, since the pair was read
+        return with_sends(tx, written).charge()  # by its own process, since the pair was read
     state = next_state(State.PREPARED, event_of(found.outcome, in_doubt=False, left=False, saves_declines=True))
-    why_not = _why_not(session, effect, state)
-    if why_not == _TAKEN and isinstance(found.outcome, Succeeded) and State.SUCCEEDED in _states(session, effect):
+    why_not = _why_not(tx, effect, state)
+    if why_not == _TAKEN and isinstance(found.outcome, Succeeded) and State.SUCCEEDED in _states(tx, effect):
         return None  # a second success: that is another finding
-    unasked = None if _asked_for(session, effect) else UNASKED
+    unasked = None if _asked_for(tx, effect) else UNASKED
     became = why_not or "; ".join(filter(None, (f"its row is imported as {state}", unasked)))
     seen = words.missing_locally(effect.intent_id, effect.attempt, item, found.outcome, became)
     if why_not is not None:
-        record_finding(session, seen, Action.FLAGGED, now, effect.run.run_id)
+        record_finding(tx, seen, Action.FLAGGED, effect.run.run_id)
         return None
-    at = item.created_at or now
+    at = item.created_at or tx.now
     row: dict[str, object] = dict.fromkeys(charges.c.keys())
     row |= {
         "intent_id": effect.intent_id,
@@ -115,53 +113,54 @@ def import_charge(session: Session, effect: Import, now: datetime) -> Charge | N
         "provider_charge_id": getattr(found.outcome, "provider_charge_id", None) or item.provider_charge_id,
         "created_at": at,
         "first_sent_at": at,
-        "settled_at": now if state.final else None,
-        "closed_at": now,  # it has no body to send
+        "settled_at": tx.now if state.final else None,
+        "closed_at": tx.now,  # it has no body to send
     }
-    run(session, INSERT_ROW, row)
-    append_event(session, row, now, None, "imported from the provider", state, f"by {effect.run.run_id}")
+    tx.execute(INSERT_ROW, row)
+    append_event(tx, row, None, "imported from the provider", state, f"by {effect.run.run_id}")
     action = Action.REPAIRED if unasked is None else Action.FLAGGED
-    record_finding(session, seen, action, now, effect.run.run_id)
-    return with_sends(session, row).charge()
+    record_finding(tx, seen, action, effect.run.run_id)
+    return with_sends(tx, row).charge()
 
 
 _TAKEN = "another attempt of the intent is in its place, so its row could not be imported"
 
 
-def _why_not(session: Session, effect: Import, state: State) -> str | None:
+def _why_not(tx: Transaction, effect: Import, state: State) -> str | None:
     item = effect.importable.item
     if item.amount is None or not 0 < item.amount < AMOUNT_MAX or item.currency is None:
         return "its amount or currency is none, so its row could not be imported"
-    if not state.refused and not all(other.refused for other in _states(session, effect)):
+    if not state.refused and not all(other.refused for other in _states(tx, effect)):
         return _TAKEN
     return None
 
 
-def _asked_for(session: Session, effect: Import) -> bool:
+def _asked_for(tx: Transaction, effect: Import) -> bool:
     """Whether another attempt that was asked for here has the same numbers: metadata and key anybody can compute."""
     item = effect.importable.item
     numbers = (item.amount, item.currency, item.customer)
-    rows = run(session, _ASKED_FOR, {"of_intent": effect.intent_id}).mappings()
+    rows = tx.execute(_ASKED_FOR, {"of_intent": effect.intent_id}).mappings()
     return any(row["body"] and (row["amount"], row["currency"], row["customer"]) == numbers for row in rows)
 
 
-def _states(session: Session, effect: Import) -> list[State]:
+def _states(tx: Transaction, effect: Import) -> list[State]:
     """The states of the other attempts of the intent."""
-    states = run(session, _STATES_OF_INTENT, {"of_intent": effect.intent_id})
+    states = tx.execute(_STATES_OF_INTENT, {"of_intent": effect.intent_id})
     return [State(state) for state in states.scalars()]
 
 
-def close_over(session: Session, effect: CloseOver, now: datetime) -> int:
+@performs_in_run(CloseOver)
+def close_over(tx: Transaction, effect: CloseOver) -> int:
     """Close attempts whose key's life is over, or end what is too late to be sent, as the gate would."""
-    clock = clock_of(session, now)
-    sent_before = now - effect.profile.bounds.key_life
-    page = {"sent_before": sent_before, "late_before": max(now, clock), "rows_max": CLOSED_AT_ONCE_MAX}
-    intents = {row["intent_id"] for row in run(session, _OVER, page).mappings()}
-    lock_intents(session, intents)
-    rows = run(session, _OVER_LOCKED, page).mappings().all() if intents else ()  # again: some may be over by now
+    clock = tx.clock()
+    sent_before = tx.now - effect.profile.bounds.key_life
+    page = {"sent_before": sent_before, "late_before": max(tx.now, clock), "rows_max": CLOSED_AT_ONCE_MAX}
+    intents = {row["intent_id"] for row in tx.execute(_OVER, page).mappings()}
+    tx.lock(intents)
+    rows = tx.execute(_OVER_LOCKED, page).mappings().all() if intents else ()  # again: some may be over by now
     for row in rows:
         if row["intent_id"] in intents:
-            record = end_if_late(session, with_sends(session, row), now, clock)
+            record = end_if_late(tx, with_sends(tx, row), clock)
             if record.row["closed_at"] is None:
-                close(session, record, now)
+                close(tx, record)
     return len(intents)

@@ -21,19 +21,20 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.orm import Session
 
 from gateway_client import columns
-from gateway_client.actor import ACTOR
 from gateway_client.charge import iso
 from gateway_client.errors import RunHeld
 from gateway_client.finding import Action, Code
 from gateway_client.record import Row, Values
 from gateway_client.store.findings import OF_A_RUN, findings_of, run_findings
-from gateway_client.store.rows import charges, clock_of, findings, lock_intents, run, store
-from reconcile.effects import AttemptKey, EndRun, OpenedRun, OpenRun, Part
+from gateway_client.store.registry import performs
+from gateway_client.store.rows import charges, findings, store
+from gateway_client.transaction import Transaction
+from reconcile.effects import AttemptKey, EndRun, OpenedRun, OpenRun, Part, ReadBeginning, ReadResult
 from reconcile.report import RunResult
 from reconcile.store.counts import count_local, number_of
+from reconcile.store.lease import renew
 from reconcile.store.parts import read_anew, read_parts, write_parts
 from reconcile.store.unreadable import forget_unreadable, read_unreadable, why_unreadable
 from reconcile.window import Window
@@ -49,24 +50,22 @@ _UNFINISHED = (
     .where(runs.c.day == bindparam("of_day"), runs.c.tz == bindparam("of_tz"), runs.c.ended_at.is_(None))
     .with_for_update()
 )
-_UPDATE_LEASED = update(runs).where(
-    runs.c.run_id == bindparam("of_run"), runs.c.leased_by == bindparam("of_lease"), runs.c.ended_at.is_(None)
-)
 _END_UNFINISHED = update(runs).where(runs.c.ended_at.is_(None)).values(ended_at=runs.c.leased_until)
 _MADE_AT = select(store.c.created_at)
 _FIRST_SENT_AT = select(func.min(charges.c.first_sent_at))  # imported ones, too, may be older than the store
 
 
-def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
+@performs(OpenRun)
+def open_run(tx: Transaction, effect: OpenRun) -> OpenedRun:
     """Begin a run of the window, or take up the one that was left unfinished, with its bounds."""
     window = effect.window
     day = {"of_day": window.day.isoformat(), "of_tz": window.tz}
     # Two that begin at one moment have no row to lock: the day is locked as an intent is.
-    lock_intents(session, [f"run of {window.day.isoformat()} {window.tz}"])
-    unfinished = run(session, _UNFINISHED, day).mappings().all()
-    clock = clock_of(session, now)  # when the rows are locked: whoever let go of one meanwhile did so before
+    tx.lock([f"run of {window.day.isoformat()} {window.tz}"])
+    unfinished = tx.execute(_UNFINISHED, day).mappings().all()
+    clock = tx.clock()  # when the rows are locked: whoever let go of one meanwhile did so before
     leased = {
-        "worked_by": session.info[ACTOR],
+        "worked_by": tx.actor,
         "leased_by": effect.lease.leased_by,
         "leased_until": clock + timedelta(seconds=effect.lease.seconds),
     }
@@ -75,34 +74,34 @@ def open_run(session: Session, effect: OpenRun, now: datetime) -> OpenedRun:
         if row["leased_until"] > clock and not ours:
             raise _leased(row, clock)
         if _same(row, window):
-            run(session, UPDATE_RUN, {"of_run": row["run_id"], **leased})
-            parts = read_parts(session, row["run_id"])
+            tx.execute(UPDATE_RUN, {"of_run": row["run_id"], **leased})
+            parts = read_parts(tx, row["run_id"])
             if not any(part.done or part.cursor for part in parts):
-                forget_unreadable(session, row["run_id"])
+                forget_unreadable(tx, row["run_id"])
             return _opened({**row, **leased}, effect, parts)
         # It was of a part of the day, and now the whole is asked for.
         why = "given up for a run of the whole day"
-        ended = {"ended_at": now, "worked_by": session.info[ACTOR], "why_incomplete": why}
-        run(session, UPDATE_RUN, {"of_run": row["run_id"], **ended})
+        ended = {"ended_at": tx.now, "worked_by": tx.actor, "why_incomplete": why}
+        tx.execute(UPDATE_RUN, {"of_run": row["run_id"], **ended})
     new: dict[str, object] = dict.fromkeys(runs.c.keys())
     new |= {
-        "run_id": _run_id(window, effect.lease.leased_by, now),
+        "run_id": _run_id(window, effect.lease.leased_by, tx.now),
         "day": window.day.isoformat(),
         "tz": window.tz,
         "window_start": window.start,
         "window_end": window.end,
-        "started_at": now,
-        "begun_by": session.info[ACTOR],
+        "started_at": tx.now,
+        "begun_by": tx.actor,
         **leased,
-        "local_charges": count_local(session, window),
+        "local_charges": count_local(tx, window),
         "provider_charges": 0,
         "matched": 0,
         "foreign": 0,
         "complete": False,
     }
-    run(session, _INSERT_RUN, new)
+    tx.execute(_INSERT_RUN, new)
     parts = tuple(Part(number, 0, window.start, window.end) for number in range(effect.lists))
-    write_parts(session, new["run_id"], parts)
+    write_parts(tx, new["run_id"], parts)
     return _opened(new, effect, parts)
 
 
@@ -137,42 +136,27 @@ def _opened(row: Row, effect: OpenRun, parts: tuple[Part, ...]) -> OpenedRun:
     )
 
 
-def renew(session: Session, opened: OpenedRun, now: datetime) -> None:
-    """Renew our lease, in the transaction of what we are about to do. Raises RunHeld once another call has the run."""
-    until = clock_of(session, now) + timedelta(seconds=opened.lease.seconds)
-    if not run(session, _UPDATE_LEASED, {**_ours(opened), "leased_until": until}).rowcount:
-        raise RunHeld(
-            f"{opened.run_id}: its lease was over, and another process has taken this run over. This one wrote nothing "
-            "since; what it did before is on disk, and nothing is lost. Let the other one finish."
-        )
-
-
-def ended(session: Session, opened: OpenedRun) -> bool:
+def _ended(tx: Transaction, opened: OpenedRun) -> bool:
     """Tell whether we have ended this run already; a commit that nobody confirmed may be under way, and is waited for.
 
     One that a restored database does not know was not ended.
     """
-    row = run(session, _LOCKED_RUN, {"of_run": opened.run_id}).mappings().first()
+    row = tx.execute(_LOCKED_RUN, {"of_run": opened.run_id}).mappings().first()
     return row is not None and row["ended_at"] is not None and row["leased_by"] == opened.lease.leased_by
 
 
-def release(session: Session, opened: OpenedRun, now: datetime) -> None:
-    """Let go of a run that we could not finish, so that the next call need not wait."""
-    run(session, _UPDATE_LEASED, {**_ours(opened), "leased_until": clock_of(session, now)})
-
-
-def _ours(opened: OpenedRun) -> Values:
-    return {"of_run": opened.run_id, "of_lease": opened.lease.leased_by}
-
-
-def forget_unfinished(session: Session) -> None:
+def forget_unfinished(tx: Transaction) -> None:
     """In a copy of the store: the runs that others have begun are not ours to go on with."""
-    run(session, _END_UNFINISHED)
+    tx.execute(_END_UNFINISHED)
 
 
-def end_run(session: Session, effect: EndRun, now: datetime) -> None:
+@performs(EndRun)
+def end_run(tx: Transaction, effect: EndRun) -> None:
     """End the run; when something could not be read it stays unfinished, for the next call."""
-    of, unread = {"of_run": effect.run.run_id}, why_unreadable(session, effect.run.run_id)
+    if _ended(tx, effect.run):
+        return  # by a commit that nobody confirmed
+    renew(tx, effect.run)
+    of, unread = {"of_run": effect.run.run_id}, why_unreadable(tx, effect.run.run_id)
     why = "; ".join(filter(None, (effect.why_incomplete, unread))) or None
     complete = why is None
     values: dict[str, object] = {
@@ -181,12 +165,12 @@ def end_run(session: Session, effect: EndRun, now: datetime) -> None:
         "matched": effect.counts.matched,
         "complete": complete,
         "why_incomplete": why,
-        "ended_at": now if complete else None,
-        "leased_until": clock_of(session, now),
+        "ended_at": tx.now if complete else None,
+        "leased_until": tx.clock(),
     }
     if unread is not None and effect.listed:
-        read_anew(session, effect.run)  # it may be readable by the next call
-    run(session, UPDATE_RUN, of | values)
+        read_anew(tx, effect.run)  # it may be readable by the next call
+    tx.execute(UPDATE_RUN, of | values)
 
 
 _NEWS = select(func.count()).where(run_findings.c.run_id == bindparam("of_run"), run_findings.c.news)
@@ -197,12 +181,14 @@ _OPEN_FINDINGS = select(func.count()).select_from(findings).where(findings.c.clo
 _WOULD = {Action.REPAIRED: Action.WOULD_REPAIR}
 
 
-def read_result(session: Session, run_id: str, *, dry_run: bool) -> RunResult:
-    """A run as it ended, or as far as it came."""
+@performs(ReadResult)
+def read_result(tx: Transaction, effect: ReadResult) -> RunResult:
+    """Read a run as it ended, or as far as it came."""
+    run_id, dry_run = effect.run_id, effect.dry_run
     of = {"of_run": run_id}
-    row = run(session, _RUN, of).mappings().one()
-    found = findings_of(session, run_id)
-    unread, unread_ids = read_unreadable(session, run_id)
+    row = tx.execute(_RUN, of).mappings().one()
+    found = findings_of(tx, run_id)
+    unread, unread_ids = read_unreadable(tx, run_id)
     return RunResult(
         run_id=row["run_id"],
         day=row["day"],
@@ -219,17 +205,18 @@ def read_result(session: Session, run_id: str, *, dry_run: bool) -> RunResult:
         repaired=sum(one.action is Action.REPAIRED for one in found),
         flagged=sum(one.action is Action.FLAGGED and one.open for one in found),
         foreign=row["foreign"],
-        open_findings=number_of(session, _OPEN_FINDINGS),
-        news=number_of(session, _NEWS, of) + number_of(session, _STALE_NO_MORE, of),
+        open_findings=number_of(tx, _OPEN_FINDINGS),
+        news=number_of(tx, _NEWS, of) + number_of(tx, _STALE_NO_MORE, of),
         findings=tuple(replace(one, action=_WOULD.get(one.action, one.action)) if dry_run else one for one in found),
         unreadable=unread,
         unreadable_ids=unread_ids,
     )
 
 
-def read_beginning(session: Session) -> datetime | None:
+@performs(ReadBeginning)
+def read_beginning(tx: Transaction, effect: ReadBeginning) -> datetime | None:
     """From when on the store can know of a charge; None when it belongs to nobody yet."""
-    times = (run(session, statement).scalar() for statement in (_MADE_AT, _FIRST_SENT_AT))
+    times = (tx.execute(statement).scalar() for statement in (_MADE_AT, _FIRST_SENT_AT))
     return min((at for at in times if at is not None), default=None)
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 
 from sqlalchemy import bindparam, delete, insert, select
-from sqlalchemy.orm import Session
 
 from gateway_client import columns
-from gateway_client.actor import ACTOR
-from gateway_client.store.rows import run
+from gateway_client.transaction import Transaction
 from reconcile.told import News, Told
 
 told_alerts = columns.told_alerts
@@ -25,21 +23,21 @@ def receiver_of(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()[:32]
 
 
-def read_told(session: Session, receiver: str) -> dict[str, Told]:
+def read_told(tx: Transaction, receiver: str) -> dict[str, Told]:
     """What a receiver was told and was not told to be over, by cause."""
-    rows = run(session, _TOLD, {"of_receiver": receiver}).mappings()
+    rows = tx.execute(_TOLD, {"of_receiver": receiver}).mappings()
     return {
         row["cause"]: Told(row["cause"], row["severity"], row["count"], row["since"], row["latest"], row["told_at"])
         for row in rows
     }
 
 
-def remember(session: Session, receiver: str, news: News) -> None:
+def remember(tx: Transaction, receiver: str, news: News) -> None:
     """Keep what a receiver has heard, in place of what it had heard before."""
     of = {"of_receiver": receiver}
-    told_by = {(row["cause"], row["told_at"]): row["told_by"] for row in run(session, _TOLD, of).mappings()}
-    run(session, _FORGET, of)
+    told_by = {(row["cause"], row["told_at"]): row["told_by"] for row in tx.execute(_TOLD, of).mappings()}
+    tx.execute(_FORGET, of)
     for told in news.remembered:
         row = {name: getattr(told, name) for name in ("cause", "severity", "count", "since", "latest", "told_at")}
-        who = told_by.get((told.cause, told.told_at), session.info[ACTOR])  # what is kept was told by another call
-        run(session, _INSERT, {"receiver": receiver, **row, "told_by": who})
+        who = told_by.get((told.cause, told.told_at), tx.actor)  # what is kept was told by another call
+        tx.execute(_INSERT, {"receiver": receiver, **row, "told_by": who})

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sqlalchemy import bindparam, delete, func, insert, select
-from sqlalchemy.orm import Session
 
 from gateway_client import columns
 from gateway_client.gateways.base import Unreadable
-from gateway_client.store.rows import run
+from gateway_client.transaction import Transaction
 from reconcile import words
 from reconcile.effects import OpenedRun
 from reconcile.store.sets import among
@@ -32,30 +31,30 @@ _NAMES = (
 )
 
 
-def save_unreadable(session: Session, opened: OpenedRun, seen: str, found: Iterable[Unreadable]) -> None:
+def save_unreadable(tx: Transaction, opened: OpenedRun, seen: str, found: Iterable[Unreadable]) -> None:
     """Keep the names of what could not be read; what was `seen` before (a packed set) is as it was seen last."""
-    run(session, _DELETE_SEEN, {"of_run": opened.run_id, "of_objects": seen})
+    tx.execute(_DELETE_SEEN, {"of_run": opened.run_id, "of_objects": seen})
     rows = [
         {"run_id": opened.run_id, "object_id": one.object_id, "maybe_ours": one.may_be_of(opened.binding)}
         for one in found
     ]
     if rows:
-        session.connection().execute(_INSERT, rows)
+        tx.execute(_INSERT, rows)
 
 
-def forget_unreadable(session: Session, run_id: str) -> None:
+def forget_unreadable(tx: Transaction, run_id: str) -> None:
     """The lists are read from their beginning: what cannot be read is seen again."""
-    run(session, _FORGET, {"of_run": run_id})
+    tx.execute(_FORGET, {"of_run": run_id})
 
 
-def read_unreadable(session: Session, run_id: str) -> tuple[int, tuple[str, ...]]:
+def read_unreadable(tx: Transaction, run_id: str) -> tuple[int, tuple[str, ...]]:
     """How many there are, and the names of some, those first that may be ours."""
     of = {"of_run": run_id}
-    return int(run(session, _COUNT, of).scalar_one()), tuple(run(session, _NAMES, of).scalars())
+    return int(tx.execute(_COUNT, of).scalar_one()), tuple(tx.execute(_NAMES, of).scalars())
 
 
-def why_unreadable(session: Session, run_id: str) -> str | None:
+def why_unreadable(tx: Transaction, run_id: str) -> str | None:
     """Why a run is not complete beside what may be ours and could not be read; None when there is no such thing."""
-    count = int(run(session, _COUNT_MAYBE_OURS, {"of_run": run_id}).scalar_one())
-    _, names = read_unreadable(session, run_id)
+    count = int(tx.execute(_COUNT_MAYBE_OURS, {"of_run": run_id}).scalar_one())
+    _, names = read_unreadable(tx, run_id)
     return words.unreadable(count, names[:count]) if count else None

@@ -12,7 +12,7 @@ from typing import Any
 from gateway_client import Money, PaymentIntent
 from gateway_client.charge import Charge
 from gateway_client.errors import ChargeOnceError
-from gateway_client.flow.effects import BeginSend, Begun, Claim, Effect, Send
+from gateway_client.flow.effects import BeginSend, Begun, Bind, Claim, Effect, Send
 from gateway_client.gateways.base import Binding
 from gateway_client.state import State
 from gateway_client.store.claim import bind
@@ -52,7 +52,7 @@ class Case:
         self.healed = False
         self._nights = 0
         store.empty()
-        store.database.transact(lambda session: bind(session, BINDING, datetime.fromtimestamp(START_S, UTC)))
+        store.database.transact(lambda tx: bind(tx, Bind(BINDING)), time=lambda: datetime.fromtimestamp(START_S, UTC))
         if self.lengths.stranger:
             self._add_stranger()
         self.machine = self._started(KEYS[0])
@@ -179,7 +179,7 @@ class Case:
         open_ones = self.store.read("SELECT id FROM paycli_findings WHERE closed_at IS NULL ORDER BY id")
         for (finding_id,) in open_ones:
             self.machine.transact(
-                lambda session, now, which=finding_id: close_finding(session, which, "seen", now)  # type: ignore[misc]
+                lambda tx, which=finding_id: close_finding(tx, which, "seen")  # type: ignore[misc]
             )
 
     # --- the end

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date
 from typing import Any
 
 from gateway_client import Client, Stripe
 from gateway_client.driver import Driver
+from gateway_client.errors import ChargeOnceError
 from gateway_client.flow.effects import Effect
 from reconcile.effects import RunLease
 from reconcile.flow import reconcile_flow
-from reconcile.job import _Job, ignore
+from reconcile.job import Watch
 from tests.answers.network import Network
 from tests.answers.provider import BLIND, RESTRICTED, Provider
 from tests.sim.decisions import Dice
@@ -77,10 +79,11 @@ class Machine(Client):
 
     def reconcile(self, day: date, number: int) -> None:
         """The nightly run of a day; a run that died is taken over."""
-        job = _Job(self, None, ignore)
+        watch = Watch()
         lease = RunLease(f"machine {number}", 0.0)  # over at once
         try:
-            self.run(reconcile_flow(self.setup, day, "UTC", lease), job._perform)
+            self.run(watch.over(reconcile_flow(self.setup, day, "UTC", lease)))
         except Exception:
-            job._let_go()
+            with suppress(ChargeOnceError):
+                self.run(watch.let_go())
             raise

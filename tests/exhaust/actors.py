@@ -29,7 +29,6 @@ from reconcile.effects import (
     ForgetRuns,
     KeepItem,
     OpenRun,
-    Progress,
     Renew,
     RunLease,
 )
@@ -236,6 +235,20 @@ class Cast:
         return self._numbered(place, f"{program.name} {place.account is not None} {place.dated} {stands}")
 
 
+def drive(flow: Generator[Any, Any, Any], perform: Callable[[Effect[Any]], Any]) -> Any:
+    """Drive a flow to its end as a client does, with another hand on its effects."""
+    step, result = flow.send, None
+    while True:
+        try:
+            effect = step(result)
+        except StopIteration as end:
+            return end.value
+        try:
+            step, result = flow.send, perform(effect)
+        except ChargeOnceError as error:
+            step, result = flow.throw, error
+
+
 def _to_the_next(flow: Generator[Any, Any, Any], effect: Effect[Any], place: Place) -> Effect[Any]:
     """Answer what is between an actor and itself: the time, which stands still; whom it tells; what it knows."""
     while True:
@@ -244,7 +257,7 @@ def _to_the_next(flow: Generator[Any, Any, Any], effect: Effect[Any], place: Pla
                 result: Any = START
             case Wait():
                 result = (effect.seconds_min + effect.seconds_max) / 2
-            case Tell() | Progress():
+            case Tell():
                 result = None
             case ReadBinding():
                 result = BINDING

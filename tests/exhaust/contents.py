@@ -15,7 +15,6 @@ from gateway_client.errors import ChargeOnceError
 from gateway_client.flow.effects import MeetProvider
 from gateway_client.gateways.base import NoReply, Reply
 from gateway_client.tables import Base
-from reconcile.job import _Job, ignore
 from tests.exhaust.actors import START_S, Place, Told, process_at
 from tests.exhaust.blind import FOR_PEOPLE, blind
 from tests.sim.memory import Memory
@@ -61,7 +60,7 @@ class Watched(Memory):
         self.touched: set[str] = set()
         self._tables: dict[Any, list[str]] = {}
 
-    def execute(self, statement: Any, values: Any) -> Any:
+    def execute(self, statement: Any, values: Any = None) -> Any:
         """One statement of the transaction."""
         tables = self._tables.get(statement)
         if tables is None:
@@ -91,7 +90,7 @@ class Contents:
         strange, met = (process_at(lambda: START_S, self.memory) for _ in range(2))
         met.fetched.reply = introduction
         met.perform(MeetProvider())
-        self._jobs = {False: _Job(strange, None, ignore), True: _Job(met, None, ignore)}
+        self._processes = {False: strange, True: met}
         self.look()  # number 0 of each table is the empty one
 
     # --- from contents to contents
@@ -172,7 +171,7 @@ class Contents:
     def _told(self, place: Place) -> Told:
         assert place.effect is not None
         try:
-            return Told(blind(self._jobs[place.dated]._perform(place.effect)))
+            return Told(blind(self._processes[place.dated].perform(place.effect)))
         except ChargeOnceError as error:
             return Told(error.with_traceback(None), raised=True)
 

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 from gateway_client.errors import ChargeOnceError
 from gateway_client.flow.effects import Ask, Effect, MeetProvider, Send, Wait
 from gateway_client.state import PENDING
-from reconcile.job import _Job, ignore
-from tests.exhaust.actors import RESUME, START_S, Program, process_at, reconcile
+from tests.exhaust.actors import RESUME, START_S, Program, drive, process_at, reconcile
 from tests.exhaust.checks import charges_of, paid_once, true_end
 from tests.exhaust.contents import Contents
 from tests.exhaust.ledger import Known, Ledger, Played, cancelled
@@ -83,7 +82,6 @@ class Healer:
 
     def _call(self, program: Program, played: Played) -> None:
         process = process_at(lambda: played.now_s, self._contents.memory)
-        job = _Job(process, None, ignore)
 
         def perform(effect: Effect[Any]) -> Any:
             match effect:
@@ -94,10 +92,10 @@ class Healer:
                     process.fetched.reply = played.answer(effect.request)
                 case MeetProvider() if effect.anew or process.must_meet():
                     process.fetched.reply = played.answer(process.gateway.account_request())
-            return job._perform(effect)
+            return process.perform(effect)
 
         try:
-            process.run(program.flow(process.setup), perform)
+            drive(program.flow(process.setup), perform)
         except ChargeOnceError as error:
             why = f"{program.name} ends with {type(error).__name__}, and nothing goes wrong: {error}"
             raise Broken("L5", why) from None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from email.utils import formatdate
 
-from gateway_client.flow.effects import READING, MeetProvider, Send
+from gateway_client.flow.effects import DatabaseEffect, MeetProvider, Send
 from gateway_client.gateways.base import NoReply, Reply, Request
 from tests.exhaust.actors import GONE, START_S, Cast, Move, Place, Program, Told
 from tests.exhaust.checks import Checks
@@ -62,6 +62,7 @@ class Moves:
     # --- the database
 
     def _of_disk(self, place: Place, where: int) -> list[Move]:
+        assert isinstance(place.effect, DatabaseEffect)
         name = type(place.effect).__name__
         shared, night = divmod(where, NIGHTS) if place.program.run else (where, NOTHING)
         try:
@@ -73,7 +74,7 @@ class Moves:
             return [Move(0, where, GONE, 1, name, _as_broken(error))]
         made = [self._committed(place, after, after_night, told, 0, name)]
         made.append(Move(1, _where(place, after, NOTHING), GONE, 1, f"{name}, and dies"))
-        if told.raised or isinstance(place.effect, READING):
+        if told.raised or not place.effect.writes:
             return made
         for trouble, said in COMMITS.items():
             raised = self._contents.troubled(shared, night, place, trouble)

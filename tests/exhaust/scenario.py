@@ -11,10 +11,10 @@ from typing import Any
 
 from gateway_client import Stripe
 from gateway_client.flow.clearing import cancel_flow
-from gateway_client.flow.effects import BeginSend, MeetProvider, Send
+from gateway_client.flow.effects import BeginSend, Bind, MeetProvider, Send
 from gateway_client.gateways.base import Request
 from gateway_client.store.claim import bind
-from tests.exhaust.actors import BINDING, GONE, RESUME, START, START_S, Cast, charge, process_at, reconcile
+from tests.exhaust.actors import BINDING, GONE, RESUME, START, START_S, Cast, charge, drive, process_at, reconcile
 from tests.exhaust.checks import Checks
 from tests.exhaust.contents import Contents
 from tests.exhaust.heal import Healed, Healer
@@ -145,7 +145,7 @@ class World:
         calm = "held" not in scenario.fates and scenario.ago_s <= KEY_LIFE_S
         search = Search(self.cast.places, self.moves, self.checks, scenario.faults_max, calm=calm)
         created = START - timedelta(seconds=scenario.ago_s)
-        self.contents.memory.transact(lambda session: bind(session, BINDING, created))
+        self.contents.memory.transact(lambda tx: bind(tx, Bind(BINDING)), time=lambda: created)
         request = self._left_behind() if scenario.fates else None
         if scenario.given_up_ago_s is not None:
             self._give_up(scenario.given_up_ago_s)
@@ -178,7 +178,7 @@ class World:
             return process.perform(effect)
 
         try:
-            process.run(charge(self.scenario.method).flow(process.setup), perform)
+            drive(charge(self.scenario.method).flow(process.setup), perform)
         except _Died as died:
             return died.send
         return left[0]
@@ -193,7 +193,7 @@ class World:
                 process.fetched.reply = played.answer(process.gateway.account_request())
             return process.perform(effect)
 
-        process.run(cancel_flow(process.setup, "order_1", "asked to"), perform)
+        drive(cancel_flow(process.setup, "order_1", "asked to"), perform)
 
     def _provider(self, fate: str, request: Request | None) -> int:
         number = self.ledger.empty

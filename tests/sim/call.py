@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gateway_client.errors import ChargeOnceError
 from gateway_client.flow.effects import (
     Ask,
+    AskAll,
     BeginSend,
     Begun,
     Claim,
@@ -31,7 +32,6 @@ from gateway_client.flow.effects import (
 from gateway_client.flow.working import SLICE_S
 from gateway_client.gateways.base import NoReply, Reply, Request
 from gateway_client.wire import unaged
-from reconcile.effects import AskAll, Progress, RunEffect
 from reconcile.wrapping import wrapped
 from tests.sim import provider, worker
 from tests.sim.ghost import Sent
@@ -157,9 +157,7 @@ class Call:
             case MeetProvider() if not effect.anew and not self.process.must_meet():
                 self._go(self._flow.send, self.process.perform(effect))
             case Tell():
-                effect.listener(effect.charge)
-                self._go(self._flow.send, None)
-            case Progress():
+                effect.listener(effect.what)
                 self._go(self._flow.send, None)
             case Wait():
                 seconds = self._slept(self.process._draw(effect))
@@ -229,7 +227,7 @@ class Call:
         elif decided == "cancel":
             self.stop()
         else:
-            if decided in ("commit fails", "commit fails late") and isinstance(effect, DatabaseEffect | RunEffect):
+            if decided in ("commit fails", "commit fails late") and isinstance(effect, DatabaseEffect):
                 self.world.store.trouble = decided
             self._perform_it(effect, dies=decided == "die after")
 

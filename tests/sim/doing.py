@@ -154,15 +154,14 @@ def _edited(what: str, metadata: dict[str, str]) -> tuple[str, Any]:
 
 def _resolve(world: World, intent_id: str) -> None:
     """A person has looked at every open finding of an intent, and closes them."""
-    now = datetime.fromtimestamp(world.now, UTC)
 
-    def close(session: Any) -> None:
-        for finding in read_findings(session, closed=False, after=None, rows_max=100):
+    def close(tx: Any) -> None:
+        for finding in read_findings(tx, closed=False, after=None, rows_max=100):
             if finding.intent_id == intent_id:
-                close_finding(session, finding.id, "looked at", now)
+                close_finding(tx, finding.id, "looked at")
                 world.ghost.seen[f"closed: {finding.code}"] += 1
 
-    world.store.database.transact(close)
+    world.store.database.transact(close, time=lambda: datetime.fromtimestamp(world.now, UTC))
 
 
 def _poison(world: World, intent_id: str) -> None:

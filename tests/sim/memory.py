@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Executable
 from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
-from gateway_client.actor import ACTOR
 from gateway_client.errors import StoreUnavailable
 from gateway_client.tables import Base
+from gateway_client.transaction import Opened, Transaction, machine_time
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -130,20 +130,8 @@ class Result:
         return value
 
 
-class Session:
-    """What the store asks of a session: `connection().execute(…)` and a place for notes."""
-
-    dialect = _DIALECT
-
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
-        self.info: dict[str, Any] = {ACTOR: "schedule@sim"}
-
-    def connection(self) -> Session:
-        return self
-
-    def execute(self, statement: Executable, values: Any = None) -> Result:
-        return self._memory.execute(statement, values)
+def _no_lock(connection: Any, *intent_ids: str) -> None:
+    """One at a time works in this store."""
 
 
 class Memory:
@@ -163,14 +151,20 @@ class Memory:
         self._connection.executescript(_EMPTY)
 
     def transact(
-        self, work: Callable[[Any], T], *, write: bool = True, repeatable: bool = True, intent_id: str | None = None
+        self,
+        work: Callable[[Any], T],
+        *,
+        time: Callable[[], datetime] = machine_time,
+        write: bool = True,
+        repeatable: bool = True,
+        intent_id: str | None = None,
     ) -> T:
         """As `Database.transact`; what troubles a commit is told in `trouble`."""
         trouble, self.trouble = self.trouble, None
         self._connection.execute("BEGIN")
         self.in_transaction = True
         try:
-            result = work(Session(self))
+            result = work(Transaction(self, Opened(), actor="schedule@sim", time=time, lock=_no_lock))
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise
@@ -184,7 +178,7 @@ class Memory:
             raise StoreUnavailable("disk I/O error")
         return result
 
-    def execute(self, statement: Any, values: Any) -> Result:
+    def execute(self, statement: Any, values: Any = None) -> Result:
         """One statement of the transaction."""
         many = isinstance(values, list)
         names = () if values is None else tuple(values[0] if many else values)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway_client.actor import ACTOR
 from gateway_client.db import Database
 from gateway_client.errors import StoreUnavailable
 from gateway_client.tables import Base
+from gateway_client.transaction import machine_time
 from tests.sim.memory import Memory, Saved
 
 T = TypeVar("T")
@@ -34,21 +35,27 @@ class OnDisk:
         return self
 
     def transact(
-        self, work: Callable[[Any], T], *, write: bool = True, repeatable: bool = True, intent_id: str | None = None
+        self,
+        work: Callable[[Any], T],
+        *,
+        time: Callable[[], datetime] = machine_time,
+        write: bool = True,
+        repeatable: bool = True,
+        intent_id: str | None = None,
     ) -> T:
         """As `Database.transact`; what troubles a commit is told in `trouble`."""
         trouble, self.trouble = self.trouble, None
 
-        def troubled(session: Any) -> T:
-            session.info[ACTOR] = "schedule@sim"  # the same on every machine
-            result = work(session)
+        def troubled(tx: Any) -> T:
+            tx.actor = "schedule@sim"  # the same on every machine
+            result = work(tx)
             if trouble == "commit fails":
                 raise StoreUnavailable("disk I/O error")
             return result
 
         self.in_transaction = True
         try:
-            result = self._inside.transact(troubled, write=write)
+            result = self._inside.transact(troubled, time=time, write=write)
         finally:
             self.in_transaction = False
         if trouble is not None:

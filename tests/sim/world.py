@@ -17,12 +17,12 @@ from functools import partial
 from typing import Any
 
 from gateway_client.errors import ChargeOnceError
-from gateway_client.flow.effects import Effect, MeetProvider
+from gateway_client.flow.effects import Bind, Effect, MeetProvider
 from gateway_client.gateways.base import Binding, Reply
 from gateway_client.store.claim import bind
 from reconcile.effects import RunLease
 from reconcile.flow import reconcile_flow
-from reconcile.job import _Job, ignore
+from reconcile.job import Watch
 from reconcile.lease import LEASE_SLACK_S
 from tests.sim import doing, happenings, healing
 from tests.sim.call import Call, one_by_one
@@ -284,17 +284,18 @@ class World:
     ) -> None:
         """Start a nightly run."""
         process = self.process(host, credential)
-        job = _Job(process, None, ignore)
+        watch = Watch()
         lease = RunLease(f"{process.name}:{name}", LEASE_SLACK_S + TIMEOUT_S if self.leases else 0.0)
 
         def end(result: object) -> None:
             if isinstance(result, ChargeOnceError):
-                job._let_go()
+                with suppress(ChargeOnceError):
+                    process.run(watch.let_go())
                 self.witness.observe(None, None, None)
             on_end(result)
 
-        flow = one_by_one(reconcile_flow(process.setup, day, "UTC", lease))
-        self.call(name, "reconcile", host, credential, lambda _: flow, perform=job._perform, on_end=end)
+        flow = one_by_one(watch.over(reconcile_flow(process.setup, day, "UTC", lease)))
+        self.call(name, "reconcile", host, credential, lambda _: flow, on_end=end)
 
     def kill(self, call: Call, where: str) -> None:
         """The process of a call dies, and every call in it."""
@@ -317,7 +318,8 @@ class World:
 def prepared(decisions: Decisions, weather: Weather, store: Store, *, verbose: bool = False) -> World:
     """A world before its first moment, on an empty store that is bound to our account."""
     store.empty()
-    store.database.transact(lambda session: bind(session, BINDING, datetime.fromtimestamp(START_S - 600.0, UTC)))
+    made = datetime.fromtimestamp(START_S - 600.0, UTC)
+    store.database.transact(lambda tx: bind(tx, Bind(BINDING)), time=lambda: made)
     return World(decisions, weather, store, verbose=verbose)
 
 
