@@ -24,6 +24,7 @@ from gateway_client.flow.effects import ReadBinding
 from gateway_client.frozen import Seal
 from gateway_client.gateways.base import Account, Reply
 from gateway_client.gateways.stripe import STRIPE_URL
+from gateway_client.outcome import ReplyClass
 from gateway_client.proxy import Proxy, read_proxy
 from gateway_client.sockets import tunnel_problem
 from gateway_client.store.claim import read_binding
@@ -157,7 +158,8 @@ class Checkup:
             self._account = met.account
             yield checks.account(gateway, met)
         elif met.credential:
-            advice = "or set a key of this account that has it" if met.status == 403 else "set the key of this account"
+            forbidden = met.reply is ReplyClass.FORBIDDEN
+            advice = "or set a key of this account that has it" if forbidden else "set the key of this account"
             yield problem("account", met.reason, advice, checks.SETTINGS)
         else:
             yield not_checked(

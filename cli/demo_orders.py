@@ -67,7 +67,7 @@ class Orders:
         told.append(_charge(client, PAUSED, "its clock set right, called again"))
         since = self._sandbox.requests[before:]
         sent = sum(request.method == "POST" for request in since)
-        pages = sum(request.method == "GET" and request.path in self._gateway.lists for request in since)
+        pages = sum(request.method == "GET" and request.path in self._gateway.evidence.paths for request in since)
         output.say(f"      since the pause: sent again {sent}, pages of the provider's lists read {pages}")
         return self._seen(PAUSED, told)
 

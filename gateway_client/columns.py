@@ -90,7 +90,7 @@ charges = _table(
 )
 sends = _table(
     "paycli_sends",
-    text="intent_id credential_id actor outcome cause reason request_id original_request",
+    text="intent_id credential_id actor outcome cause reason reply request_id original_request",
     whole="attempt send_no status elapsed_ms",
     times="begun_at ended_at",
     flags="proven replayed",
@@ -127,11 +127,11 @@ run_parts = _table(
     times="part_start part_end",
     flags="done",
 )
-run_agreed = _table("paycli_run_agreed", text="run_id object_id kind status")
+run_agreed = _table("paycli_run_agreed", text="run_id object_id kind state")
 run_items = _table(
     "paycli_run_items",
-    text="run_id object_id kind status currency reason provider_intent_id provider_charge_id customer intent_id",
-    flags="in_window live captured moved",
+    text="run_id object_id kind shows status currency reason provider_intent_id provider_charge_id customer intent_id",
+    flags="in_window live",
     times="created_at",
     big="amount amount_received",
     whole="attempt",

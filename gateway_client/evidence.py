@@ -1,7 +1,7 @@
 """Which evidence allows what: the one table of states, evidence and steps (DESIGN §6). Pure; the documents print it.
 
-Whoever takes one of these steps asks `why_not` first. How the evidence is got is told in `flow/`; that an answer proves
-something at all is the gateway's to say.
+Whoever takes one of these steps asks `why_not` first. How the evidence is got is told in `flow/`; what an object of
+the provider proves, in `proof.py`.
 """
 
 from __future__ import annotations

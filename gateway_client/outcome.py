@@ -165,13 +165,32 @@ RESULTS: frozenset[str] = frozenset(NAMES.values()) - IN_DOUBT - {NAMES[NotExecu
 """What the provider's proven word on a send may be: such a send is answered (DESIGN §6, "answered")."""
 
 
+class ReplyClass(StrEnum):
+    """What kind of reply came, by the gateway's word and whatever it proves. No other code reads an HTTP status."""
+
+    ANSWERED = "answered"
+    FORBIDDEN = "forbidden"  # the credential is known, and may not do this
+    NOT_FOUND = "not_found"
+    BUSY = "busy"  # the same is executing now, or the rate is limited: to be asked again
+    SERVER_ERROR = "server_error"  # the provider failed; it may have saved that for the key, and repeat it for ever
+    DOWN = "down"  # nobody answers, or only what stands before the provider
+    BROKEN = "broken"  # failed in a way that is not documented
+
+
+FAILURES: frozenset[ReplyClass] = frozenset(
+    {ReplyClass.BUSY, ReplyClass.SERVER_ERROR, ReplyClass.DOWN, ReplyClass.BROKEN}
+)
+"""Replies after which the same would have to be asked again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An outcome with what support will ask for, and what the retry loop needs."""
 
     outcome: Outcome
     proven: bool = False  # it is the provider's answer to this very request: by its echo, or our key in its object
-    status: int | None = None  # HTTP status; None when no answer came
+    status: int | None = None  # HTTP status, for people; None when no answer came
+    reply: ReplyClass = ReplyClass.DOWN
     request_id: str | None = None  # Request-Id of this answer
     original_request: str | None = None  # Original-Request: the send whose answer was replayed
     replayed: bool = False  # Idempotent-Replayed
@@ -201,7 +220,7 @@ class CouldNotAsk:
     """A question (GET) was not answered. It proves nothing: "could not ask" is never "does not exist"."""
 
     reason: str
-    status: int | None = None
+    reply: ReplyClass = ReplyClass.DOWN
     credential: bool = False  # 401/403: asking again is useless until an operator acts
     retry_after_s: float | None = None
     refused: bool = False  # the provider answered, in its own words, that it will not tell: a person looks

@@ -11,14 +11,13 @@ import math
 from datetime import datetime, timedelta
 
 from gateway_client.errors import InvalidInput
-from gateway_client.gateways.base import NoReply, Reply
+from gateway_client.outcome import FAILURES, ReplyClass
 
 TOKENS_MAX = 100  # ten, counted in tenths: money is not all that must be exact
 _SUCCESS, _RETRY = 1, 10
 SENDS_PER_S = 25.0  # of one worker; four of them use Stripe's hundred
 PROBE_S = 60.0  # while nobody answers, one question in this time
 _HOLD_MAX = timedelta(seconds=PROBE_S)
-_BUSY = (409, 429)  # answered, and yet to be asked again
 
 
 class Pace:
@@ -34,9 +33,9 @@ class Pace:
         """True when no retry is left: the provider is asked a question before anything is sent."""
         return self._tokens < _RETRY
 
-    def saw(self, reply: Reply | NoReply, *, of_send: bool) -> None:
+    def saw(self, reply: ReplyClass, *, of_send: bool) -> None:
         """Count an exchange; a question that is answered proves little, and gives nothing back."""
-        if isinstance(reply, NoReply) or reply.status >= 500 or reply.status in _BUSY:
+        if reply in FAILURES:
             self._tokens = max(0, self._tokens - _RETRY)
         elif of_send:
             self._tokens = min(TOKENS_MAX, self._tokens + _SUCCESS)

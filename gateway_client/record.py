@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from gateway_client.charge import Charge
-from gateway_client.outcome import IN_DOUBT, NAMES, RESULTS, NotExecuted
+from gateway_client.outcome import IN_DOUBT, NAMES, RESULTS, NotExecuted, ReplyClass
 from gateway_client.state import Event, State, next_state
 
 Row = Mapping[Any, Any]  # a row of the database, or one that was just written
@@ -44,8 +44,8 @@ class Record:
         return any(send["outcome"] != NAMES[NotExecuted] for send in others)
 
     def server_errors(self) -> int:
-        """How many 500s are recorded: the saved answer never changes, so more of them tell nothing."""
-        return sum(send["status"] == 500 for send in self.sends)
+        """How many server errors are recorded: a saved one never changes, so more of them tell nothing."""
+        return sum(send["reply"] == ReplyClass.SERVER_ERROR for send in self.sends)
 
     def moved(self, event: Event | None, now: datetime, changes: Values) -> Record:
         """Return the record after an event (None: only `changes`); this very one when nothing of it is new."""

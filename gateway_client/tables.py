@@ -132,7 +132,8 @@ class Send(Base, table=True):
     proven: bool | None = None  # the answer is provably the provider's to this send
     cause: str | None = None  # why the sends were paused: the rate, the credential, the account
     reason: str | None = None
-    status: int | None = None
+    reply: str | None = None  # what kind of reply came: so many server errors, and it is looked up instead
+    status: int | None = None  # for people
     request_id: str | None = None
     original_request: str | None = None
     replayed: bool | None = None
@@ -229,7 +230,7 @@ class RunAgreed(Base, table=True):
     run_id: str = Field(primary_key=True, foreign_key="paycli_runs.run_id")
     object_id: str = Field(primary_key=True)
     kind: str
-    status: str  # in the provider's word
+    state: str  # its row's, which it proves
 
 
 class RunItem(Base, table=True):
@@ -243,13 +244,12 @@ class RunItem(Base, table=True):
     kind: str
     in_window: bool  # False: asked for by its id
     created_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    status: str
+    shows: str
+    status: str  # the same in the provider's word, for people
     amount: int | None = Field(default=None, sa_type=BigInteger)
     amount_received: int | None = Field(default=None, sa_type=BigInteger)
     currency: str | None = None
     live: bool | None = None
-    captured: bool | None = None
-    moved: bool
     reason: str | None = None
     provider_intent_id: str | None = None
     provider_charge_id: str | None = None

@@ -3,8 +3,8 @@
     run(client, day, tz, dry_run) -> RunResult; `await run_async(…)` with an AsyncClient
     catch_up(client, tz, dry_run) -> RunResult of each day that waits for a complete run; due(client, tz) names them
 
-Pure: `flow.py` is the story, of `effects.py`; `window.py` says which seconds, `match.py` what an attempt of ours proves
-beside what the provider has of it, `words.py` how that is told, `report.py` what a run came to. Not pure: `store/` has
+Pure: `flow.py` is the story, of `effects.py`; `window.py` says which seconds, `match.py` what is proven of an attempt
+by all that the provider has of it, `words.py` how that is told, `report.py` what a run came to. Not pure: `store/` has
 the SQL, `job.py` performs a run, `missed.py` those of the days that were missed. `alerts.py` and `webhook.py` wake
 somebody.
 

@@ -11,7 +11,8 @@ from datetime import datetime
 from gateway_client.charge import Charge
 from gateway_client.finding import Found
 from gateway_client.flow.effects import DatabaseEffect, ProveAbsent, Settle, T
-from gateway_client.gateways.base import Binding, Item, Listing, Profile
+from gateway_client.gateways.base import Binding, Listing, Profile
+from gateway_client.proof import Item
 from reconcile.ages import Ages
 from reconcile.match import Importable, Pair
 from reconcile.report import RunResult

@@ -7,8 +7,8 @@ Every step may be done again: a killed run goes on where its pages end.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from typing import cast
 
 from gateway_client.charge import Charge
@@ -17,8 +17,18 @@ from gateway_client.flow.asking import Setup, bind_flow, meet, question
 from gateway_client.flow.clearing import ask_for_intent
 from gateway_client.flow.effects import Flow, Now, Settle
 from gateway_client.flow.lookup import absence, read_lists
-from gateway_client.gateways.base import Item, Missing
-from gateway_client.outcome import NAMES, Answer, CouldNotAsk, Processing, RequiresAction, Succeeded, Unknown
+from gateway_client.gateways.base import Missing
+from gateway_client.outcome import (
+    NAMES,
+    Answer,
+    CouldNotAsk,
+    Processing,
+    ReplyClass,
+    RequiresAction,
+    Succeeded,
+    Unknown,
+)
+from gateway_client.proof import Item
 from reconcile import match, words
 from reconcile.ages import AGES, Ages
 from reconcile.effects import (
@@ -67,7 +77,7 @@ def reconcile_flow(
     if unasked is not None:
         raise ProviderUnavailable(f"the provider could not be asked: {unasked}. Nothing was changed; run it again.")
     now = yield from Now()
-    run = yield from OpenRun(window_of(day, tz, now), lease, binding, len(setup.gateway.lists))
+    run = yield from OpenRun(window_of(day, tz, now), lease, binding, len(setup.gateway.evidence.paths))
     yield from renewing(run, throttled(pace.rate, _reconcile(setup, run, ages, pace.windows)))
     return run
 
@@ -104,23 +114,23 @@ def _match(setup: Setup, run: OpenedRun) -> Flow[None]:
 
 def _agree(setup: Setup, run: OpenedRun, pair: Pair) -> Flow[None]:
     """Move our side of one attempt towards the provider's evidence, and flag what remains."""
-    judge, charge = setup.gateway.judge, pair.charge
+    live, charge = run.binding.live, pair.charge
     if charge is None:
-        missing = match.importable(pair, judge, run.started_at)
+        missing = match.importable(pair, live)
         charge = yield from Import(run, pair.intent_id, pair.attempt, missing, setup.gateway.api_version)
         if charge is None:
             return
     if not charge.final:
-        proof = match.evidence(charge, pair.items, judge)
+        proof = match.evidence(charge, pair.items, live)
         # What is under way is asked for by its intent, later and once: its charge would say the same in other words.
         told_later = charge.provider_intent_id is not None and isinstance(proof, _UNDER_WAY)
         if proof is not None and not told_later:
             charge = yield from _repair(setup, run, charge, Answer(proof))
     elif None in (charge.provider_intent_id, charge.provider_charge_id):
-        proof = match.evidence(charge, pair.items, judge)
+        proof = match.evidence(charge, pair.items, live)
         if proof is not None and NAMES[type(proof)] == charge.state:  # it names what the result itself had left out
             charge = yield from _repair(setup, run, charge, Answer(proof))
-    found = tuple(match.disagreements(charge, pair.items, judge, run.started_at))
+    found = tuple(match.disagreements(charge, pair.items, live, run.started_at))
     if found:
         yield from Flag(run, found)
 
@@ -165,7 +175,7 @@ def _ask_for_intent(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | 
     answer = yield from ask_for_intent(setup, run.binding, charge, ASKS_MAX)
     if isinstance(answer, CouldNotAsk):
         # The provider's own word that there is none: asking again will not help, and the charge stays as it is.
-        denied = answer.refused and answer.status == 404
+        denied = answer.refused and answer.reply is ReplyClass.NOT_FOUND
         return None if denied else f"intent {charge.provider_intent_id}: {answer.reason}"
     yield from _repair(setup, run, charge, answer)
     return None
@@ -215,9 +225,9 @@ def _ask_for_charge(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str | 
         return f"charge {charge_id}: {item.reason}"
     if item.object_id != charge_id:
         return f"charge {charge_id}: the provider answered with another one"
-    item = replace(item, key=charge.idempotency_key)  # ours by its id, whatever became of its metadata
+    # Ours by its id, whatever became of its metadata.
     yield from KeepItem(run, item, charge.intent_id, charge.attempt)
-    found = tuple(match.disagreements(charge, (item,), gateway.judge, run.started_at))
+    found = tuple(match.disagreements(charge, (item,), run.binding.live, run.started_at))
     if found:
         yield from Flag(run, found)
     return None
@@ -227,9 +237,10 @@ def _ask_for_success(setup: Setup, run: OpenedRun, charge: Charge) -> Flow[str |
     """A success whose charge was never named: its intent is asked."""
     gateway = setup.gateway
     request = gateway.retrieve_request(charge.provider_intent_id or "")
-    answer = yield from question(setup, request, lambda reply: gateway.read_intent(reply, charge), ASKS_MAX)
+    read = partial(gateway.read_intent, expected=setup.expected(charge))
+    answer = yield from question(setup, request, read, ASKS_MAX)
     if isinstance(answer, CouldNotAsk):
-        if answer.refused and answer.status == 404:
+        if answer.refused and answer.reply is ReplyClass.NOT_FOUND:
             yield from Flag(run, (words.missing_at_provider(charge),))
             return None
         return f"intent {charge.provider_intent_id}: {answer.reason}"

@@ -29,7 +29,7 @@ SECOND = timedelta(seconds=1)
 def read_provider(setup: Setup, run: OpenedRun, windows: int) -> Flow[str | None]:
     """Read every list of the window into the run's items; why that stopped, or None."""
     read = _Read()
-    for number, path in enumerate(setup.gateway.lists):
+    for number, path in enumerate(setup.gateway.evidence.paths):
         places = [_Place(part) for part in run.parts if part.list_no == number]
         whole = len(places) == 1
         places = [place for place in places if not place.part.done]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from gateway_client.charge import Charge
 from gateway_client.finding import Code, Found, side
-from gateway_client.gateways.base import Item
 from gateway_client.money import shown
 from gateway_client.outcome import NAMES, Conflict, Outcome, Succeeded
+from gateway_client.proof import Item
 from gateway_client.state import State
 
 
@@ -119,20 +119,22 @@ def here(charge: Charge) -> str:
     return side(charge.state, charge.amount, charge.currency, charge.provider_charge_id)
 
 
-def there(item: Item) -> str:
-    """The provider's side of a finding, in one line."""
-    return side(item.status, item.amount, item.currency, item.provider_charge_id or item.object_id)
+def there(item: Item, word: str | None = None, amount: int | None = None) -> str:
+    """The provider's side of a finding, in one line: by its own word and amount, unless others are told."""
+    told = item.amount if amount is None else amount
+    return side(word or item.status, told, item.currency, item.provider_charge_id or item.object_id)
 
 
-def found(code: Code, charge: Charge, item: Item, what: str) -> Found:
-    charge_id = item.provider_charge_id
+def found(code: Code, charge: Charge, item: Item, what: str, theirs: str | None = None) -> Found:
+    """What disagrees, between our side and theirs."""
+    charge_id, theirs = item.provider_charge_id, theirs or there(item)
     return Found(
         code,
         charge.intent_id,
         charge.attempt,
         charge_id,
         here(charge),
-        there(item),
-        f"attempt {charge.attempt}: {what}; {here(charge)} here, {there(item)} at the provider.",
-        charged=item.status == "succeeded",
+        theirs,
+        f"attempt {charge.attempt}: {what}; {here(charge)} here, {theirs} at the provider.",
+        charged=item.charged,
     )

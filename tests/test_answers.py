@@ -23,7 +23,7 @@ from gateway_client.outcome import (
     Succeeded,
     Unknown,
 )
-from tests.test_outcomes import API, CHARGE, DECLINE, IN_USE, INVALID, KEY, PAID, UNPAID, error
+from tests.test_outcomes import API, DECLINE, EXPECTED, IN_USE, INVALID, KEY, PAID, UNPAID, error
 
 THEIRS = {"metadata": {"paycli_key": "pc1_" + "b" * 52}}
 
@@ -122,7 +122,7 @@ ECHOES: dict[str, tuple[dict[str, str], str | None]] = {
 
 def read(status: int, body: object, headers: dict[str, str]) -> Answer:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return API.read_charge(Reply(status, headers, raw, 7), CHARGE)
+    return API.read_charge(Reply(status, headers, raw, 7), EXPECTED)
 
 
 def letter(answer: Answer) -> str:

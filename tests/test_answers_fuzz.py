@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from gateway_client.charge import Charge
 from gateway_client.gateways.base import NoReply, Reply
 from gateway_client.gateways.stripe_api import StripeApi
 from gateway_client.outcome import Answer, Declined, Unknown
+from gateway_client.proof import Expected
 from tests.answers import campaign, plants
 from tests.answers.bodies import BODIES
 from tests.mutants.mutant import Mutant
@@ -44,8 +44,8 @@ def test_a_wrong_word_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that proves nothing, taken for a decline, is seen within some cases."""
     believed = StripeApi.read_charge
 
-    def wrong(self: StripeApi, reply: Reply | NoReply, charge: Charge) -> Answer:
-        answer = believed(self, reply, charge)
+    def wrong(self: StripeApi, reply: Reply | NoReply, expected: Expected) -> Answer:
+        answer = believed(self, reply, expected)
         return replace(answer, outcome=Declined("no answer")) if isinstance(answer.outcome, Unknown) else answer
 
     monkeypatch.setattr(StripeApi, "read_charge", wrong)

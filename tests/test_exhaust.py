@@ -160,7 +160,7 @@ def test_two_keys_charge_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     def with_a_key_of_its_own(setup: Setup, begun: Begun) -> Flow[Answer]:
         key = f"{begun.charge.idempotency_key}{begun.send_no}"
         reply = yield from Send(setup.gateway.charge_request(begun.body, key, begun.api_version), begun)
-        return setup.gateway.read_charge(reply, begun.charge)
+        return setup.gateway.read_charge(reply, setup.expected(begun.charge))
 
     monkeypatch.setattr(charging, "_send", with_a_key_of_its_own)
     monkeypatch.setattr(checks.Checks, "send", lambda *others: None)

@@ -10,6 +10,7 @@ import pytest
 from gateway_client import State, Stripe
 from gateway_client.flow.effects import Settle
 from gateway_client.gateways.base import Reply
+from gateway_client.proof import Expected
 from gateway_client.store.findings import close_finding
 from tests.kit import ORDER
 from tests.nightly import BOUNDS, DATABASES, Night, night
@@ -68,7 +69,7 @@ def late_answer(dark: Night) -> None:
     gateway, charge = Stripe(API_KEY), dark.open_client().find(NAME)
     assert charge is not None
     reply = Reply(200, {}, json.dumps(dark.sandbox.payment_intents[0]).encode(), 1)
-    dark.perform(Settle(NAME, 1, gateway.read_charge(reply, charge), saves_declines=True))
+    dark.perform(Settle(NAME, 1, gateway.read_charge(reply, Expected.of(charge, live=False)), saves_declines=True))
 
 
 def run(dark: Night) -> None:

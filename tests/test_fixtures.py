@@ -28,10 +28,12 @@ from gateway_client.outcome import (
     Processing,
     Refused,
     Rejected,
+    ReplyClass,
     RequiresAction,
     Succeeded,
     Unknown,
 )
+from gateway_client.proof import Expected, prove
 from tests.oracle_stripe import FIXTURES, STRIPE_FOLDER
 from tests.oracle_world import API_KEY
 
@@ -41,6 +43,7 @@ REALISTIC: dict[str, Any] = json.loads((STRIPE_FOLDER / "charge-realistic.json")
 KEY = "pc1_fixture"
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 CHARGE = Charge("order_42", 1, State.SENDING, KEY, 47854, "usd", None, None, 1, NOW, NOW, None, None)
+EXPECTED = Expected.of(CHARGE, live=False)
 
 
 def ours(found: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def reply(status: int, body: Any, **headers: str) -> Reply:
 
 def answer(status: int, body: Any, *, echo: bool = True) -> Answer:
     """What an answer proves; with `echo` it names our key in a header, as the provider's own answers to a send do."""
-    return GATEWAY.read_charge(reply(status, body, **({"idempotency_key": KEY} if echo else {})), CHARGE)
+    return GATEWAY.read_charge(reply(status, body, **({"idempotency_key": KEY} if echo else {})), EXPECTED)
 
 
 def read(status: int, body: Any) -> Outcome:
@@ -157,7 +160,7 @@ def test_causes_of_a_pause(status: int, cause: Cause, *, echo: bool) -> None:
 def test_no_reply_is_not_sent_or_unknown() -> None:
     """Only "not one byte left" is not executed; every other silence is unknown."""
     for sent, paused, kind in ((True, False, Unknown), (False, False, NotExecuted), (False, True, NotExecuted)):
-        outcome = GATEWAY.read_charge(NoReply(sent, "why", 5, paused), CHARGE).outcome
+        outcome = GATEWAY.read_charge(NoReply(sent, "why", 5, paused), EXPECTED).outcome
         assert type(outcome) is kind
 
 
@@ -180,7 +183,7 @@ def test_a_realistic_page_decodes() -> None:
     found = GATEWAY.read_page("/v1/charges", reply(200, page))
     assert isinstance(found, Page)
     ours_item, strangers = found.items
-    assert Succeeded(REALISTIC["payment_intent"], REALISTIC["id"]) == GATEWAY.judge(ours_item, CHARGE)
+    assert Succeeded(REALISTIC["payment_intent"], REALISTIC["id"]) == prove(EXPECTED, ours_item)
     assert (ours_item.key, strangers.key) == (KEY, None)
     assert (found.last_id, found.has_more) == (REALISTIC["id"], True)
 
@@ -191,7 +194,7 @@ def test_an_uncaptured_charge_is_not_a_success() -> None:
     page = {"object": "list", "url": "/v1/charges", "data": [charge], "has_more": False}
     found = GATEWAY.read_page("/v1/charges", reply(200, page))
     assert isinstance(found, Page)
-    assert type(GATEWAY.judge(found.items[0], CHARGE)) is Processing
+    assert type(prove(EXPECTED, found.items[0])) is Processing
 
 
 def test_what_support_asks_for_is_kept() -> None:
@@ -207,6 +210,7 @@ def test_what_support_asks_for_is_kept() -> None:
     assert answered(reply(200, {}, **headers)) == Answer(
         Unknown("not read yet"),
         status=200,
+        reply=ReplyClass.ANSWERED,
         request_id="req_2",
         original_request="req_1",
         replayed=True,
@@ -297,7 +301,7 @@ def test_mutated_answers_never_crash_and_never_lie(body: Any, status: int) -> No
         assert safe_success(body if 200 <= status < 300 else body["error"]["payment_intent"])
     for text in (getattr(outcome, name, None) for name in ("reason", "provider_intent_id", "provider_charge_id")):
         assert text is None or (text.isprintable() and len(text) <= 400)
-    told = GATEWAY.read_intent(reply(status, body), replace(CHARGE, provider_intent_id=INTENT))
+    told = GATEWAY.read_intent(reply(status, body), replace(EXPECTED, provider_intent_id=INTENT))
     if isinstance(told, Answer) and isinstance(told.outcome, Succeeded):
         stripped = not any(name.startswith("paycli_") for name in body.get("metadata") or ())  # ours by its id
         named = {**body, "metadata": {"paycli_key": KEY}} if stripped else body
@@ -315,7 +319,7 @@ def test_mutated_pages_never_crash_and_never_lie(data: list[Any], has_more: Any,
         if isinstance(page, Page):
             assert (kind, url) == ("list", path)
             for item in page.items:
-                if isinstance(GATEWAY.judge(item, CHARGE), Succeeded):
+                if isinstance(prove(EXPECTED, item), Succeeded):
                     intents = path == "/v1/payment_intents"
                     assert any(safe_success(found, an_intent=intents) for found in data)
 

@@ -18,6 +18,7 @@ from gateway_client.outcome import (
     Outcome,
     Processing,
     Refused,
+    ReplyClass,
     RequiresAction,
     Succeeded,
     Unknown,
@@ -56,7 +57,8 @@ def begin(
 def settle(
     world: World, outcome: Outcome, *, status: int | None = None, send_no: int | None = None, proven: bool = False
 ) -> None:
-    answer = Answer(outcome, proven, status)
+    reply = ReplyClass.SERVER_ERROR if status == 500 else ReplyClass.ANSWERED
+    answer = Answer(outcome, proven, status, reply)
     world.perform(Settle(ORDER.intent_id, 1, answer, saves_declines=True, send_no=send_no))
 
 

@@ -30,11 +30,13 @@ from gateway_client.outcome import (
     Succeeded,
     Unknown,
 )
+from gateway_client.proof import Expected
 
-API = StripeApi(livemode=False)
+API = StripeApi()
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 KEY = "pc1_" + "a" * 52
 CHARGE = Charge("order_42", 1, State.SENDING, KEY, 2000, "usd", None, None, 1, AT, AT, None, None)
+EXPECTED = Expected.of(CHARGE, live=False)
 OURS = {"paycli_key": KEY}
 PAID: dict[str, Any] = {
     "id": "pi_1",
@@ -56,7 +58,7 @@ LIST_PATHS = ("/v1/payment_intents", "/v1/charges")
 
 def read(status: int, body: object, headers: dict[str, str] | None = None) -> Answer:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return API.read_charge(Reply(status, {"idempotency-key": KEY} | (headers or {}), raw, 7), CHARGE)
+    return API.read_charge(Reply(status, {"idempotency-key": KEY} | (headers or {}), raw, 7), EXPECTED)
 
 
 def error(**fields: object) -> dict[str, object]:
@@ -153,10 +155,10 @@ def test_what_one_answer_tells(case: str) -> None:
 
 def test_what_no_answer_tells() -> None:
     """Before a byte left nothing was executed (F21, F22); after that nothing is known (F24, F26)."""
-    assert NotExecuted(Cause.NOT_SENT, "refused") == API.read_charge(NoReply(False, "refused", 3), CHARGE).outcome
-    paused = API.read_charge(NoReply(False, "paused", 3, paused=True), CHARGE)
+    assert NotExecuted(Cause.NOT_SENT, "refused") == API.read_charge(NoReply(False, "refused", 3), EXPECTED).outcome
+    paused = API.read_charge(NoReply(False, "paused", 3, paused=True), EXPECTED)
     assert NotExecuted(Cause.PAUSED, "paused") == paused.outcome
-    assert Unknown("broke") == API.read_charge(NoReply(True, "broke", 3), CHARGE).outcome
+    assert Unknown("broke") == API.read_charge(NoReply(True, "broke", 3), EXPECTED).outcome
 
 
 def test_ids_of_the_provider() -> None:
@@ -249,7 +251,7 @@ def test_anything_can_be_read(status: int, body: object, raw: bytes | None) -> N
     answer = read(status, raw if raw is not None else body)
     assert not isinstance(answer.outcome, Succeeded)
     reply = Reply(status, {}, raw if raw is not None else json.dumps(body).encode(), 7)
-    API.read_intent(reply, CHARGE)
+    API.read_intent(reply, EXPECTED)
     API.read_account(reply)
     for path in LIST_PATHS:
         API.read_page(path, reply)

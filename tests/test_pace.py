@@ -5,19 +5,19 @@ from datetime import datetime, timedelta
 import pytest
 
 from gateway_client import InvalidInput
-from gateway_client.gateways.base import NoReply, Reply
+from gateway_client.outcome import FAILURES, ReplyClass
 from gateway_client.pace import Pace
 from tests.kit import START
 
-GOOD, NOTHING = Reply(200, {}, b"", 1), NoReply(True, "the connection broke", 1)
+GOOD, NOTHING = ReplyClass.ANSWERED, ReplyClass.DOWN
 
 
 def later(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("bad", [NOTHING, *(Reply(status, {}, b"", 1) for status in (409, 429, 500, 503))])
-def test_ten_failures_empty_it(bad: Reply | NoReply) -> None:
+@pytest.mark.parametrize("bad", sorted(FAILURES))
+def test_ten_failures_empty_it(bad: ReplyClass) -> None:
     """Full, it has ten retries: each exchange that fails takes one."""
     pace = Pace()
     seen = []
@@ -33,7 +33,7 @@ def test_ten_successes_pay_for_a_retry() -> None:
     for _ in range(10):
         pace.saw(NOTHING, of_send=True)
     for _ in range(9):
-        pace.saw(Reply(402, {}, b"", 1), of_send=True)
+        pace.saw(GOOD, of_send=True)
     for _ in range(100):
         pace.saw(GOOD, of_send=False)
     before = pace.empty

@@ -8,9 +8,9 @@ import pytest
 from gateway_client.gateways.base import Account, Page, Reply, Request
 from gateway_client.gateways.stripe_objects import could_not_ask
 from gateway_client.outcome import Answer, CouldNotAsk, Succeeded
-from tests.test_outcomes import API, AT, CHARGE, INVALID, KEY, LIST_PATHS, NOW, PAID, error
+from tests.test_outcomes import API, AT, EXPECTED, INVALID, KEY, LIST_PATHS, NOW, PAID, error
 
-KNOWN = replace(CHARGE, provider_intent_id="pi_1")
+KNOWN = replace(EXPECTED, provider_intent_id="pi_1")
 ANOTHER_KEY = {"idempotency-key": "pc1_" + "b" * 52}
 FROM_A_CACHE = {"age": "1"}
 

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from gateway_client import Stripe
 from gateway_client.charge import Charge
-from gateway_client.gateways.base import Binding, Item, Listing, Page, Plain, Reply, Stated, Unreadable
+from gateway_client.gateways.base import Binding, Listing, Page, Plain, Reply, Stated, Unreadable
 from gateway_client.outcome import NAMES
+from gateway_client.proof import Expected, Item, prove
 from gateway_client.state import State
 from reconcile import match
 from tests.kit import START
@@ -145,10 +146,9 @@ def agreeing(path: str, found: Object, row: Charge) -> tuple[Plain, Item] | None
 
 def said(row: Charge, *items: Item) -> list[object]:
     """All that the judgement makes of a row beside these objects: what it would repair, and what it finds."""
-    judge = GATEWAY.judge
-    found: list[object] = [*match.disagreements(row, items, judge, START - timedelta(days=1))]
+    found: list[object] = [*match.disagreements(row, items, False, START - timedelta(days=1))]
     if not row.final or None in (row.provider_intent_id, row.provider_charge_id):
-        found.append(match.evidence(row, items, judge))
+        found.append(match.evidence(row, items, False))
     return found
 
 
@@ -158,7 +158,8 @@ def silent(row: Charge, *found: tuple[str, Object]) -> None:
     agreed = [pair for pair in pairs if pair is not None]
     for plain, item in agreed:
         assert said(row, item) == said(row, plain.item()) == []
-        assert NAMES[type(GATEWAY.judge(plain.item(), row))] == NAMES[type(GATEWAY.judge(item, row))]
+        expected = Expected.of(row, live=False)
+        assert NAMES[type(prove(expected, plain.item()))] == NAMES[type(prove(expected, item))]
     assert not agreed or said(row, *(item for _, item in agreed)) == []
     listed = [listing(path, one).in_our_words(0) for path, one in found]
     really = [one for one in listed if isinstance(one, Item)]

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 import reconcile.store.items
-from gateway_client.gateways.base import Kind, Stated
+from gateway_client.gateways.base import Stated
+from gateway_client.proof import Kind
 from reconcile.store.agreed import rows_as_stated
 from tests.nightly import DATABASES, Night, codes, night
 from tests.nightly_cases import CASES, figures, make_all, told

@@ -20,9 +20,10 @@ from sqlalchemy import create_engine, event
 
 import reconcile
 from gateway_client import Charge, Client, Sandbox, Stripe
-from gateway_client.gateways.base import Item, Listing, Page, Reply
+from gateway_client.gateways.base import Listing, Page, Reply
 from gateway_client.gateways.stripe_api import PAGE_ROWS_MAX
 from gateway_client.gateways.stripe_objects import ChargeObject, IntentObject
+from gateway_client.proof import Item
 from reconcile.match import Pair
 from reconcile.reading import PARTS_FOR_EACH
 from reconcile.throttle import WINDOWS

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway_client.charge import Charge
 from gateway_client.gateways.base import NoReply, Reply
 from gateway_client.gateways.stripe_api import StripeApi
 from gateway_client.outcome import Answer, Declined, Unknown
+from gateway_client.proof import Expected
 from tests.sim import campaign, sometimes, world
 from tests.sim.kept import KEPT
 from tests.sim.memory import Memory
@@ -62,8 +62,8 @@ def test_a_planted_bug_is_found_and_made_short(monkeypatch: pytest.MonkeyPatch) 
     """A time-out taken for a refusal is seen within some seeds, and at most twelve decisions show it."""
     believed = StripeApi.read_charge
 
-    def wrong(self: StripeApi, reply: Reply | NoReply, charge: Charge) -> Answer:
-        answer = believed(self, reply, charge)
+    def wrong(self: StripeApi, reply: Reply | NoReply, expected: Expected) -> Answer:
+        answer = believed(self, reply, expected)
         return replace(answer, outcome=Declined("timed out")) if isinstance(answer.outcome, Unknown) else answer
 
     monkeypatch.setattr(StripeApi, "read_charge", wrong)

@@ -12,6 +12,7 @@ import pytest
 from gateway_client import Client, NeedsPerson, State, Stripe, Worker
 from gateway_client.gateways.base import Binding, Page, Reply
 from gateway_client.outcome import CouldNotAsk
+from gateway_client.proof import Expected
 from tests.kit import KINDS, ONE_SEND, ORDER, World
 
 INTENTS, CHARGES = "/v1/payment_intents", "/v1/charges"
@@ -309,5 +310,7 @@ def test_one_object_that_was_asked_for(fields: Object) -> None:
             whole = {**made(path, 1, metadata=claims(ORDER.intent_id, world.binding)), **fields}
             whole["id"] = charge.provider_intent_id if path == INTENTS else charge.provider_charge_id
             reply = Reply(200, {}, msgspec.json.encode(whole), 1)
-            answer = API.read_intent(reply, charge) if path == INTENTS else API.read_item(reply)
+            answer = (
+                API.read_intent(reply, Expected.of(charge, live=False)) if path == INTENTS else API.read_item(reply)
+            )
             assert isinstance(answer, CouldNotAsk)

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
+from gateway_client.charge import Charge
 from gateway_client.errors import ConfigurationError, ProviderUnavailable
 from gateway_client.flow.effects import Ask, Bind, Flow, MeetProvider, ReadBinding, Wait
 from gateway_client.frozen import Seal
 from gateway_client.gateways.base import Account, Binding, Gateway, NoReply, Reply, Request
 from gateway_client.outcome import CouldNotAsk
+from gateway_client.proof import Expected
 from gateway_client.retry import RetryPolicy
 
 ASKS_MAX = 3  # tries of one question before it counts as "could not ask"
@@ -31,6 +33,10 @@ class Setup:
     policy: RetryPolicy
     started_at: datetime
     seal: Seal | None = None
+
+    def expected(self, charge: Charge) -> Expected:
+        """Return what the provider's object of a charge must say."""
+        return Expected.of(charge, live=self.gateway.mode == "live")
 
 
 def bind_flow(setup: Setup) -> Flow[Binding]:

@@ -19,7 +19,7 @@ from gateway_client.flow.lookup import look_up, may_send_after, settle
 from gateway_client.frozen import Frozen
 from gateway_client.gateways.base import Binding
 from gateway_client.intent import PaymentIntent
-from gateway_client.outcome import Answer, Cause, CouldNotAsk, InFlight, NotExecuted, Refused, Unknown
+from gateway_client.outcome import Answer, Cause, CouldNotAsk, InFlight, NotExecuted, Refused, ReplyClass, Unknown
 
 TRIES_MAX = 100  # sends of one call, answered "being executed now" or not, however short the waits are
 
@@ -131,8 +131,8 @@ def finish(
         pause = policy.delay_s(tries, answer.retry_after_s)
         used_up = waited_s >= policy.in_flight_s_max if isinstance(outcome, InFlight) else sends >= policy.sends_max
         if used_up or pause is None or tries == TRIES_MAX:
-            down = answer.status is None or answer.status in (502, 503, 504)
-            return Finished(charge, unasked=getattr(outcome, "reason", None) if down else None)
+            down = answer.reply is ReplyClass.DOWN
+            return Finished(charge, unasked=answer.reason if down else None)
         waited_s += yield from Wait(*pause)
 
 
@@ -180,7 +180,7 @@ def _stop(charge: Charge, answer: Answer) -> Finished | None:
 def _send(setup: Setup, begun: Begun) -> Flow[Answer]:
     request = setup.gateway.charge_request(begun.body, begun.charge.idempotency_key, begun.api_version)
     reply = yield from Send(request, begun)
-    return setup.gateway.read_charge(reply, begun.charge)
+    return setup.gateway.read_charge(reply, setup.expected(begun.charge))
 
 
 def _retrieve(setup: Setup, binding: Binding, charge: Charge) -> Flow[Finished]:

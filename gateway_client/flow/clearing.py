@@ -6,6 +6,7 @@ It never moves money, and believes nothing but what the provider says now.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from gateway_client.absence import what_is_strange
 from gateway_client.charge import Charge
@@ -52,7 +53,8 @@ def ask_for_intent(
     """
     gateway, bounds = setup.gateway, setup.gateway.profile.bounds
     request = gateway.retrieve_request(charge.provider_intent_id or "")
-    answer = yield from question(setup, request, lambda reply: gateway.read_intent(reply, charge), asks_max)
+    read = partial(gateway.read_intent, expected=setup.expected(charge))
+    answer = yield from question(setup, request, read, asks_max)
     if isinstance(answer, CouldNotAsk) or charge.closed_at is None:
         return answer
     if not isinstance(answer.outcome, Unknown) or not answer.outcome.uncharged:
@@ -132,11 +134,11 @@ def _cancel_there(setup: Setup, binding: Binding, charge: Charge) -> Flow[Answer
     unasked = yield from meet(setup, binding)
     if unasked is not None:
         return CouldNotAsk(unasked)
+    read = partial(gateway.read_intent, expected=setup.expected(charge))
     now: Answer | CouldNotAsk | None = None
     for tries in range(1, ASKS_MAX + 1):
         yield from Ask(gateway.cancel_request(intent))
-        asked = question(setup, gateway.retrieve_request(intent), lambda reply: gateway.read_intent(reply, charge))
-        answer = yield from asked
+        answer = yield from question(setup, gateway.retrieve_request(intent), read)
         if isinstance(answer, CouldNotAsk):
             return now or answer
         if isinstance(answer.outcome, Canceled | Succeeded):

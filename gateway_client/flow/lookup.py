@@ -5,7 +5,7 @@ Finding is evidence; not finding is only ever judged by `absence.py`. "Could not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, partial
@@ -15,8 +15,9 @@ from gateway_client.bounds import Bounds
 from gateway_client.charge import EVER, Charge
 from gateway_client.flow.asking import Setup, meet, question
 from gateway_client.flow.effects import Begun, Flow, NoteQuiet, Now, ProveAbsent, Settle
-from gateway_client.gateways.base import Binding, Item, Listing, Page, Unreadable
-from gateway_client.outcome import Answer, CouldNotAsk, Outcome, Succeeded
+from gateway_client.gateways.base import Binding, Listing, Page, Unreadable
+from gateway_client.outcome import Answer, CouldNotAsk, Succeeded
+from gateway_client.proof import Expected, Item, prove
 
 NOT_ASKED_FOR = "the page holds objects of another time than was asked for"
 PAGES_WITHOUT_PROGRESS_MAX = 500  # that go no further back in time: as many objects no account makes in one second
@@ -56,11 +57,11 @@ def read_lists(setup: Setup, binding: Binding, charges: Sequence[Charge]) -> Flo
     now = yield from Now()
     created_from = min(_looked_up_from(charge, bounds) for charge in charges)
     wanted = {charge.idempotency_key: charge for charge in charges}
-    reading = _Reading(setup.gateway.judge, binding, wanted, created_from, now + bounds.look_ahead)
+    reading = _Reading(binding, wanted, created_from, now + bounds.look_ahead)
     if unasked is not None:
         reading.stopped(unasked, None)
         return replace(reading.scan(begun_at=now), time_asked=False)
-    for path in setup.gateway.lists:
+    for path in setup.gateway.evidence.paths:
         if not reading.all_found:
             yield from _read_list(setup, path, reading)
     return reading.scan(begun_at=now)
@@ -81,7 +82,6 @@ def _looked_up_from(charge: Charge, bounds: Bounds) -> datetime:
 class _Reading:
     """What is known so far while the lists are read."""
 
-    judge: Callable[[Item, Charge], Outcome]
     binding: Binding
     wanted: dict[str, Charge]
     created_from: datetime
@@ -102,7 +102,7 @@ class _Reading:
         for item in page.items:
             charge = self.wanted.get(item.key or "")
             if charge is not None:
-                outcome = self.judge(item, charge)
+                outcome = prove(Expected.of(charge, live=self.binding.live), item)
                 if charge.idempotency_key not in self.found or isinstance(outcome, Succeeded):
                     self.found[charge.idempotency_key] = replace(page.answer, outcome=outcome)
             else:

@@ -91,7 +91,7 @@ def work_flow(setup: Setup, plan: Plan) -> Flow[None]:
     setup = replace(setup, policy=replace(setup.policy, sends_max=1, in_flight_s_max=0.0))
     pace = Pace(plan.sends_per_s)
     try:
-        yield from _watched(plan, pace, _work(setup, plan, pace))
+        yield from _watched(setup, plan, pace, _work(setup, plan, pace))
     except _Stopped:
         return
 
@@ -286,7 +286,7 @@ def _until_it_answers(setup: Setup, plan: Plan, pace: Pace, why: ProviderUnavail
 # What every effect of a worker passes -------------------------------------------------------------------------------
 
 
-def _watched(plan: Plan, pace: Pace, flow: Flow[None]) -> Flow[None]:
+def _watched(setup: Setup, plan: Plan, pace: Pace, flow: Flow[None]) -> Flow[None]:
     """The flow, at its pace, with its lease in every send; once somebody wants it to end, nothing more is begun."""
     step: Callable[[Any], Effect[Any]] = flow.send
     result: Any = None
@@ -296,13 +296,13 @@ def _watched(plan: Plan, pace: Pace, flow: Flow[None]) -> Flow[None]:
         except StopIteration:
             return
         try:
-            result = yield from _performed(plan, pace, effect)
+            result = yield from _performed(setup, plan, pace, effect)
             step = flow.send
         except (ChargeOnceError, _Stopped) as error:
             step, result = flow.throw, error
 
 
-def _performed(plan: Plan, pace: Pace, effect: Effect[Any]) -> Flow[Any]:
+def _performed(setup: Setup, plan: Plan, pace: Pace, effect: Effect[Any]) -> Flow[Any]:
     if isinstance(effect, Wait):
         return (yield from _pause(plan, plan.between(effect.seconds_min, effect.seconds_max)))
     if isinstance(effect, BeginSend | Ask | MeetProvider | Lease) and plan.stopping():
@@ -315,9 +315,9 @@ def _performed(plan: Plan, pace: Pace, effect: Effect[Any]) -> Flow[Any]:
     if isinstance(result, Begun):
         pace.sent((yield from Now()))
     elif isinstance(effect, Send):
-        pace.saw(result, of_send=True)
+        pace.saw(setup.gateway.classify(result), of_send=True)
     elif isinstance(effect, Ask):
-        pace.saw(result, of_send=False)
+        pace.saw(setup.gateway.classify(result), of_send=False)
     elif isinstance(effect, Settle) and effect.answer.retry_after_s:
         pace.held((yield from Now()), effect.answer.retry_after_s)
     elif isinstance(effect, MeetProvider) and isinstance(result, CouldNotAsk) and not result.credential:

@@ -5,17 +5,16 @@ To add another gateway, write this protocol for it; flow, states, store and driv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from gateway_client.bounds import Bounds
-from gateway_client.charge import Charge
 from gateway_client.frozen import Frozen
 from gateway_client.intent import PaymentIntent, idempotency_key
-from gateway_client.outcome import Answer, CouldNotAsk, Outcome
+from gateway_client.outcome import Answer, CouldNotAsk, ReplyClass
+from gateway_client.proof import Expected, Item, Kind, Shown
 from gateway_client.state import State
 
 
@@ -30,6 +29,17 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class Lists:
+    """A provider that shows what it has by time: these lists together hold every object a charge can have left behind.
+
+    The only strategy so far. What can only be asked for by its id, or is only told by the provider (an inbox), will be
+    a class beside this one, and `Gateway.evidence` one of them.
+    """
+
+    paths: tuple[str, ...]  # intents come first
+
+
+@dataclass(frozen=True, slots=True)
 class Binding:
     """Whom a store belongs to, and which one it is. Keys are computed from it, so it never changes while rows exist."""
 
@@ -38,6 +48,11 @@ class Binding:
     account: str
     namespace: str
     store_id: str = ""  # drawn by chance when it is bound: another store of the same account is another one
+
+    @property
+    def live(self) -> bool:
+        """True when real money moves."""
+        return self.mode == "live"
 
     def key(self, operation: str, intent_id: str, attempt: int) -> str:
         """The idempotency key of one operation on one attempt: the same in any store, for rows may be lost."""
@@ -97,39 +112,6 @@ class Account:
 
 
 AMOUNT_MAX = 2**53  # no amount reaches it (Stripe's have at most 12 digits), and every database can hold it
-
-
-class Kind(StrEnum):
-    """What an object of the provider is: the intent to charge, or one try to carry it out."""
-
-    INTENT = "intent"
-    CHARGE = "charge"
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One object of the provider in our words, made harmless; what it proves is `Gateway.judge`'s to say."""
-
-    object_id: str  # "" when the provider's is unusable
-    kind: Kind
-    created_at: datetime | None
-    status: str
-    amount: int | None
-    amount_received: int | None
-    currency: str | None
-    live: bool | None
-    captured: bool | None
-    moved: bool  # the money moved, or may be about to
-    reason: str | None  # why it was refused; None when it was not
-    provider_intent_id: str | None
-    provider_charge_id: str | None
-    customer: str | None
-    payment_method: str | None
-    named: bool  # it carries metadata under our names; the next four are what it claims
-    namespace: str | None
-    intent_id: str | None
-    attempt: int | None
-    key: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,28 +175,28 @@ class Stated(NamedTuple):
 
 
 class Plain(NamedTuple):
-    """Name a listed object that may agree with a row, the provider's word for its status, and what it states."""
+    """Name a listed object that may agree with a row, and what it states: it succeeded, or was declined."""
 
     object_id: str
     kind: Kind
-    status: str
     stated: Stated
 
     def item(self) -> Item:
         """Return the object in our words, as far as it is judged: an object that agrees holds nothing else."""
         stated, intent = self.stated, self.kind is Kind.INTENT
         succeeded = stated.state is State.SUCCEEDED
+        refused = Shown.DECLINED if intent else Shown.FAILED_TRY
+        shows = Shown.SUCCEEDED if succeeded else refused
         return Item(
             object_id=self.object_id,
             kind=self.kind,
             created_at=None,
-            status=self.status,
+            shows=shows,
+            status=shows,
             amount=stated.amount,
             amount_received=stated.amount if intent and succeeded else None,
             currency=stated.currency,
             live=stated.live,
-            captured=None if intent else succeeded,
-            moved=succeeded,
             reason=None,
             provider_intent_id=stated.provider_intent_id,
             provider_charge_id=stated.provider_charge_id,
@@ -274,8 +256,12 @@ class Gateway(Protocol):
     @property
     def profile(self) -> Profile: ...
     @property
-    def lists(self) -> Sequence[str]:
-        """Paths of the lists that together hold every object a charge can have left behind; intents come first."""
+    def evidence(self) -> Lists:
+        """How to find what the provider has of a charge whose answer did not come."""
+        ...
+
+    def classify(self, reply: Reply | NoReply) -> ReplyClass:
+        """What kind of reply this is, whatever it proves."""
         ...
 
     def headers(self, request: Request) -> dict[str, str]: ...
@@ -295,14 +281,14 @@ class Gateway(Protocol):
         ...
 
     def charge_request(self, body: str, key: str, api_version: str) -> Request: ...
-    def read_charge(self, reply: Reply | NoReply, charge: Charge) -> Answer: ...
+    def read_charge(self, reply: Reply | NoReply, expected: Expected) -> Answer: ...
     def retrieve_request(self, provider_intent_id: str) -> Request: ...
     def cancel_request(self, provider_intent_id: str) -> Request:
         """Cancel an intent: afterwards the provider makes no charge by it. Its answer proves nothing: ask then."""
         ...
 
-    def read_intent(self, reply: Reply | NoReply, charge: Charge) -> Answer | CouldNotAsk:
-        """What the charge's own intent, asked for by its id, proves for it."""
+    def read_intent(self, reply: Reply | NoReply, expected: Expected) -> Answer | CouldNotAsk:
+        """What the intent that is known of a charge, asked for by its id, proves for it."""
         ...
 
     def list_request(self, path: str, created_from: datetime, created_to: datetime, after: str | None) -> Request: ...
@@ -317,8 +303,4 @@ class Gateway(Protocol):
     def retrieve_charge_request(self, provider_charge_id: str) -> Request: ...
     def read_item(self, reply: Reply | NoReply) -> Item | Missing | CouldNotAsk:
         """The charge we asked for by its id. Missing only when the provider says so."""
-        ...
-
-    def judge(self, item: Item, charge: Charge) -> Outcome:
-        """What an object proves for a charge. Another amount, currency, mode or key is a Conflict, never a success."""
         ...

@@ -50,7 +50,6 @@ class Stripe(StripeApi):
         if account is not None and not _ACCOUNT.fullmatch(str(account)):
             raise ConfigurationError("PAYCLI_STRIPE_ACCOUNT must look like acct_…")
         self.mode = match[1]
-        super().__init__(livemode=self.mode == "live")
         self.base_url = STRIPE_URL if api_base is None else _checked_base(str(api_base))
         if self.mode == "live" and api_base is not None:
             raise ConfigurationError(

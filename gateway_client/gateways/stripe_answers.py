@@ -8,11 +8,9 @@ in the object that it carries, and no status proves that nothing was executed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
-from gateway_client.charge import Charge
-from gateway_client.gateways.base import Item, Reply
+from gateway_client.gateways.base import Reply
 from gateway_client.gateways.stripe_objects import (
     ErrorBody,
     ErrorObject,
@@ -37,8 +35,7 @@ from gateway_client.outcome import (
     Succeeded,
     Unknown,
 )
-
-Judge = Callable[[Item, Charge], Outcome]
+from gateway_client.proof import Expected, prove
 
 _ANOTHER = "the answer is about another payment: our key is not in it"
 
@@ -53,52 +50,51 @@ def why_not_an_answer(key: str | None, reply: Reply) -> str | None:
     return None
 
 
-def read_answer(reply: Reply, charge: Charge, judge: Judge) -> Answer:
+def read_answer(reply: Reply, expected: Expected) -> Answer:
     """What a reply to one send of a charge proves, and whether it is provably the provider's word on this send."""
+    assert expected.key is not None, "no send is without a key"
     base = answered(reply)
-    why_not = why_not_an_answer(charge.idempotency_key, reply)
+    why_not = why_not_an_answer(expected.key, reply)
     if why_not is not None:
         return replace(base, outcome=Unknown(why_not))
-    echoed = reply.headers.get("idempotency-key") == charge.idempotency_key
+    echoed = reply.headers.get("idempotency-key") == expected.key
     if 200 <= reply.status < 300:
-        return _of_object(base, decode(reply, IntentObject), charge, judge)
+        return _of_object(base, decode(reply, IntentObject), expected)
     body = decode(reply, ErrorBody)
     if body is None or body.error.type is None:
         return replace(base, outcome=Unknown(f"HTTP {reply.status} without a Stripe error in it"))
-    return _of_error_body(base, reply.status, body.error, charge, judge, echoed=echoed)
+    return _of_error_body(base, reply.status, body.error, expected, echoed=echoed)
 
 
-def _of_error_body(
-    base: Answer, status: int, error: ErrorObject, charge: Charge, judge: Judge, *, echoed: bool
-) -> Answer:
+def _of_error_body(base: Answer, status: int, error: ErrorObject, expected: Expected, *, echoed: bool) -> Answer:
     """An error in Stripe's form: the intent in it comes first, for it says whose answer this is, and what was begun."""
     intent = error.payment_intent
-    if intent is not None and intent_item(intent).key != charge.idempotency_key:
+    if intent is not None and intent_item(intent).key != expected.key:
         return replace(base, outcome=Unknown(_ANOTHER))
     if status == 402 and error.type == "card_error":
-        return _decline(base, error, charge, judge, proven=echoed or intent is not None)
+        return _decline(base, error, expected, proven=echoed or intent is not None)
     if intent is not None:
-        return replace(base, outcome=judge(intent_item(intent), charge), proven=True)
+        return replace(base, outcome=prove(expected, intent_item(intent)), proven=True)
     return replace(base, outcome=_of_error(status, error, proven=echoed), proven=echoed)
 
 
-def _of_object(base: Answer, intent: IntentObject | None, charge: Charge, judge: Judge) -> Answer:
+def _of_object(base: Answer, intent: IntentObject | None, expected: Expected) -> Answer:
     """A 2xx: the intent in it, if it is ours."""
     if intent is None or intent.kind not in (None, "payment_intent"):
         return replace(base, outcome=Unknown(f"HTTP {base.status} without a payment intent in it"))
     item = intent_item(intent)
-    if item.key != charge.idempotency_key:
+    if item.key != expected.key:
         return replace(base, outcome=Unknown(_ANOTHER))
-    return replace(base, outcome=judge(item, charge), proven=True)
+    return replace(base, outcome=prove(expected, item), proven=True)
 
 
-def _decline(base: Answer, error: ErrorObject, charge: Charge, judge: Judge, *, proven: bool) -> Answer:
+def _decline(base: Answer, error: ErrorObject, expected: Expected, *, proven: bool) -> Answer:
     words, intent = error_words(error), error.payment_intent
     if not proven:
         return replace(base, outcome=Unknown(f"declined ({words}), but nothing ties that to this charge", told=True))
     if intent is None:
         return replace(base, outcome=Declined(words, None, id_of(error.charge)), proven=True)
-    judged = judge(intent_item(intent), charge)
+    judged = prove(expected, intent_item(intent))
     if isinstance(judged, Conflict):
         return replace(base, outcome=replace(judged, provider_charge_id=None), proven=True)
     if isinstance(judged, Succeeded | Processing):

@@ -6,22 +6,20 @@ requests are compared with the official SDK's, parameter by parameter, in `tests
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil, floor
 from urllib.parse import parse_qsl, quote, urlencode
 
-from gateway_client.charge import Charge
 from gateway_client.errors import InvalidInput
 from gateway_client.frozen import Frozen
 from gateway_client.gateways import stripe_parameters
 from gateway_client.gateways.base import (
     Account,
     Binding,
-    Item,
-    Kind,
     Listing,
+    Lists,
     Missing,
     NoReply,
     Page,
@@ -39,6 +37,7 @@ from gateway_client.gateways.stripe_objects import (
     IntentObject,
     answered,
     charge_item,
+    class_of,
     could_not_ask,
     decode,
     http_date,
@@ -49,18 +48,8 @@ from gateway_client.gateways.stripe_objects import (
 )
 from gateway_client.gateways.stripe_pages import P, listing_of, page_of, read_list
 from gateway_client.intent import PaymentIntent
-from gateway_client.outcome import (
-    Answer,
-    Canceled,
-    Conflict,
-    CouldNotAsk,
-    Declined,
-    Outcome,
-    Processing,
-    RequiresAction,
-    Succeeded,
-    Unknown,
-)
+from gateway_client.outcome import Answer, CouldNotAsk, ReplyClass
+from gateway_client.proof import Expected, Item, prove
 
 API_VERSION = "2026-10-28.endive"  # equal to the pinned SDK's; a test compares them
 PAGE_ROWS_MAX = 100  # Stripe's largest page
@@ -83,15 +72,12 @@ _CHARGES = "/v1/charges"
 
 
 class StripeApi:
-    """Translation between the flow's words and Stripe's. `livemode` is the mode its answers must carry."""
+    """Translation between the flow's words and Stripe's."""
 
     provider = "stripe"
     api_version = API_VERSION
     profile: Profile = PROFILE
-    lists: Sequence[str] = (_INTENTS, _CHARGES)
-
-    def __init__(self, *, livemode: bool) -> None:
-        self._livemode = livemode
+    evidence = Lists((_INTENTS, _CHARGES))
 
     # Requests out ----------------------------------------------------------------------------------------------
 
@@ -187,6 +173,10 @@ class StripeApi:
 
     # Answers in ------------------------------------------------------------------------------------------------
 
+    def classify(self, reply: Reply | NoReply) -> ReplyClass:
+        """What kind of reply this is, by its status alone, whoever wrote it."""
+        return class_of(reply)
+
     def read_time(self, request: Request, reply: Reply) -> datetime | None:
         """The provider's time of an answer: its Date header, unless somebody else may have written it, or before."""
         if why_not_an_answer(request.idempotency_key, reply) is not None or not in_form(reply):
@@ -205,23 +195,24 @@ class StripeApi:
             error = decode(reply, ErrorBody)
             named = set(ACCOUNT_ID.findall(error.error.message or "")) if error is not None else set()
             if error is not None and error.error.type is not None:
-                return Account(named.pop()) if len(named) == 1 else CouldNotAsk(ACCOUNT_UNTOLD, 403, credential=True)
+                untold = CouldNotAsk(ACCOUNT_UNTOLD, class_of(reply), credential=True)
+                return Account(named.pop()) if len(named) == 1 else untold
         return could_not_ask(reply)
 
-    def read_charge(self, reply: Reply | NoReply, charge: Charge) -> Answer:
+    def read_charge(self, reply: Reply | NoReply, expected: Expected) -> Answer:
         """What one send of a charge told us: see `stripe_answers.py`."""
         if isinstance(reply, NoReply):
             return Answer(not_answered(reply), elapsed_ms=reply.elapsed_ms)
-        return read_answer(reply, charge, self.judge)
+        return read_answer(reply, expected)
 
-    def read_intent(self, reply: Reply | NoReply, charge: Charge) -> Answer | CouldNotAsk:
-        """What the charge's intent, asked for by its id, proves: an object of another id answers something else."""
+    def read_intent(self, reply: Reply | NoReply, expected: Expected) -> Answer | CouldNotAsk:
+        """What an intent, asked for by its id, proves: an object of another id answers something else."""
         if isinstance(reply, NoReply) or reply.status != 200 or why_not_an_answer(None, reply) is not None:
             return could_not_ask(reply)
         intent = decode(reply, IntentObject)
-        if intent is None or intent.kind not in (None, "payment_intent") or intent.id != charge.provider_intent_id:
-            return CouldNotAsk("HTTP 200 with a body that is not the intent that was asked for", reply.status)
-        return replace(answered(reply), outcome=self.judge(intent_item(intent), charge), proven=True)
+        if intent is None or intent.kind not in (None, "payment_intent") or intent.id != expected.provider_intent_id:
+            return CouldNotAsk("HTTP 200 with a body that is not the intent that was asked for", class_of(reply))
+        return replace(answered(reply), outcome=prove(expected, intent_item(intent)), proven=True)
 
     def read_page(self, path: str, reply: Reply | NoReply, after: str | None = None) -> Page | CouldNotAsk:
         """One page of a list: every object on it, ours and strangers'. A list of another kind is no answer.
@@ -255,32 +246,6 @@ class StripeApi:
                 return Missing()
         return could_not_ask(reply)
 
-    # How an object is judged -----------------------------------------------------------------------------------
-
-    def judge(self, item: Item, charge: Charge) -> Outcome:
-        """What an object proves for a charge of ours. A difference in what was asked for is never a success."""
-        if not item.object_id:
-            return Unknown(f"a {item.kind} without a usable id")
-        mismatch = self._mismatch(item, charge)
-        if mismatch is not None:
-            return mismatch
-        return _intent_outcome(item, charge) if item.kind is Kind.INTENT else _listed_charge_outcome(item)
-
-    def _mismatch(self, item: Item, charge: Charge) -> Conflict | None:
-        """How an object differs from what we asked for, or None."""
-        ids = item.provider_intent_id, item.provider_charge_id
-        # Metadata can be stripped by hand; an intent that we know by its id stays ours.
-        stripped = not item.named and None is not charge.provider_intent_id == item.provider_intent_id
-        if item.key != charge.idempotency_key and not stripped:
-            return Conflict("the answer carries another key than ours in its metadata", *ids)
-        if item.live is not None and item.live is not self._livemode:
-            return Conflict("the answer is of the other mode (live or test)", *ids)
-        if item.amount != charge.amount:
-            return Conflict(f"the answer's amount is {item.amount}, ours is {charge.amount}", *ids, "amount")
-        if item.currency != charge.currency:
-            return Conflict(f"the answer's currency is {item.currency}, ours is {charge.currency}", *ids, "currency")
-        return None
-
 
 def _names(binding: Binding, intent_id: str, attempt: int, key: str) -> dict[str, str]:
     """The metadata under which a charge of ours is found."""
@@ -290,41 +255,3 @@ def _names(binding: Binding, intent_id: str, attempt: int, key: str) -> dict[str
         "paycli_attempt": str(attempt),
         "paycli_key": key,
     }
-
-
-def _intent_outcome(item: Item, charge: Charge) -> Outcome:  # noqa: PLR0911 - one status a line
-    intent_id, charge_id = item.provider_intent_id, item.provider_charge_id
-    match item.status:
-        case "succeeded":
-            if item.amount_received is not None and item.amount_received != charge.amount:
-                words = f"received {item.amount_received}, asked {charge.amount}"
-                return Conflict(words, intent_id, charge_id, "amount")
-            return Succeeded(intent_id, charge_id)
-        case "processing":
-            return Processing("the provider is processing it", intent_id, charge_id)
-        case "requires_capture":
-            # Our requests never ask for a separate capture; somebody else's hand is in it.
-            return Processing("requires_capture: authorized, not captured", intent_id, charge_id)
-        case "requires_action":
-            return RequiresAction("the bank asks for the customer", intent_id, charge_id)
-        case "canceled":
-            return Canceled("cancelled at the provider", intent_id, charge_id)
-        case "requires_payment_method" if item.reason is not None or charge_id is not None:
-            return Declined(item.reason or "declined", intent_id, charge_id)
-        case "requires_payment_method" | "requires_confirmation":
-            words = "the provider's intent exists, uncharged; it is cancelled there when no 500 can charge it any more"
-            return Unknown(f"{words}, or at once by `paycli cancel`", intent_id, uncharged=True)
-        case other:
-            return Unknown(f"the provider's status {other} is not known here", intent_id)
-
-
-def _listed_charge_outcome(item: Item) -> Outcome:
-    """A charge seen without its intent: believed when it moved money, else its intent is asked later."""
-    intent_id, charge_id = item.provider_intent_id, item.provider_charge_id
-    if item.status == "succeeded" and item.captured is False:
-        return Processing("authorized, not captured", intent_id, charge_id)
-    if item.status == "succeeded":
-        return Succeeded(intent_id, charge_id)
-    if item.status == "pending":
-        return Processing("the provider's charge is pending", intent_id, charge_id)
-    return Unknown(f"the provider's charge is {item.status}", intent_id)

@@ -1,6 +1,6 @@
 """Stripe's objects and headers as far as we read them: decoded leniently, made harmless, judged nowhere.
 
-New fields and unknown enum values pass; a body of another shape is None. What an object proves is `stripe_api.py`'s.
+New fields and unknown enum values pass; a body of another shape is None. What an object proves is `proof.py`'s to say.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import TypeVar
 
 import msgspec
 
-from gateway_client.gateways.base import AMOUNT_MAX, Item, Kind, NoReply, Plain, Reply, Stated
+from gateway_client.gateways.base import AMOUNT_MAX, NoReply, Plain, Reply, Stated
 from gateway_client.intent import INTENT_ID_MAX
-from gateway_client.outcome import Answer, Cause, CouldNotAsk, NotExecuted, Outcome, Unknown
+from gateway_client.outcome import Answer, Cause, CouldNotAsk, NotExecuted, Outcome, ReplyClass, Unknown
+from gateway_client.proof import Item, Kind, Shown
 from gateway_client.state import State
 
 T = TypeVar("T")
@@ -22,7 +23,8 @@ T = TypeVar("T")
 ACCOUNT_ID = re.compile("acct_[A-Za-z0-9]{1,250}")
 _ATTEMPT = re.compile("[1-9][0-9]{0,8}", re.ASCII)
 _ID = re.compile("[A-Za-z0-9_.:/+=~-]{1,255}")
-_MOVED = frozenset({"succeeded", "processing", "requires_capture", "pending"})
+_CLASSES = {403: ReplyClass.FORBIDDEN, 404: ReplyClass.NOT_FOUND, 500: ReplyClass.SERVER_ERROR}
+_CLASSES |= dict.fromkeys((409, 429), ReplyClass.BUSY) | dict.fromkeys((502, 503, 504), ReplyClass.DOWN)
 
 
 class ExpandedObject(msgspec.Struct):
@@ -125,6 +127,7 @@ def answered(reply: Reply) -> Answer:
     return Answer(
         Unknown("not read yet"),
         status=reply.status,
+        reply=class_of(reply),
         request_id=usable_id(headers.get("request-id")),
         original_request=usable_id(headers.get("original-request")),
         replayed=headers.get("idempotent-replayed") == "true",
@@ -133,6 +136,12 @@ def answered(reply: Reply) -> Answer:
         should_retry=None if should_retry not in ("true", "false") else should_retry == "true",
         elapsed_ms=reply.elapsed_ms,
     )
+
+
+def class_of(reply: Reply | NoReply) -> ReplyClass:
+    if isinstance(reply, NoReply):
+        return ReplyClass.DOWN
+    return _CLASSES.get(reply.status, ReplyClass.ANSWERED if reply.status < 500 else ReplyClass.BROKEN)
 
 
 def not_answered(reply: NoReply) -> Outcome:
@@ -145,10 +154,10 @@ def could_not_ask(reply: Reply | NoReply) -> CouldNotAsk:
     """A question's reply that is no answer to it."""
     if isinstance(reply, NoReply):
         return CouldNotAsk(reply.reason)
-    status = reply.status
+    status, kind = reply.status, class_of(reply)
     body = decode(reply, ErrorBody)
     if status == 401 and body is not None and body.error.type is not None:
-        return CouldNotAsk("the provider refused the key (HTTP 401): check STRIPE_API_KEY", status, credential=True)
+        return CouldNotAsk("the provider refused the key (HTTP 401): check STRIPE_API_KEY", kind, credential=True)
     refused = status in (400, 403, 404) and body is not None and body.error.type is not None
     reason = f"HTTP {status}"
     if status == 200:
@@ -157,7 +166,7 @@ def could_not_ask(reply: Reply | NoReply) -> CouldNotAsk:
         reason = "the key has no permission to ask this (HTTP 403): give it that permission"
     elif body is not None:
         reason = f"HTTP {status}: {error_words(body.error)}"
-    return CouldNotAsk(reason, status, retry_after_s=answered(reply).retry_after_s, refused=refused)
+    return CouldNotAsk(reason, kind, retry_after_s=answered(reply).retry_after_s, refused=refused)
 
 
 def http_date(text: str | None) -> datetime | None:
@@ -192,9 +201,8 @@ def id_of(found: str | ExpandedObject | None) -> str | None:
 
 def safe_word(text: str | None) -> str:
     """A provider's word, made harmless: provider text is untrusted and ends in terminals."""
-    return "".join(letter for letter in text or "?" if letter.isascii() and (letter.isalnum() or letter in "_.-[]"))[
-        :80
-    ]
+    harmless = (letter for letter in text or "?" if letter.isascii() and (letter.isalnum() or letter in "_.-[]"))
+    return "".join(harmless)[:80]
 
 
 def error_words(error: ErrorObject) -> str:
@@ -205,24 +213,42 @@ def error_words(error: ErrorObject) -> str:
 
 def intent_item(found: IntentObject) -> Item:
     """A payment intent in our words."""
-    error = found.last_payment_error
+    error, charge_id = found.last_payment_error, id_of(found.latest_charge)
     reason = None if error is None else error_words(error)
-    return _item(found, Kind.INTENT, found.id, found.latest_charge, found.amount_received, None, reason)
+    shows = _SHOWN_BY_INTENT.get(found.status, Shown.UNKNOWN)
+    if shows is Shown.DECLINED and reason is None and charge_id is None:
+        shows = Shown.UNCHARGED  # it never had a charge that failed
+    return _item(found, Kind.INTENT, shows, id_of(found.id), charge_id, found.amount_received, reason)
 
 
 def charge_item(found: ChargeObject) -> Item:
     """A charge in our words."""
     reason = safe_word(found.failure_code) if found.failure_code else None
-    return _item(found, Kind.CHARGE, found.payment_intent, found.id, None, found.captured, reason)
+    shows = _SHOWN_BY_CHARGE.get(found.status, Shown.UNKNOWN)
+    if shows is Shown.SUCCEEDED and found.captured is False:
+        shows = Shown.AUTHORIZED
+    return _item(found, Kind.CHARGE, shows, id_of(found.payment_intent), id_of(found.id), None, reason)
+
+
+_SHOWN_BY_INTENT = {
+    "succeeded": Shown.SUCCEEDED,
+    "processing": Shown.PROCESSING,
+    "requires_capture": Shown.AUTHORIZED,
+    "requires_action": Shown.REQUIRES_ACTION,
+    "canceled": Shown.CANCELED,
+    "requires_payment_method": Shown.DECLINED,
+    "requires_confirmation": Shown.UNCHARGED,
+}
+_SHOWN_BY_CHARGE = {"succeeded": Shown.SUCCEEDED, "pending": Shown.PROCESSING, "failed": Shown.FAILED_TRY}
 
 
 def _item(
     found: IntentObject | ChargeObject,
     kind: Kind,
-    intent: str | ExpandedObject | None,
-    charge: str | ExpandedObject | None,
+    shows: Shown,
+    provider_intent_id: str | None,
+    provider_charge_id: str | None,
     received: int | None,
-    captured: bool | None,
     reason: str | None,
 ) -> Item:
     named, namespace, intent_id, attempt, key = claims_of(found.metadata or {})
@@ -230,16 +256,15 @@ def _item(
         object_id=usable_id(found.id) or "",
         kind=kind,
         created_at=moment(found.created),
+        shows=shows,
         status=safe_word(found.status),
         amount=_amount(found.amount),
         amount_received=_amount(received),
         currency=found.currency if found.currency and re.fullmatch("[a-z]{3}", found.currency) else None,
         live=found.livemode,
-        captured=captured,
-        moved=found.status in _MOVED,
         reason=reason,
-        provider_intent_id=id_of(intent),
-        provider_charge_id=id_of(charge),
+        provider_intent_id=provider_intent_id,
+        provider_charge_id=provider_charge_id,
         customer=id_of(found.customer),
         payment_method=id_of(found.payment_method),
         named=named,
@@ -257,7 +282,7 @@ def plain_intent(found: IntentObject) -> Plain | None:
         return None
     charge = found.latest_charge
     stated = _stated(found, state, found.id, charge if isinstance(charge, str) else None)
-    return None if stated is None else Plain(found.id, Kind.INTENT, found.status, stated)
+    return None if stated is None else Plain(found.id, Kind.INTENT, stated)
 
 
 def plain_charge(found: ChargeObject) -> Plain | None:
@@ -267,7 +292,7 @@ def plain_charge(found: ChargeObject) -> Plain | None:
         return None
     intent = found.payment_intent
     stated = _stated(found, state, intent if isinstance(intent, str) else None, found.id)
-    return None if stated is None else Plain(found.id, Kind.CHARGE, found.status, stated)
+    return None if stated is None else Plain(found.id, Kind.CHARGE, stated)
 
 
 _STATE_OF_INTENT = {"succeeded": State.SUCCEEDED, "requires_payment_method": State.DECLINED}

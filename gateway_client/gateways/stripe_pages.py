@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from gateway_client.gateways.base import Item, Listing, Page, Plain, Reply, Unreadable
+from gateway_client.gateways.base import Listing, Page, Plain, Reply, Unreadable
 from gateway_client.gateways.stripe_objects import (
     ChargeList,
     ChargeObject,
@@ -21,6 +21,7 @@ from gateway_client.gateways.stripe_objects import (
     answered,
     charge_item,
     claims_of,
+    class_of,
     could_not_ask,
     decode,
     decode_text,
@@ -31,6 +32,7 @@ from gateway_client.gateways.stripe_objects import (
     usable_id,
 )
 from gateway_client.outcome import CouldNotAsk
+from gateway_client.proof import Item
 
 P = TypeVar("P", Page, Listing)
 
@@ -64,7 +66,7 @@ def read_list(
     if page is None or page.kind != "list" or page.url != path:
         return could_not_ask(reply)
     if len(page.data) > rows_max:
-        return CouldNotAsk(f"the page holds more than the {rows_max} objects that were asked for", reply.status)
+        return CouldNotAsk(f"the page holds more than the {rows_max} objects that were asked for", class_of(reply))
     kind = "payment_intent" if of_intents else "charge"
     objects = objects_of(page, of_intents=of_intents)
     if any(isinstance(found.kind, str) and found.kind != kind for found in objects):
@@ -72,7 +74,7 @@ def read_list(
     last_id = id_of_object(objects[-1]) if objects else None
     if objects and page.has_more and last_id is None:
         reason = "the last object of the page has no usable id: nothing can be asked for after it"
-        return CouldNotAsk(reason, reply.status)
+        return CouldNotAsk(reason, class_of(reply))
     return made_of(objects, last_id, reply, Place(path.rpartition("/")[2], after), has_more=page.has_more)
 
 

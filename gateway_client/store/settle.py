@@ -37,7 +37,7 @@ from gateway_client.transaction import Transaction
 
 _END_SEND = update(sends).where(*of_attempt(sends), sends.c.send_no == bindparam("of_send"))
 _ENDING = (
-    *("ended_at", "outcome", "cause", "proven", "reason", "status"),
+    *("ended_at", "outcome", "cause", "proven", "reason", "reply", "status"),
     *("request_id", "original_request", "replayed", "elapsed_ms"),
 )
 _NUMBERS_DIFFER = select(findings.c.id).where(
@@ -146,6 +146,7 @@ def _ended(record: Record, effect: Settle, now: datetime) -> dict[str, Any] | No
         "cause": answer.cause,
         "proven": answer.proven,
         "reason": answer.reason,
+        "reply": answer.reply,
         "status": answer.status,
         "request_id": answer.request_id,
         "original_request": answer.original_request,

@@ -13,7 +13,9 @@ from sqlalchemy import bindparam, delete, func, insert, literal_column, select
 
 from gateway_client import columns
 from gateway_client.charge import Charge
-from gateway_client.gateways.base import Binding, Item, Kind, Plain, Stated
+from gateway_client.gateways.base import Binding, Plain, Stated
+from gateway_client.proof import Item, Kind
+from gateway_client.state import State
 from gateway_client.store.rows import charges
 from gateway_client.transaction import Transaction
 from reconcile.effects import AttemptKey
@@ -37,15 +39,15 @@ _OF_RUN = agreed.c.run_id == bindparam("of_run")
 _DELETE_SEEN = delete(agreed).where(_OF_RUN, among(agreed.c.object_id, "of_objects"))
 _NAMES = each("of_objects")
 _INSERT = insert(agreed).from_select(
-    ["run_id", "object_id", "kind", "status"],
+    ["run_id", "object_id", "kind", "state"],
     select(
         bindparam("for_run", type_=agreed.c.run_id.type),
         _NAMES.c.value,
         bindparam("for_kind", type_=agreed.c.kind.type),
-        bindparam("for_status", type_=agreed.c.status.type),
+        bindparam("for_state", type_=agreed.c.state.type),
     ),
 )
-_AMONG = select(agreed.c.object_id, agreed.c.kind, agreed.c.status).where(
+_AMONG = select(agreed.c.object_id, agreed.c.kind, agreed.c.state).where(
     _OF_RUN, among(agreed.c.object_id, "of_objects")
 )
 COUNT_CHARGES = (
@@ -56,18 +58,18 @@ COUNT_CHARGES = (
 def rows_as_stated(tx: Transaction, binding: Binding, plain: Iterable[Plain]) -> set[Stated]:
     """Return what the rows of these objects' intents state, as objects do."""
     of = {"of_intents": packed({one.stated.intent_id for one in plain})}
-    namespace, live = binding.namespace, binding.mode == "live"
+    namespace, live = binding.namespace, binding.live
     rows: Any = tx.execute(_ROWS, of).all()
     return {Stated(namespace, live, *row) for row in rows}
 
 
 def keep_agreed(tx: Transaction, run_id: str, found: Iterable[Plain]) -> None:
     """Keep the names of objects that agree, none of which the run has kept before."""
-    groups: dict[tuple[Kind, str], list[str]] = {}
+    groups: dict[tuple[Kind, State], list[str]] = {}
     for one in found:
-        groups.setdefault((one.kind, one.status), []).append(one.object_id)
-    for (kind, status), names in groups.items():
-        of = {"for_run": run_id, "for_kind": kind, "for_status": status, "of_objects": packed(names)}
+        groups.setdefault((one.kind, one.stated.state), []).append(one.object_id)
+    for (kind, state), names in groups.items():
+        of = {"for_run": run_id, "for_kind": kind, "for_state": state, "of_objects": packed(names)}
         tx.execute(_INSERT, of)
 
 
@@ -89,21 +91,21 @@ def agreed_items(
     if by_id:
         of = {"of_run": run_id, "of_objects": packed(by_id)}
         told: Any = tx.execute(_AMONG, of)
-        for object_id, kind, status in told:
+        for object_id, kind, state in told:
             charge = by_id[object_id]
-            item = Plain(object_id, Kind(kind), status, _stated(charge, binding)).item()
+            item = Plain(object_id, Kind(kind), _stated(charge, binding, State(state))).item()
             found.setdefault((charge.intent_id, charge.attempt), []).append(item)
     return found
 
 
-def _stated(charge: Charge, binding: Binding) -> Stated:
+def _stated(charge: Charge, binding: Binding, state: State) -> Stated:
     return Stated(
         binding.namespace,
-        binding.mode == "live",
+        binding.live,
         charge.intent_id,
         charge.attempt,
         charge.idempotency_key,
-        charge.state,
+        state,
         charge.amount,
         charge.currency,
         charge.provider_intent_id or "",

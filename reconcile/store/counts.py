@@ -19,7 +19,7 @@ from sqlalchemy import (
 from gateway_client import columns
 from gateway_client.columns import UtcDateTime
 from gateway_client.finding import Code
-from gateway_client.gateways.base import Kind
+from gateway_client.proof import Kind
 from gateway_client.record import Values
 from gateway_client.store.findings import run_findings
 from gateway_client.store.registry import performs

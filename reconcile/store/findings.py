@@ -21,8 +21,8 @@ from sqlalchemy import (
 )
 
 from gateway_client.finding import Action, Code, duplicate
-from gateway_client.gateways.base import Kind
-from gateway_client.state import PENDING, REFUSED
+from gateway_client.proof import Kind, Shown
+from gateway_client.state import PENDING, REFUSED, State
 from gateway_client.store.findings import record_finding, run_findings
 from gateway_client.store.rows import charges, constant, findings, snapshots
 from gateway_client.transaction import Transaction
@@ -53,8 +53,8 @@ def _failed() -> CompoundSelect[Any]:
         select(which.c.object_id).where(which.c.run_id == _RUN_ID, which.c.kind == Kind.CHARGE)
         for which in (items, agreed)
     )
-    no_success = or_(items.c.status != "succeeded", items.c.captured.is_(False))
-    return union_all(judged.where(no_success), agreeing.where(agreed.c.status != "succeeded"))
+    no_success = items.c.shows != Shown.SUCCEEDED
+    return union_all(judged.where(no_success), agreeing.where(agreed.c.state != State.SUCCEEDED))
 
 
 def _beside(*conditions: ColumnElement[bool], mine: bool) -> Select[Any]:
@@ -82,13 +82,13 @@ def _union_of_successes() -> CompoundSelect[Any]:
     ).where(
         items.c.run_id == _RUN_ID,
         items.c.intent_id.is_not(None),
-        items.c.status == "succeeded",
+        items.c.shows == Shown.SUCCEEDED,
         items.c.provider_charge_id.is_not(None),
         items.c.provider_charge_id.not_in(_failed()),
     )
     of_run = agreed.c.run_id == _RUN_ID
     ids = (charges.c.provider_charge_id, charges.c.provider_intent_id)
-    agreeing = exists().where(of_run, agreed.c.object_id.in_(ids), agreed.c.status == "succeeded")
+    agreeing = exists().where(of_run, agreed.c.object_id.in_(ids), agreed.c.state == State.SUCCEEDED)
     missing = select(findings.c.provider_charge_id).where(
         findings.c.code == Code.MISSING_AT_PROVIDER,
         findings.c.id == run_findings.c.finding_id,

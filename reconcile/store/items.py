@@ -11,8 +11,9 @@ from gateway_client.charge import Charge
 from gateway_client.columns import UtcDateTime
 from gateway_client.errors import InvalidInput
 from gateway_client.finding import Code
-from gateway_client.gateways.base import Binding, Item, Kind, Plain, Unreadable
+from gateway_client.gateways.base import Binding, Plain, Unreadable
 from gateway_client.intent import check_intent_id
+from gateway_client.proof import CHARGED, Item, Kind, Shown
 from gateway_client.record import Row
 from gateway_client.state import PENDING, REFUSED, State
 from gateway_client.store.findings import run_findings
@@ -92,7 +93,7 @@ def _ours(item: Item, binding: Binding) -> AttemptKey | None:
         check_intent_id(item.intent_id)
     except InvalidInput:
         return None
-    of_this_mode = item.live is None or item.live is (binding.mode == "live")
+    of_this_mode = item.live is None or item.live is binding.live
     ours = of_this_mode and item.key == binding.key("charge", item.intent_id, item.attempt)
     return (item.intent_id, item.attempt) if ours else None
 
@@ -105,13 +106,12 @@ def _row(run_id: str, item: Item, ours: AttemptKey | None, *, in_window: bool) -
         "kind": item.kind,
         "in_window": in_window,
         "created_at": item.created_at,
+        "shows": item.shows,
         "status": item.status,
         "amount": item.amount,
         "amount_received": item.amount_received,
         "currency": item.currency,
         "live": item.live,
-        "captured": item.captured,
-        "moved": item.moved,
         "reason": item.reason,
         "provider_intent_id": item.provider_intent_id,
         "provider_charge_id": item.provider_charge_id,
@@ -205,9 +205,7 @@ def read_pairs(tx: Transaction, effect: ReadPairs) -> tuple[Pair, ...]:
     found: dict[AttemptKey, list[Item]] = {key: agreeing.get(key, []) for key in keys}
     last = {"until_intent": keys[-1][0], "until_attempt": keys[-1][1]}
     for row in tx.execute(_items_until(after=further), page | last).mappings():
-        key = (row["intent_id"], row["attempt"])
-        charge = rows.get(key)
-        found[key].append(_item(row, effect.run.binding, charge))
+        found[row["intent_id"], row["attempt"]].append(_item(row))
     return tuple(Pair(*key, rows.get(key), tuple(sorted(found[key], key=_object_id))) for key in keys)
 
 
@@ -215,30 +213,28 @@ def _object_id(item: Item) -> str:
     return item.object_id
 
 
-def _item(row: Row, binding: Binding, charge: Charge | None) -> Item:
-    """An item as it was read, under the key of the attempt that it was matched with."""
-    intent_id, attempt = row["intent_id"], row["attempt"]
+def _item(row: Row) -> Item:
+    """An item as far as it was kept: what it claimed has found its attempt, and is not told again."""
     return Item(
         object_id=row["object_id"],
         kind=Kind(row["kind"]),
         created_at=row["created_at"],
+        shows=Shown(row["shows"]),
         status=row["status"],
         amount=row["amount"],
         amount_received=row["amount_received"],
         currency=row["currency"],
         live=row["live"],
-        captured=row["captured"],
-        moved=row["moved"],
         reason=row["reason"],
         provider_intent_id=row["provider_intent_id"],
         provider_charge_id=row["provider_charge_id"],
         customer=row["customer"],
         payment_method=None,  # nothing is judged by it here
-        named=True,
-        namespace=binding.namespace,
-        intent_id=intent_id,
-        attempt=attempt,
-        key=binding.key("charge", intent_id, attempt) if charge is None else charge.idempotency_key,
+        named=False,
+        namespace=None,
+        intent_id=None,
+        attempt=None,
+        key=None,
     )
 
 
@@ -277,7 +273,7 @@ def _unseen() -> tuple[Select[Any], Select[Any]]:
         .select_from(items.join(charges, items.c.intent_id == charges.c.intent_id))
         .where(
             items.c.run_id == run_id,
-            items.c.status == "succeeded",
+            items.c.shows.in_(constant(CHARGED)),
             func.coalesce(items.c.provider_charge_id, "") != charges.c.provider_charge_id,
         )
     )

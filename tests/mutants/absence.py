@@ -112,14 +112,14 @@ MUTANTS = (
     Mutant(
         "intents without a charge are not listed",
         STRIPE,
-        "lists: Sequence[str] = (_INTENTS, _CHARGES)",
-        "lists: Sequence[str] = (_CHARGES,)",
+        "evidence = Lists((_INTENTS, _CHARGES))",
+        "evidence = Lists((_CHARGES,))",
     ),
     Mutant(
         "charges are not listed",
         STRIPE,
-        "lists: Sequence[str] = (_INTENTS, _CHARGES)",
-        "lists: Sequence[str] = (_INTENTS,)",
+        "evidence = Lists((_INTENTS, _CHARGES))",
+        "evidence = Lists((_INTENTS,))",
     ),
     Mutant(
         "could not ask is nothing there",

@@ -203,7 +203,7 @@ MUTANTS = (
         ANSWERS,
         _REFUSED,
         _NOT_EXECUTED,
-        also=(ANSWERS, 'echoed = reply.headers.get("idempotency-key") == charge.idempotency_key', "echoed = True"),
+        also=(ANSWERS, 'echoed = reply.headers.get("idempotency-key") == expected.key', "echoed = True"),
         kept="P3: a filter's 401",
     ),
     Mutant(

@@ -138,8 +138,8 @@ MUTANTS = (
     Mutant(
         "busy is no failure",
         PACE,
-        "_BUSY = (409, 429)",
-        "_BUSY: tuple[int, ...] = ()",
+        "if reply in FAILURES:",
+        "if reply in FAILURES and reply is not ReplyClass.BUSY:",
     ),
     Mutant(
         "a success gives a whole token",
