@@ -86,7 +86,7 @@ def compare(
         lost=tuple(name for name in names if bool(paid.get(name)) != bool(_success(here[name])) or not here[name]),
         wrong=tuple(wrong),
         strangers=tuple(name for name in there if name not in names),
-        pending=tuple(row for name in names for row in here[name] if not row.final),
+        pending=tuple(row for name in names for row in here[name] if row.pending),
         absent=sum(row.state is State.ABSENT for name in names for row in here[name]),
     )
 

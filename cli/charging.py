@@ -98,7 +98,7 @@ def resume(
     with open_client(settings) as client:
         looked_at = client.resume(limit, on_charge=lambda each: _print_line(each, as_json))
     left = pending_left(settings)
-    finished = sum(each.final for each in looked_at)
+    finished = sum(not each.pending for each in looked_at)
     still = "something is still pending: see `paycli pending`" if left else "nothing is pending"
     output.say(f"looked at {len(looked_at)}, finished {finished}; {still}")
     return 1 if left else 0

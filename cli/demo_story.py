@@ -112,7 +112,7 @@ class Story:
         self._move(clock, A_DAY_LATER)
         self._resume(gateway, clock)
         again = sum(request.method == "POST" for request in self._sandbox.requests[before:])
-        closed = sum(row.closed_at is not None and not row.final for row in self._rows())
+        closed = sum(row.closed_at is not None and row.pending for row in self._rows())
         output.say(f"   sent again {again}, closed {closed}")
         return clock
 
@@ -202,7 +202,7 @@ class Story:
             except NotNow as error:
                 asked = False
                 output.say(f"   {error}")
-            finished = sum(row.final for row in looked_at)
+            finished = sum(not row.pending for row in looked_at)
             output.say(f"   round {number}: looked at {len(looked_at)}, finished {finished}")
             if asked and finished in (0, len(looked_at)):
                 return  # nothing is left, or nothing more can be proven today

@@ -15,6 +15,7 @@ from cli.settings import open_store, read_settings
 
 if TYPE_CHECKING:
     from gateway_client import Charge
+    from gateway_client.charge import Place
     from gateway_client.db import Database
 
 _SEND = "send_no ended_at outcome reason status request_id original_request replayed elapsed_ms actor".split()
@@ -87,13 +88,13 @@ def _pending(database: Database) -> Iterator[Charge]:
     """Every pending charge, page by page: an outage can leave many."""
     from gateway_client.store.reading import read_page
 
-    after: tuple[datetime, str, int] | None = None
+    after: Place | None = None
     while True:
         page = database.transact(partial(read_page, after=after, rows_max=_PAGE_ROWS_MAX), write=False)
         yield from page
         if len(page) < _PAGE_ROWS_MAX:
             return
-        after = (page[-1].created_at, page[-1].intent_id, page[-1].attempt)
+        after = page[-1].place
 
 
 def _history(sends: Any, events: Any) -> list[dict[str, Any]]:

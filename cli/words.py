@@ -48,7 +48,7 @@ def lease(charge: Charge) -> str | None:
     """Which worker is at a pending charge, and until when; of a dead one's it says that it is over."""
     from gateway_client.charge import iso
 
-    if charge.final or charge.leased_by is None or charge.leased_until is None:
+    if not charge.pending or charge.leased_by is None or charge.leased_until is None:
         return None
     over = ", which is over: the next worker takes it" if charge.leased_until <= datetime.now(UTC) else ""
     return f"leased by {charge.leased_by} until {iso(charge.leased_until)}{over}"
@@ -56,7 +56,7 @@ def lease(charge: Charge) -> str | None:
 
 def resting(charge: Charge) -> bool:
     """True while workers leave a pending charge alone."""
-    return not charge.final and charge.resume_at is not None and charge.resume_at > datetime.now(UTC)
+    return charge.pending and charge.resume_at is not None and charge.resume_at > datetime.now(UTC)
 
 
 def next_step(charge: Charge) -> str:  # noqa: PLR0911 - one state a line

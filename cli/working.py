@@ -64,7 +64,7 @@ class _Told:
             self.note(news)
             return
         self.worked_on += 1
-        self.finished += news.final
+        self.finished += not news.pending
         self.status.clear()
         if self._as_json:
             _log("charge", news.as_json())

@@ -10,7 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 from gateway_client.errors import ChargePending, ChargeRefused
 from gateway_client.money import Money
-from gateway_client.state import MEANING, State
+from gateway_client.state import CHARGE, LAWS, MEANING, State
+
+Place = tuple[datetime, str, str, int]
+"""Where an attempt stands in the order of what is pending: when it was made, its intent, its operation, its number."""
 
 EVER = datetime.min.replace(tzinfo=UTC)  # no moment is before it
 
@@ -43,6 +46,18 @@ class Charge:
     leased_by: str | None = None  # the worker that is at it, or whose lease was never given back
     leased_until: datetime | None = None  # workers take it from then on, whatever became of that one
     resume_at: datetime | None = None  # workers leave it alone until then
+    operation: str = CHARGE
+    parent_id: str | None = None  # the intent of the charge that it acts upon; None: it is a charge itself
+
+    @property
+    def place(self) -> Place:
+        """Where it stands in the order of what is pending."""
+        return self.created_at, self.intent_id, self.operation, self.attempt
+
+    @property
+    def payment_id(self) -> str:
+        """The intent of its payment, its own or its parent's: decisions about it are locked by that."""
+        return self.parent_id or self.intent_id
 
     @property
     def money(self) -> Money:
@@ -50,16 +65,21 @@ class Charge:
         return Money(self.amount, self.currency)
 
     @property
+    def pending(self) -> bool:
+        """True while it is moving or in doubt: `resume`, a worker or the nightly run finishes it."""
+        return self.state.pending
+
+    @property
     def final(self) -> bool:
-        """True when the result is proven; otherwise `resume` or the nightly run finishes it."""
-        return self.state.final
+        """True when the result is proven and nothing can change it any more."""
+        return LAWS[self.operation].final(self.state)
 
     def raise_for_state(self) -> Charge:
         """Return itself when succeeded, else raise ChargeRefused (final) or ChargePending (not failed)."""
         if self.state is State.SUCCEEDED:
             return self
         why = f"{self.intent_id} attempt {self.attempt} is {self.state}: {self.reason or MEANING[self.state]}"
-        if self.final:
+        if not self.pending:
             raise ChargeRefused(f"{why}. No charge by it is known; charge(..., attempt={self.attempt + 1}) tries anew.")
         raise ChargePending(f"{why}. It has not failed: resume finishes it.")
 

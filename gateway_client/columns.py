@@ -82,28 +82,28 @@ charges = _table(
     "pending_charges",
     intent="intent_id",
     whole="attempt revision",
-    text="state reason idempotency_key currency customer payment_method body body_sha256 api_version seal "
-    "provider_intent_id provider_charge_id leased_by",
+    text="operation parent_id state reason idempotency_key currency customer payment_method body body_sha256 "
+    "api_version seal provider_intent_id provider_charge_id leased_by",
     big="amount",
     times="created_at not_after first_sent_at first_sent_db_at settled_at closed_at quiet_from leased_until resume_at",
     defaults={"revision": 1},
 )
 sends = _table(
     "paycli_sends",
-    text="intent_id credential_id actor outcome cause reason reply request_id original_request",
+    text="intent_id operation credential_id actor outcome cause reason reply request_id original_request",
     whole="attempt send_no status elapsed_ms",
     times="begun_at ended_at",
     flags="proven replayed",
 )
 events = _table(
     "paycli_events",
-    text="intent_id event state_before state_after reason request_id actor",
+    text="intent_id operation event state_before state_after reason request_id actor",
     whole="attempt event_no",
     times="at",
 )
 findings = _table(
     "paycli_findings",
-    text="id code intent_id provider_charge_id action here there detail closed_by because",
+    text="id code operation intent_id provider_charge_id action here there detail closed_by because",
     whole="attempt",
     times="found_at closed_at",
     flags="charged",

@@ -33,6 +33,7 @@ from gateway_client.flow.effects import (
     Begun,
     Bind,
     Claim,
+    ClaimUpon,
     ClearFirst,
     DatabaseEffect,
     ReadBinding,
@@ -152,7 +153,7 @@ class Driver:
 
         Then the row alone is written, the provider is asked, and the gate is a transaction of its own.
         """
-        if not isinstance(effect, Claim) or effect.begin_with is None:
+        if not isinstance(effect, Claim | ClaimUpon) or effect.begin_with is None:
             return effect
         met = self._known(self._asked)
         known = isinstance(met, Account) and met.account == effect.binding.account

@@ -6,6 +6,8 @@
     │   ├── IntentConflict      the intent id is taken by another amount, currency, customer or payment method
     │   │   └── NewAttemptNeeded   the attempt was refused, and with another payment method: `.attempt` is to be named
     │   ├── AttemptRefused      attempt n+1 was asked for, but attempt n does not allow it
+    │   ├── NotOffered          the gateway does not have that operation
+    │   ├── NotPossible         the charge does not allow what is asked of it
     │   ├── UnknownIntent       no attempt of that intent is in the store (also a LookupError)
     │   └── UnknownFinding      no such finding is in the store (also a LookupError)
     ├── ConfigurationError      the operator's: a key, an account, a setting; rows stay as they were (exit 2)
@@ -70,6 +72,14 @@ class NewAttemptNeeded(IntentConflict):
 
 class AttemptRefused(UsageError):
     """A new attempt was named, but the one before it is not refused for good, or is missing."""
+
+
+class NotOffered(UsageError):
+    """The gateway does not have that operation."""
+
+
+class NotPossible(UsageError):
+    """The charge does not allow what is asked of it: it has not succeeded, or not so much is left of it."""
 
 
 class UnknownIntent(UsageError, LookupError):

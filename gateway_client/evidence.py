@@ -14,7 +14,7 @@ from enum import StrEnum
 from gateway_client.absence import Scan, next_attempt_at, why_not_absent, why_not_empty
 from gateway_client.bounds import Bounds
 from gateway_client.charge import Charge, iso
-from gateway_client.state import State
+from gateway_client.state import CHARGE, State
 
 
 class Step(StrEnum):
@@ -166,18 +166,24 @@ RULES = (
 )
 
 
+RULES_OF: dict[str, tuple[Rule, ...]] = {CHARGE: RULES}
+"""By operation."""
+
+
 def why_not(step: Step, known: Known) -> str | None:
     """Why a step is not allowed, in words for a person; None when it is."""
-    rules = [rule for rule in RULES if rule.step is step and known.charge.state in rule.states]
+    rules = [
+        rule for rule in RULES_OF[known.charge.operation] if rule.step is step and known.charge.state in rule.states
+    ]
     if not rules:
         return f"it is {known.charge.state}"
     return rules[0].why_not(known)
 
 
-def table() -> str:
-    """The rules as the documents show them."""
+def table(rules: tuple[Rule, ...] = RULES) -> str:
+    """The rules of an operation as the documents show them."""
     lines = ["| may | when it is | and the evidence is |", "|---|---|---|"]
-    for rule in RULES:
+    for rule in rules:
         states = ", ".join(f"`{state}`" for state in rule.states)
         lines.append(f"| {rule.step} | {states} | {rule.evidence} |")
     return "\n".join(lines) + "\n"

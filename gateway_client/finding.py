@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from gateway_client.charge import iso
 from gateway_client.money import shown
+from gateway_client.state import CHARGE
 
 
 class Code(StrEnum):
@@ -64,15 +65,20 @@ class Found:
     there: str
     detail: str
     charged: bool = False  # the provider has taken money by what was found
+    operation: str = CHARGE
 
     @property
     def id(self) -> str:
         """The same disagreement has the same id, in every run: 16 hexadecimal digits."""
         of = self.provider_charge_id or f"attempt {self.attempt}"
+        if self.operation != CHARGE:
+            of = f"{self.operation} {of}"
         return hashlib.sha256(f"{self.code}:{self.intent_id}:{of}".encode()).hexdigest()[:16]
 
 
-def duplicate(intent_id: str, attempt: int, charge_id: str, first: str, *, mine: bool) -> Found:
+def duplicate(
+    intent_id: str, attempt: int, charge_id: str, first: str, *, mine: bool, operation: str = CHARGE
+) -> Found:
     """More than one success for an intent: another one besides `first`, which is `mine` when a row of ours names it."""
     return Found(
         Code.DUPLICATE_CHARGE,
@@ -83,6 +89,7 @@ def duplicate(intent_id: str, attempt: int, charge_id: str, first: str, *, mine:
         f"succeeded {charge_id}" if mine else f"succeeded {first}, {charge_id}",
         f"the customer was charged again: {charge_id} besides {first}; a refund is up to you.",
         charged=True,
+        operation=operation,
     )
 
 
@@ -104,6 +111,7 @@ class Finding:
     closed_at: datetime | None
     closed_by: str | None
     because: str | None
+    operation: str = CHARGE
 
     @property
     def open(self) -> bool:
@@ -120,6 +128,7 @@ class Finding:
         return {
             "id": self.id,
             "code": self.code.value,
+            "operation": self.operation,
             "intent_id": self.intent_id,
             "attempt": self.attempt,
             "provider_charge_id": self.provider_charge_id,

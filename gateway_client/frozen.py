@@ -10,6 +10,7 @@ import hmac
 from dataclasses import dataclass, field, fields
 
 from gateway_client.errors import InvalidInput
+from gateway_client.state import CHARGE
 
 SECRET_CHARACTERS_MIN = 32
 
@@ -27,6 +28,8 @@ class Frozen:
     payment_method: str
     body: str = field(repr=False)
     api_version: str
+    operation: str = CHARGE
+    parent_id: str | None = None
 
 
 class Seal:

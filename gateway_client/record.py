@@ -12,7 +12,7 @@ from typing import Any
 
 from gateway_client.charge import Charge
 from gateway_client.outcome import IN_DOUBT, NAMES, RESULTS, NotExecuted, ReplyClass
-from gateway_client.state import Event, State, next_state
+from gateway_client.state import LAWS, Event, Law, State
 
 Row = Mapping[Any, Any]  # a row of the database, or one that was just written
 Values = Mapping[str, Any]
@@ -33,6 +33,17 @@ class Record:
     def state(self) -> State:
         return State(self.row["state"])
 
+    @property
+    def law(self) -> Law:
+        """What may change the state of its operation."""
+        return LAWS[self.row["operation"]]
+
+    @property
+    def payment_id(self) -> str:
+        """The intent of the payment that it is about: its own, or that of the charge that it acts upon."""
+        found: str = self.row["parent_id"] or self.row["intent_id"]
+        return found
+
     def in_doubt(self, apart_from: int | None = None) -> bool:
         """Another send is open, or ended without proof."""
         others = [send for send in self.sends if send["send_no"] != apart_from]
@@ -49,8 +60,8 @@ class Record:
 
     def moved(self, event: Event | None, now: datetime, changes: Values) -> Record:
         """Return the record after an event (None: only `changes`); this very one when nothing of it is new."""
-        state = self.state if event is None else next_state(self.state, event)
-        values = {**changes, "state": state} | ({"settled_at": now} if state.final else {})
+        state = self.state if event is None else self.law.next(self.state, event)
+        values = {**changes, "state": state} | ({} if state.pending else {"settled_at": now})
         if all(self.row[name] == value for name, value in values.items()):
             return self
         return Record({**self.row, **values}, self.sends)
@@ -98,4 +109,6 @@ class Record:
             leased_by=row["leased_by"],
             leased_until=row["leased_until"],
             resume_at=row["resume_at"],
+            operation=row["operation"],
+            parent_id=row["parent_id"],
         )

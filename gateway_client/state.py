@@ -1,11 +1,13 @@
-"""Rule 1: everything that may change the state of a charge is in the one table of this file.
+"""Rule 1: everything that may change the state of an operation is its law, a table; that of a charge is in this file.
 
-States, events, the table, and what a finished exchange means for it. Nobody assigns a state elsewhere; writing it
-down (row and history in one commit) is `store/`'s job. `diagram()` prints the table, so the README cannot drift.
+States, events, the laws, and what a finished exchange means for them. Nobody assigns a state elsewhere; writing it
+down (row and history in one commit) is `store/`'s job. `diagram()` prints a table, so the README cannot drift.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import assert_never
 
@@ -41,14 +43,14 @@ class State(StrEnum):
     ABSENT = "absent"
 
     @property
-    def final(self) -> bool:
-        """True when no event leaves this state."""
-        return not TRANSITIONS[self]
+    def pending(self) -> bool:
+        """True when it is moving or in doubt, in every operation: workers finish it, alerts tell how old it is."""
+        return self in PENDING
 
     @property
     def refused(self) -> bool:
-        """True when the attempt is final and no money moved by it: the only ground for a next attempt."""
-        return self.final and self is not State.SUCCEEDED
+        """True when the attempt is over and no money moved by it: the only ground for a next attempt."""
+        return not self.pending and self is not State.SUCCEEDED
 
 
 class Event(StrEnum):
@@ -77,7 +79,9 @@ _EVIDENCE: dict[Event, State] = {
     Event.CONFLICT: State.CONFLICT,
 }
 
-TRANSITIONS: dict[State, dict[Event, State]] = {
+Transitions = Mapping[State, Mapping[Event, State]]
+
+TRANSITIONS: Transitions = {
     State.PREPARED: _EVIDENCE
     | {
         Event.SEND_BEGUN: State.SENDING,
@@ -145,8 +149,43 @@ MEANING: dict[State, str] = {
 }
 
 SENDABLE: frozenset[State] = frozenset({State.PREPARED, State.SENDING, State.UNKNOWN})
+# The same words in every operation: indexes and workers know them by these lists.
 PENDING: tuple[State, ...] = tuple(state for state in State if TRANSITIONS[state])
 REFUSED: tuple[State, ...] = tuple(state for state in State if not TRANSITIONS[state] and state is not State.SUCCEEDED)
+
+CHARGE = "charge"  # the operation that takes the money; all others act upon one
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """What may change the state of one operation.
+
+    A state that is not pending is *final*, when nothing leaves it, or *at rest*: nothing is to be done now, and the
+    provider's word may still change it.
+    """
+
+    operation: str
+    transitions: Transitions
+
+    def __post_init__(self) -> None:
+        missing = [state for state in State if bool(self.transitions[state]) < state.pending]
+        assert not missing, f"{self.operation}: nothing leaves {missing}, which are pending"
+
+    def next(self, state: State, event: Event) -> State:
+        """The state after an event; a pair that is not in the table is a bug, never a silent default."""
+        return self.transitions[state][event]
+
+    def allows(self, state: State, event: Event) -> bool:
+        """Whether an event may happen in a state."""
+        return event in self.transitions[state]
+
+    def final(self, state: State) -> bool:
+        """True when no event leaves the state."""
+        return not self.transitions[state]
+
+
+LAWS: dict[str, Law] = {CHARGE: Law(CHARGE, TRANSITIONS)}
+"""By operation."""
 
 
 def event_of(  # noqa: PLR0911 - one case a line
@@ -178,11 +217,6 @@ def event_of(  # noqa: PLR0911 - one case a line
     assert_never(outcome)
 
 
-def next_state(state: State, event: Event) -> State:
-    """The state after an event; a pair that is not in the table is a bug, never a silent default."""
-    return TRANSITIONS[state][event]
-
-
 def contradicts(state: State, outcome: Outcome) -> bool:
     """True when evidence disagrees with a final state: it never overwrites, it becomes a finding."""
     if state is State.SUCCEEDED:
@@ -192,20 +226,26 @@ def contradicts(state: State, outcome: Outcome) -> bool:
     return state.refused and isinstance(outcome, Succeeded | Processing | Conflict)
 
 
-def _branches(exits: dict[Event, State]) -> list[str]:
+def _branches(exits: Mapping[Event, State]) -> list[str]:
     last = len(exits) - 1
     return [f"    {'└' if at == last else '├'}─ {event:<36} → {to}" for at, (event, to) in enumerate(exits.items())]
 
 
-def diagram() -> str:
-    """The table as text: each state, what it means, and every event that leaves it."""
+def diagram(law: Law = LAWS[CHARGE]) -> str:
+    """A law as text: each state, what it means, and every event that leaves it."""
+    transitions = law.transitions
     lines = ["pending"]
     for state in PENDING:
         lines += ["", f"  {state:<16}{MEANING[state]}"]
-        own = {event: to for event, to in TRANSITIONS[state].items() if event not in _EVIDENCE and to is not state}
+        own = {event: to for event, to in transitions[state].items() if event not in _EVIDENCE and to is not state}
         lines += _branches(own)
     lines += ["", "from any pending state, on the provider's evidence", ""]
     lines += _branches(_EVIDENCE)
+    at_rest = [state for state in State if not state.pending and not law.final(state)]
+    if at_rest:
+        lines += ["", "at rest: nothing is to be done now", ""]
+        for state in at_rest:
+            lines += [f"  {state:<16}{MEANING[state]}", *_branches(transitions[state])]
     lines += ["", "final: nothing leaves these", ""]
-    lines += [f"  {state:<16}{MEANING[state]}" for state in State if state.final]
+    lines += [f"  {state:<16}{MEANING[state]}" for state in State if law.final(state)]
     return "\n".join(lines) + "\n"

@@ -26,6 +26,9 @@ def _words(states: tuple[State, ...]) -> str:
     return ", ".join(f"'{state}'" for state in states)
 
 
+_UPON = text("parent_id IS NOT NULL")
+
+
 def _of_pending(name: str, *columns: str) -> Index:
     pending = text(f"state IN ({_words(PENDING)})")
     return Index(name, *columns, sqlite_where=pending, postgresql_where=pending)
@@ -49,7 +52,7 @@ class Store(Base, table=True):
 
 
 class PendingCharge(Base, table=True):
-    """One attempt of an intent: written before its first send, never deleted."""
+    """One attempt of an operation, a charge or what acts upon one: written before its first send, never deleted."""
 
     __tablename__ = "pending_charges"
     __table_args__ = (
@@ -61,14 +64,17 @@ class PendingCharge(Base, table=True):
         Index(
             "pending_charges_one_live",
             "intent_id",
+            "operation",
             unique=True,
             sqlite_where=text(f"state NOT IN ({_words(REFUSED)})"),
             postgresql_where=text(f"state NOT IN ({_words(REFUSED)})"),
         ),
         # What is pending is little beside what was settled: a settled row is in none of these.
-        _of_pending("pending_charges_pending", "intent_id", "attempt"),
-        _of_pending("pending_charges_by_age", "created_at", "intent_id", "attempt"),
-        _of_pending("pending_charges_due", "first_sent_at", "created_at", "intent_id", "attempt"),
+        _of_pending("pending_charges_pending", "intent_id", "operation", "attempt"),
+        _of_pending("pending_charges_by_age", "created_at", "intent_id", "operation", "attempt"),
+        _of_pending("pending_charges_due", "first_sent_at", "created_at", "intent_id", "operation", "attempt"),
+        # What acts upon a charge is found by it; charges are in no part of this.
+        Index("pending_charges_by_parent", "parent_id", sqlite_where=_UPON, postgresql_where=_UPON),
         Index("pending_charges_by_provider_charge", "provider_charge_id"),
         Index("pending_charges_by_provider_intent", "provider_intent_id"),
         Index("pending_charges_by_first_send", "first_sent_at"),
@@ -77,7 +83,9 @@ class PendingCharge(Base, table=True):
     )
 
     intent_id: str = Field(primary_key=True, max_length=128)
+    operation: str = Field(primary_key=True)
     attempt: int = Field(primary_key=True)
+    parent_id: str | None = None  # the intent of the charge that it acts upon; none of a charge
     revision: int = 1  # one more with each write of the row or of its sends; leases do not count
     state: str
     reason: str | None = None
@@ -107,6 +115,11 @@ class PendingCharge(Base, table=True):
 
 
 _OPEN, _AGAIN = text("ended_at IS NULL"), text("send_no > 1")
+_KEY = ("intent_id", "operation", "attempt")
+
+
+def _of_an_attempt() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(_KEY, [f"pending_charges.{name}" for name in _KEY])
 
 
 class Send(Base, table=True):
@@ -114,14 +127,15 @@ class Send(Base, table=True):
 
     __tablename__ = "paycli_sends"
     __table_args__ = (
-        ForeignKeyConstraint(["intent_id", "attempt"], ["pending_charges.intent_id", "pending_charges.attempt"]),
+        _of_an_attempt(),
         Index("paycli_sends_by_time", "begun_at"),  # each charge asks for the newest
         # The first send of an attempt tells no more than its row: the night looks for later ones.
         Index("paycli_sends_again", "begun_at", sqlite_where=_AGAIN, postgresql_where=_AGAIN),
-        Index("paycli_sends_open", "intent_id", "attempt", sqlite_where=_OPEN, postgresql_where=_OPEN),
+        Index("paycli_sends_open", "intent_id", "operation", "attempt", sqlite_where=_OPEN, postgresql_where=_OPEN),
     )
 
     intent_id: str = Field(primary_key=True)
+    operation: str = Field(primary_key=True)
     attempt: int = Field(primary_key=True)
     send_no: int = Field(primary_key=True)
     credential_id: str  # a hash of the API key, never the key
@@ -144,11 +158,10 @@ class Event(Base, table=True):
     """One change of an attempt's state, in the commit that made it. Append-only."""
 
     __tablename__ = "paycli_events"
-    __table_args__ = (
-        ForeignKeyConstraint(["intent_id", "attempt"], ["pending_charges.intent_id", "pending_charges.attempt"]),
-    )
+    __table_args__ = (_of_an_attempt(),)
 
     intent_id: str = Field(primary_key=True)
+    operation: str = Field(primary_key=True)
     attempt: int = Field(primary_key=True)
     event_no: int = Field(primary_key=True)
     at: datetime = Field(sa_type=UtcDateTime)
@@ -168,6 +181,7 @@ class Finding(Base, table=True):
 
     id: str = Field(primary_key=True)
     code: str
+    operation: str
     intent_id: str = Field(index=True)
     attempt: int
     provider_charge_id: str | None = None

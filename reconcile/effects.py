@@ -130,7 +130,7 @@ class Repair(OfRun[Charge]):
 
     @property
     def decides_about(self) -> str | None:
-        return self.by.intent_id
+        return self.by.decides_about
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def _agree(setup: Setup, run: OpenedRun, pair: Pair) -> Flow[None]:
         charge = yield from Import(run, pair.intent_id, pair.attempt, missing, setup.gateway.api_version)
         if charge is None:
             return
-    if not charge.final:
+    if charge.pending:
         proof = match.evidence(charge, pair.items, live)
         # What is under way is asked for by its intent, later and once: its charge would say the same in other words.
         told_later = charge.provider_intent_id is not None and isinstance(proof, _UNDER_WAY)

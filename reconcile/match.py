@@ -120,7 +120,7 @@ def _currency_differs(charge: Charge, items: tuple[Item, ...], live: bool) -> Fo
 
 def _status_differs(charge: Charge, items: tuple[Item, ...], live: bool) -> Found | None:
     """Ours is final, and the provider says otherwise; the numbers are another check's."""
-    if not charge.final:
+    if charge.pending:
         return None
     expected = Expected(live=live, key=None, amount=None, currency=None)
     proofs = [(item, _said(item, charge, expected)) for item in items]

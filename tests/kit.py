@@ -343,7 +343,7 @@ class World:
         """What the nightly run writes when the provider contradicts us; `charged`: it has taken money by that."""
         self.sql(
             "INSERT INTO paycli_findings "
-            "(id, code, intent_id, attempt, action, here, there, detail, charged, found_at) "
-            "VALUES (?, 'status_mismatch', ?, ?, 'flagged', 'declined', 'succeeded', 'planted.', ?, ?)",
+            "(id, code, operation, intent_id, attempt, action, here, there, detail, charged, found_at) "
+            "VALUES (?, 'status_mismatch', 'charge', ?, ?, 'flagged', 'declined', 'succeeded', 'planted.', ?, ?)",
             (f"finding-{intent_id}", intent_id, attempt, charged, "2026-11-20 12:00:00.000000"),
         )

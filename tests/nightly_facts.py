@@ -56,6 +56,7 @@ def plant(world: Night, intent_id: str, state: State, created_at: datetime, **mo
     row: dict[str, Any] = dict.fromkeys("payment_method body body_sha256 api_version".split(), "")
     row |= {
         "intent_id": intent_id,
+        "operation": "charge",
         "attempt": 1,
         "revision": 1,
         "state": state,

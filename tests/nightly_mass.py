@@ -74,14 +74,29 @@ class Mass:
         sends: list[dict[str, Any]] = []
         for name, at in attempts:
             moment, known = stored(at), state == "succeeded"
-            row = {"intent_id": name, "attempt": 1, "revision": 1, "state": state, "amount": 2000, "currency": "usd"}
+            row = {
+                "intent_id": name,
+                "operation": "charge",
+                "attempt": 1,
+                "revision": 1,
+                "state": state,
+                "amount": 2000,
+                "currency": "usd",
+            }
             row |= {"idempotency_key": self.binding.key("charge", name, 1), "payment_method": "pm_card_visa"}
             row |= {"body": "", "body_sha256": "", "api_version": objects.API_VERSION}
             row |= {"created_at": moment, "first_sent_at": moment, "settled_at": moment if known else None}
             row |= {"provider_intent_id": f"pi_{name}_1" if known else None}
             row |= {"provider_charge_id": f"ch_{name}_1" if known else None}
             rows.append(row | changes)
-            send = {"intent_id": name, "attempt": 1, "send_no": 1, "begun_at": moment, "ended_at": moment}
+            send = {
+                "intent_id": name,
+                "operation": "charge",
+                "attempt": 1,
+                "send_no": 1,
+                "begun_at": moment,
+                "ended_at": moment,
+            }
             send |= {"proven": known, "actor": WHO}
             sends.append(send | {"credential_id": Stripe(Sandbox.api_key).credential_id, "outcome": state})
         self._insert("pending_charges", rows)

@@ -48,7 +48,9 @@ SHELL_ORDER = (
     "gateway_client.store.facts",
     "gateway_client.store.leases",
     "gateway_client.store.gate",
+    "gateway_client.store.attempts",
     "gateway_client.store.claim",
+    "gateway_client.store.upon",
     "gateway_client.store.settle",
     "gateway_client.store.performing",
     "gateway_client.store",
@@ -150,7 +152,7 @@ def test_shells_import_one_way(name: str) -> None:
     assert [other for other in imports(name) if other in later] == []
 
 
-ON_DEMAND = ("gateway_client", "gateway_client.store", "reconcile", "reconcile.store")
+ON_DEMAND = ("gateway_client", "gateway_client.store", "reconcile")
 
 
 def names_asked_for(name: str) -> Iterator[str]:

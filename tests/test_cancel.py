@@ -83,8 +83,8 @@ def test_a_send_that_never_left_takes_nothing_back(world: World) -> None:
     world.open_client().charge(DEBIT)
     world.sql("UPDATE pending_charges SET closed_at = created_at")
     world.sql(
-        "INSERT INTO paycli_sends (intent_id, attempt, send_no, credential_id, begun_at, actor) "
-        "SELECT intent_id, attempt, 2, credential_id, begun_at, actor FROM paycli_sends"
+        "INSERT INTO paycli_sends (intent_id, operation, attempt, send_no, credential_id, begun_at, actor) "
+        "SELECT intent_id, operation, attempt, 2, credential_id, begun_at, actor FROM paycli_sends"
     )
     paused = Answer(NotExecuted(Cause.PAUSED, "paused before the first byte"))
     world.perform(Settle(ORDER.intent_id, 1, paused, saves_declines=True, send_no=2))

@@ -31,8 +31,9 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
 
 
 FINDING = (
-    "INSERT INTO paycli_findings (id, code, intent_id, attempt, action, here, there, detail, charged, found_at) "
-    "VALUES ('one', 'status_mismatch', 'order_1', 1, 'flagged', 'a', 'b', 'planted.', ?, '2026-11-20 12:00:00')"
+    "INSERT INTO paycli_findings "
+    "(id, code, operation, intent_id, attempt, action, here, there, detail, charged, found_at) VALUES "
+    "('one', 'status_mismatch', 'charge', 'order_1', 1, 'flagged', 'a', 'b', 'planted.', ?, '2026-11-20 12:00:00')"
 )
 READING = {"show": ("order_1",), "pending": (), "findings": (), "alerts": (), "doctor": (), "states": ()}
 OF_THEIR_OWN = {"sandbox", "demo"}  # they change no store that is given to them

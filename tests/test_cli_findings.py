@@ -100,8 +100,8 @@ def test_every_page_is_listed(shell: NightShell, options: tuple[str, ...]) -> No
     rows = [(one, "amount_mismatch", f"order_{one}", "here", "there", ".", False, PLANTED_AT) for one in ids]
     shell.sql(
         "INSERT INTO paycli_findings "
-        "(id, code, intent_id, here, there, detail, charged, found_at, attempt, action) VALUES "
-        + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, 1, 'flagged')"] * len(rows)),
+        "(id, code, intent_id, here, there, detail, charged, found_at, operation, attempt, action) VALUES "
+        + ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, 'charge', 1, 'flagged')"] * len(rows)),
         [value for row in rows for value in row],
     )
     run = shell.paycli("findings", *options)

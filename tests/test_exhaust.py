@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -12,6 +12,7 @@ from gateway_client.flow import charging
 from gateway_client.flow.asking import Setup
 from gateway_client.flow.effects import Begun, Flow, Send
 from gateway_client.gateways import stripe_api
+from gateway_client.gateways.stripe import Stripe
 from gateway_client.outcome import Answer, Rejected
 from tests.exhaust import actors, checks
 from tests.exhaust.scenario import SCENARIOS, Report, Scenario, explore
@@ -159,8 +160,9 @@ def test_two_keys_charge_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def with_a_key_of_its_own(setup: Setup, begun: Begun) -> Flow[Answer]:
         key = f"{begun.charge.idempotency_key}{begun.send_no}"
-        reply = yield from Send(setup.gateway.charge_request(begun.body, key, begun.api_version), begun)
-        return setup.gateway.read_charge(reply, setup.expected(begun.charge))
+        gateway = cast("Stripe", setup.gateway)
+        reply = yield from Send(gateway.charge_request(begun.body, key, begun.api_version), begun)
+        return gateway.read_charge(reply, setup.expected(begun.charge))
 
     monkeypatch.setattr(charging, "_send", with_a_key_of_its_own)
     monkeypatch.setattr(checks.Checks, "send", lambda *others: None)

@@ -80,7 +80,7 @@ def test_charge(world: World, fault: str | None) -> None:
             ]
             assert (point, told) == (point, [[soon], [soon], [closed], [in_the_end]])
             posts = len(world.sandbox.requests)
-            assert client.charge(ORDER).state.final
+            assert not client.charge(ORDER).state.pending
             assert len(world.sandbox.requests) == posts  # F07: what is final is returned with no request
         if not died:
             break
@@ -239,7 +239,7 @@ def test_cancel_of_an_unknown_charge(world: World, after: type[Effect[Any]] | No
         paid = len(world.paid()) == 1
         expected = "canceled" if after is None else "succeeded" if paid else "absent"
         if expected == "absent":
-            assert not State(soon[0]).final  # an empty list that is read too early proves nothing
+            assert State(soon[0]).pending  # an empty list that is read too early proves nothing
         else:
             assert (point, soon) == (point, [expected])
         assert (point, in_the_end) == (point, [expected])

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy.dialects import postgresql
 
 from gateway_client import PaymentIntent, State, Stripe
-from gateway_client.flow.effects import BeginSend, Begun, Held, Lease, Next, Release
+from gateway_client.flow.effects import BeginSend, Begun, Held, Next
+from gateway_client.flow.leasing import Lease, Release
 from gateway_client.store import leases
 from tests.kit import ONE_SEND, ORDER, START, World
 from tests.worker_kit import DATABASES, TimedWorld
@@ -33,7 +34,7 @@ def take(world: World, worker: str = "a", rows_max: int = 10) -> list[str]:
 
 
 def give_back(world: World, worker: str = "a", name: str = ORDER.intent_id, aside_s: float | None = None) -> None:
-    world.perform(Release(worker, ((name, 1, aside_s),)))
+    world.perform(Release(worker, ((world.row(name)["idempotency_key"], aside_s),)))
 
 
 def held(world: World, name: str = ORDER.intent_id) -> tuple[object, ...]:

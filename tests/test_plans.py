@@ -14,7 +14,7 @@ from sqlalchemy import event, insert
 from gateway_client import State
 from gateway_client.columns import charges, sends, store
 from gateway_client.db import Database
-from gateway_client.flow.effects import Lease
+from gateway_client.flow.leasing import Lease
 from gateway_client.store.facts import read_facts
 from gateway_client.store.leases import lease
 from gateway_client.store.reading import read_latest_seen_at
@@ -60,6 +60,7 @@ def full(request: Any, tmp_path: Path) -> Iterator[Database]:
         begun = [
             {
                 "intent_id": row["intent_id"],
+                "operation": "charge",
                 "attempt": 1,
                 "send_no": 1,
                 "credential_id": "a",

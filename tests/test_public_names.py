@@ -17,7 +17,7 @@ import gateway_client
 from gateway_client import InvalidInput, Money, PaymentIntent, RetryPolicy, State
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = "gateway_client gateway_client.store reconcile reconcile.store".split()
+PACKAGES = "gateway_client gateway_client.store reconcile".split()
 
 
 def child(code: str, *options: str) -> str:

@@ -133,7 +133,7 @@ def cells(table: str) -> Iterator[tuple[str, str, Cell]]:
 
 
 def expected(before: str, word: str) -> Cell:
-    if State(before).final:
+    if not State(before).pending:
         return Cell(before, frozenset() if word == "=" else frozenset(WORDS[one] for one in word.split(",")))
     after = word.removesuffix("+").removesuffix("stale").replace("=", before)
     codes = {"outcome_recovered": word.endswith("+"), "stale_pending": word.endswith("stale")}
@@ -174,7 +174,7 @@ def make(dark: Night, state: str, there: str) -> None:
         changes |= {"first_sent_at": sent_at}
     if state in KNOWS_THEM:
         changes |= ids
-    if State(state).final:
+    if not State(state).pending:
         changes |= {"settled_at": sent_at, "closed_at": sent_at}
     columns = ", ".join(f"{name} = ?" for name in changes)
     dark.sql(f"UPDATE pending_charges SET {columns} WHERE intent_id = ?", (*changes.values(), state))
@@ -184,8 +184,9 @@ def send(dark: Night, state: str, sent_at: str) -> None:
     outcome = SENT.get(state, state)
     ended_at = None if outcome is None else sent_at
     dark.sql(
-        "INSERT INTO paycli_sends (intent_id, attempt, send_no, credential_id, begun_at, ended_at, outcome, actor) "
-        "VALUES (?, 1, 1, 'one', ?, ?, ?, 'billing@web-3')",
+        "INSERT INTO paycli_sends "
+        "(intent_id, operation, attempt, send_no, credential_id, begun_at, ended_at, outcome, actor) "
+        "VALUES (?, 'charge', 1, 1, 'one', ?, ?, ?, 'billing@web-3')",
         (state, sent_at, ended_at, outcome),
     )
 

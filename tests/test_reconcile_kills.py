@@ -96,8 +96,9 @@ def prepare(night: Night) -> None:
     assert known is not None
     was_stale = words.stale(known)  # found by the night before, and no longer so when this one ends
     night.sql(
-        "INSERT INTO paycli_findings (id, code, intent_id, attempt, action, here, there, detail, charged, found_at) "
-        "VALUES (?, ?, ?, 1, 'flagged', ?, ?, ?, ?, ?)",
+        "INSERT INTO paycli_findings "
+        "(id, code, operation, intent_id, attempt, action, here, there, detail, charged, found_at) "
+        "VALUES (?, ?, 'charge', ?, 1, 'flagged', ?, ?, ?, ?, ?)",
         (
             was_stale.id,
             was_stale.code,

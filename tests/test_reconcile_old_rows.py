@@ -116,7 +116,7 @@ def test_intent_that_is_known(world: Night, status: str, end: State) -> None:
     ]
     assert world.asked[before + 1 :] == [f"GET {path}" for path in asked]
     assert (result.complete, world.state("order_1")) == (True, end)
-    assert codes(result) - recovered("order_1")[1] == (set() if end.final else stale("order_1")[1])
+    assert codes(result) - recovered("order_1")[1] == (set() if not end.pending else stale("order_1")[1])
 
 
 # Left alone ----------------------------------------------------------------------------------------------------------

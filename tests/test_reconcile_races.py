@@ -145,13 +145,13 @@ def check(stage: Stage, point: object, actors: tuple[str, ...]) -> None:
     assert (point, stage.sandbox.succeeded()) == (point, paid)
     ends = stage.sql(
         "SELECT intent_id, attempt, count(*) FROM paycli_events WHERE coalesce(state_before, '') <> state_after "
-        f"AND state_after IN ({', '.join(repr(state.value) for state in State if state.final)}) GROUP BY 1, 2"
+        f"AND state_after IN ({', '.join(repr(state.value) for state in State if not state.pending)}) GROUP BY 1, 2"
     )
     assert (point, {(name, attempt): times for name, attempt, times in ends}) == (point, dict.fromkeys(expected, 1))
     found = stage.sql("SELECT code, intent_id, attempt, closed_at IS NULL FROM paycli_findings")
     assert (point, len(found)) == (point, len({(code, name) for code, name, _, _ in found}))
     recovered = stage.sql("SELECT here FROM paycli_findings WHERE code = 'outcome_recovered'")
-    assert (point, [here for (here,) in recovered if State(here.split()[0]).final]) == (point, [])
+    assert (point, [here for (here,) in recovered if not State(here.split()[0]).pending]) == (point, [])
     still_open = {(code, name, attempt) for code, name, attempt, is_open in found if is_open}
     closed = {(code, name, attempt) for code, name, attempt, is_open in found if not is_open}
     assert (point, still_open - OPEN) == (point, set())

@@ -15,16 +15,8 @@ from sqlalchemy.orm import Session
 
 from gateway_client import State, postgres, store
 from gateway_client.absence import Scan
-from gateway_client.flow.effects import (
-    BeginSend,
-    Begun,
-    GiveUp,
-    Lease,
-    NoteQuiet,
-    ProveAbsent,
-    Release,
-    Settle,
-)
+from gateway_client.flow.effects import BeginSend, Begun, GiveUp, NoteQuiet, ProveAbsent, Settle
+from gateway_client.flow.leasing import Lease, Release
 from gateway_client.gateways.stripe_api import PROFILE
 from gateway_client.outcome import (
     Answer,
@@ -179,7 +171,7 @@ def test_leases_are_none(world: World) -> None:
     """A worker's lease changes nothing that an outcome is judged by."""
     before = revision(world)
     assert len(world.perform(Lease("worker", 10, 60.0, 10.0))) == 1
-    world.perform(Release("worker", ((ORDER.intent_id, 1, 5.0),)))
+    world.perform(Release("worker", ((world.row()["idempotency_key"], 5.0),)))
     assert revision(world) == before
 
 

@@ -27,7 +27,7 @@ from gateway_client.outcome import (
     Succeeded,
     Unknown,
 )
-from gateway_client.state import MEANING, PENDING, TRANSITIONS, Event, contradicts, diagram, event_of, next_state
+from gateway_client.state import CHARGE, LAWS, MEANING, PENDING, TRANSITIONS, Event, contradicts, diagram, event_of
 from tests.kit import ORDER, World
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,7 +66,7 @@ def test_outcome_by_doubt(outcome: Outcome, alone: State, beside: State, doubted
     """Each outcome leads where DESIGN §6 says, from every state in which its send can end."""
 
     def after(state: State, *, left: bool, in_doubt: bool) -> State:
-        return next_state(state, event_of(outcome, in_doubt=in_doubt, left=left, saves_declines=True))
+        return LAWS[CHARGE].next(state, event_of(outcome, in_doubt=in_doubt, left=left, saves_declines=True))
 
     assert alone == after(State.SENDING, left=False, in_doubt=False)
     for state in (State.SENDING, State.UNKNOWN):
@@ -137,7 +137,7 @@ def test_outcome_by_doubt_in_the_store(world: World, doubt: str) -> None:
 def test_final_states_have_no_exit() -> None:
     """Five states are final: nothing leaves them, and nothing else is final."""
     assert {state for state in State if TRANSITIONS[state] == {}} == FINAL
-    assert {state for state in State if state.final} == FINAL
+    assert {state for state in State if not state.pending} == FINAL
     assert set(PENDING) == set(State) - FINAL
     assert {state for state in State if state.refused} == FINAL - {State.SUCCEEDED}
 
@@ -197,7 +197,7 @@ def test_diagram_lists_every_edge() -> None:
     shared = sections["from"]
     for state in State:
         edges = {(str(event), str(to)) for event, to in TRANSITIONS[state].items() if to is not state}
-        shown = sections[state] | (shared if not state.final else set())
+        shown = sections[state] | (shared if state.pending else set())
         assert edges - shown == set(), state
         # What holds for all may lead back to the state itself; nothing else may be shown too much.
         assert {edge for edge in shown - edges if edge[1] != state} == set(), state
@@ -233,8 +233,8 @@ def test_nothing_else_assigns_a_state() -> None:
     assert {name: sorted(written) for name, written in found.items() if written} == {
         "charge.py": ["self.state.value"],  # the JSON of a snapshot
         "record.py": ["state", "state=self.state"],  # `moved`, and a snapshot of a row
-        "store/claim.py": ["State.PREPARED"],  # the birth of a row
+        "store/attempts.py": ["State.PREPARED"],  # the birth of a row
     }
     record = ast.parse((ROOT / "gateway_client/record.py").read_text(encoding="utf-8"))
     moves = next(node for node in ast.walk(record) if isinstance(node, ast.FunctionDef) and node.name == "moved")
-    assert "state = self.state if event is None else next_state(self.state, event)" in ast.unparse(moves)
+    assert "state = self.state if event is None else self.law.next(self.state, event)" in ast.unparse(moves)

@@ -30,6 +30,7 @@ DIALECTS = (sqlite.dialect(), postgresql.dialect())  # type: ignore[no-untyped-c
 
 ROW = {
     "intent_id": "order_42",
+    "operation": "charge",
     "attempt": 1,
     "revision": 1,
     "state": "prepared",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway_client.charge import iso
-from gateway_client.flow.effects import Lease, Release
+from gateway_client.flow.leasing import Lease, Release
 from tests.cli_world import World as Shell
 from tests.kit import KINDS, World
 from tests.worker_kit import News, TimedWorld, queue, work
@@ -42,7 +42,7 @@ def test_a_worker_says_why_nothing_is_due(either: World) -> None:
     queue(client, 5)
     leased = either.perform(Lease("dead", 5, LEASE_S, OPEN_S))
     taken_at = either.clock.now
-    aside = tuple((charge.intent_id, 1, 600.0 + number) for number, charge in enumerate(leased[3:]))
+    aside = tuple((charge.idempotency_key, 600.0 + number) for number, charge in enumerate(leased[3:]))
     either.perform(Release("dead", aside))
     news = work(client)
     until, first, last = (iso(taken_at + timedelta(seconds=after)) for after in (LEASE_S, 600.0, 601.0))
@@ -55,8 +55,8 @@ def test_an_open_send_is_waited_for(either: World) -> None:
     client = either.open_client()
     queue(client, 1)
     either.sql(
-        "INSERT INTO paycli_sends (intent_id, attempt, send_no, credential_id, begun_at, actor) "
-        "VALUES ('order_0', 1, 1, 'x', ?, 'billing@web-3')",
+        "INSERT INTO paycli_sends (intent_id, operation, attempt, send_no, credential_id, begun_at, actor) "
+        "VALUES ('order_0', 'charge', 1, 1, 'x', ?, 'billing@web-3')",
         (either.clock.now.strftime("%Y-%m-%d %H:%M:%S.%f+00:00"),),
     )
     assert work(client).notes == ["0 due, 1 with a send that may still be answered"]

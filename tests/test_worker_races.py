@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway_client import Charge, Client, RetryPolicy, Sandbox, Stripe, Worker
-from gateway_client.flow.effects import Lease
+from gateway_client.flow.leasing import Lease
 from gateway_client.sandbox.server import SandboxServer
 from gateway_client.store.reading import read_page
 from gateway_client.store.registry import PERFORMERS

@@ -29,7 +29,7 @@ class Breaker:
         if done.charge.state is State.REJECTED:
             self._times = self._times + 1 if done.charge.reason == self._reason else 1
             self._reason = done.charge.reason
-        elif done.charge.final:
+        elif not done.charge.pending:
             self._times = 0
         if self._times >= EQUAL_REFUSALS_MAX:
             raise AccountRefused(

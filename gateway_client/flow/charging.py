@@ -14,12 +14,13 @@ from gateway_client.charge import Charge
 from gateway_client.errors import ConfigurationError, NeedsPerson
 from gateway_client.flow.asking import Setup, bind_flow, meet
 from gateway_client.flow.clearing import ask_for_intent, clear
-from gateway_client.flow.effects import BeginSend, Begun, Claim, ClearFirst, Draft, Flow, Held, Next, Send, Wait
+from gateway_client.flow.effects import BeginSend, Begun, Claim, ClearFirst, Draft, Flow, Held, Next, Send, Wait, named
 from gateway_client.flow.lookup import look_up, may_send_after, settle
 from gateway_client.frozen import Frozen
-from gateway_client.gateways.base import Binding
+from gateway_client.gateways.base import Binding, offered
 from gateway_client.intent import PaymentIntent
 from gateway_client.outcome import Answer, Cause, CouldNotAsk, InFlight, NotExecuted, Refused, ReplyClass, Unknown
+from gateway_client.state import CHARGE
 
 TRIES_MAX = 100  # sends of one call, answered "being executed now" or not, however short the waits are
 
@@ -51,7 +52,12 @@ def charge_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Flo
         raise NeedsPerson(f"{intent.intent_id}: its attempts changed under our hands; look at it with `paycli show`")
     begun = claimed if isinstance(claimed, Begun) else None
     charge = claimed.charge if isinstance(claimed, Begun) else claimed
-    if charge.final:
+    return (yield from to_its_end(setup, binding, charge, begun))
+
+
+def to_its_end(setup: Setup, binding: Binding, charge: Charge, begun: Begun | None) -> Flow[Charge]:
+    """Send an attempt and look it up, as far as one call comes. `begun`: as in `finish`."""
+    if not charge.pending:
         return charge
     done = yield from finish(setup, binding, charge, begun=begun)
     if done.next in (Next.LOOK_UP, Next.LOOK_UP_THEN_SEND):
@@ -72,7 +78,7 @@ def prepare_flow(setup: Setup, intent: PaymentIntent, attempt: int | None) -> Fl
 
 
 def _draft(setup: Setup, binding: Binding, intent: PaymentIntent, attempt: int) -> Draft:
-    gateway, key = setup.gateway, binding.key("charge", intent.intent_id, attempt)
+    gateway, key = setup.gateway, binding.key(CHARGE, intent.intent_id, attempt)
     frozen = Frozen(
         intent.intent_id,
         attempt,
@@ -84,13 +90,18 @@ def _draft(setup: Setup, binding: Binding, intent: PaymentIntent, attempt: int) 
         gateway.charge_body(intent, binding, attempt, key),
         gateway.api_version,
     )
+    return draft_of(setup, frozen)
+
+
+def draft_of(setup: Setup, frozen: Frozen) -> Draft:
+    """What a row freezes, sealed when a secret is set."""
     seal = None if setup.seal is None else setup.seal.of(frozen)
-    return Draft(key, frozen.body, frozen.api_version, seal)
+    return Draft(frozen.idempotency_key, frozen.body, frozen.api_version, seal)
 
 
 def altered(setup: Setup, binding: Binding, frozen: Frozen, seal: str | None) -> str | None:
     """What of a row is not as it was frozen, so that it is not sent; None when all of it is."""
-    problem = setup.gateway.altered(frozen, binding)
+    problem = offered(setup.gateway, frozen.operation).altered(frozen, binding)
     return problem if problem is not None or setup.seal is None else setup.seal.problem(frozen, seal)
 
 
@@ -144,14 +155,13 @@ def _begin(setup: Setup, binding: Binding, charge: Charge, read_at: datetime | N
         if unasked is not None:
             return Finished(charge, unasked=unasked)
         step = yield from BeginSend(
-            charge.intent_id,
-            charge.attempt,
-            binding,
-            setup.gateway.profile,
-            setup.gateway.credential_id,
-            partial(altered, setup, binding),
-            again,
-            read_at,
+            **named(charge),
+            binding=binding,
+            profile=setup.gateway.profile,
+            credential_id=setup.gateway.credential_id,
+            altered=partial(altered, setup, binding),
+            time_asked=again,
+            read_at=read_at,
         )
         if not isinstance(step, Held) or step.next is not Next.ASK_TIME:
             return step
@@ -161,12 +171,12 @@ def _begin(setup: Setup, binding: Binding, charge: Charge, read_at: datetime | N
 def _stop(charge: Charge, answer: Answer) -> Finished | None:
     """Why no other send follows this answer in the same call; None when one may."""
     outcome = answer.outcome
-    if answer.cause is Cause.CREDENTIAL and not charge.final:
+    if answer.cause is Cause.CREDENTIAL and charge.pending:
         raise ConfigurationError(
             f"{answer.reason}: check STRIPE_API_KEY. {charge.intent_id} is {charge.state}: that does not prove that "
             "nothing was executed, so run resume then."
         )
-    if charge.final or not isinstance(outcome, NotExecuted | InFlight | Refused | Unknown):
+    if not charge.pending or not isinstance(outcome, NotExecuted | InFlight | Refused | Unknown):
         return Finished(charge)
     if answer.cause is Cause.ACCOUNT:
         return Finished(charge, refused=answer.reason)
@@ -178,13 +188,17 @@ def _stop(charge: Charge, answer: Answer) -> Finished | None:
 
 
 def _send(setup: Setup, begun: Begun) -> Flow[Answer]:
-    request = setup.gateway.charge_request(begun.body, begun.charge.idempotency_key, begun.api_version)
-    reply = yield from Send(request, begun)
-    return setup.gateway.read_charge(reply, setup.expected(begun.charge))
+    operation = offered(setup.gateway, begun.charge.operation)
+    reply = yield from Send(operation.request(begun.charge, begun.body, begun.api_version), begun)
+    return operation.read(reply, setup.expected(begun.charge))
 
 
 def _retrieve(setup: Setup, binding: Binding, charge: Charge) -> Flow[Finished]:
-    """A charge whose intent the provider has: never a send, a replay would only repeat the first answer."""
+    """An attempt that the provider has an object of: never a send, a replay would only repeat the first answer."""
+    retrieval = offered(setup.gateway, charge.operation).retrieval
+    if retrieval is not None:
+        (charge,), scan = yield from look_up(setup, binding, [charge])
+        return Finished(charge, unasked=scan.why_incomplete)
     answer = yield from ask_for_intent(setup, binding, charge)
     if isinstance(answer, CouldNotAsk):
         reason = f"the provider would not tell of {charge.provider_intent_id}: {answer.reason}"

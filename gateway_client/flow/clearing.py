@@ -13,7 +13,7 @@ from gateway_client.charge import Charge
 from gateway_client.errors import ClockRefused, ConfigurationError, NeedsPerson, ProviderUnavailable
 from gateway_client.evidence import Known, Step, why_not
 from gateway_client.flow.asking import ASKS_MAX, Setup, bind_flow, meet, question
-from gateway_client.flow.effects import Ask, Flow, GiveUp, NoteQuiet, Now, Wait
+from gateway_client.flow.effects import Ask, Flow, GiveUp, NoteQuiet, Now, Wait, named
 from gateway_client.flow.lookup import look_up, settle
 from gateway_client.gateways.base import Binding
 from gateway_client.outcome import Answer, Canceled, Conflict, CouldNotAsk, Declined, RequiresAction, Succeeded, Unknown
@@ -25,7 +25,7 @@ def cancel_flow(setup: Setup, intent_id: str, because: str) -> Flow[Charge]:
     """Give the newest attempt up. It never moves money."""
     binding = yield from bind_flow(setup)
     charge = yield from GiveUp(intent_id, because, setup.gateway.profile)
-    if charge.final:
+    if not charge.pending:
         return charge
     if charge.provider_intent_id is None:
         return (yield from _note_time(setup, binding, charge))
@@ -41,7 +41,7 @@ def _note_time(setup: Setup, binding: Binding, charge: Charge) -> Flow[Charge]:
         return charge  # the first look-up notes it
     if unasked is not None:
         return charge
-    return (yield from NoteQuiet(charge.intent_id, charge.attempt))
+    return (yield from NoteQuiet(**named(charge)))
 
 
 def ask_for_intent(
@@ -61,7 +61,7 @@ def ask_for_intent(
         return answer
     if charge.quiet_from is None:
         if (yield from meet(setup, binding, anew=True)) is None:
-            yield from NoteQuiet(charge.intent_id, charge.attempt)
+            yield from NoteQuiet(**named(charge))
         return answer
     if why_not(Step.CANCEL_THERE, Known(charge, bounds, (yield from Now()))) is not None:
         return answer

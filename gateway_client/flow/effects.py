@@ -10,15 +10,17 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, auto
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypedDict, TypeVar
 
 from gateway_client.absence import Scan
-from gateway_client.charge import Charge
+from gateway_client.charge import Charge, Place
 from gateway_client.frozen import Frozen
 from gateway_client.gateways.base import Account, Binding, NoReply, Profile, Reply, Request
 from gateway_client.intent import PaymentIntent
+from gateway_client.operation import Upon
 from gateway_client.outcome import Answer, CouldNotAsk
 from gateway_client.record import Record
+from gateway_client.state import CHARGE
 
 T = TypeVar("T")
 
@@ -47,8 +49,40 @@ class DatabaseEffect(Effect[T]):
     @property
     def decides_about(self) -> str | None:
         """The intent that it decides about, if it is one: of others that decide about it, one after the other does."""
-        found: str | None = getattr(self, "intent_id", None)
-        return found
+        return None
+
+
+@dataclass(frozen=True)
+class OfAttempt(DatabaseEffect[T]):
+    """An effect on one attempt: of a charge, or of another operation upon the charge of an intent."""
+
+    intent_id: str
+    attempt: int
+    operation: str = field(default=CHARGE, kw_only=True)
+    parent_id: str | None = field(default=None, kw_only=True)
+
+    @property
+    def decides_about(self) -> str | None:
+        return self.parent_id or self.intent_id
+
+
+class Named(TypedDict):
+    """What names an attempt in an effect."""
+
+    intent_id: str
+    attempt: int
+    operation: str
+    parent_id: str | None
+
+
+def named(charge: Charge) -> Named:
+    """Name an attempt for an effect on it."""
+    return {
+        "intent_id": charge.intent_id,
+        "attempt": charge.attempt,
+        "operation": charge.operation,
+        "parent_id": charge.parent_id,
+    }
 
 
 @dataclass(frozen=True)
@@ -107,6 +141,23 @@ class Claim(DatabaseEffect["Charge | Begun | ClearFirst"]):
         return self.intent.intent_id
 
 
+@dataclass(frozen=True)
+class ClaimUpon(DatabaseEffect["Charge | Begun"]):
+    """Find the row of an act upon a charge (attempt None: the newest), or insert it. `begin_with`: as of a Claim."""
+
+    operation: str
+    upon: Upon
+    attempt: int | None
+    draft: Callable[[int, Charge], Draft]  # of an attempt, upon a charge as it is
+    profile: Profile
+    binding: Binding
+    begin_with: str | None = None
+
+    @property
+    def decides_about(self) -> str | None:
+        return self.upon.parent_id
+
+
 class Next(Enum):
     """What to do with a charge that the gate does not let through."""
 
@@ -138,7 +189,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class BeginSend(DatabaseEffect[Begun | Held]):
+class BeginSend(OfAttempt[Begun | Held]):
     """The gate: every condition of a send, checked on the locked row, and the send written down in the same commit.
 
     A send that was begun twice is not as if it was begun once: its call ends, and nothing has left.
@@ -146,8 +197,6 @@ class BeginSend(DatabaseEffect[Begun | Held]):
 
     repeatable = False
 
-    intent_id: str
-    attempt: int
     binding: Binding
     profile: Profile
     credential_id: str
@@ -160,14 +209,12 @@ class BeginSend(DatabaseEffect[Begun | Held]):
 
 
 @dataclass(frozen=True)
-class Settle(DatabaseEffect[Charge]):
+class Settle(OfAttempt[Charge]):
     """Record an answer: of one send (`send_no`), or evidence from a question (None).
 
     `seen` is the row as the begin of that send has left it: nothing is read when nobody has written it since.
     """
 
-    intent_id: str
-    attempt: int
     answer: Answer
     saves_declines: bool
     send_no: int | None = None
@@ -182,29 +229,25 @@ class GiveUp(DatabaseEffect[Charge]):
     because: str
     profile: Profile
 
+    @property
+    def decides_about(self) -> str | None:
+        return self.intent_id
+
 
 @dataclass(frozen=True)
-class EndLate(DatabaseEffect[Charge]):
+class EndLate(OfAttempt[Charge]):
     """End an attempt that is not to be sent any more (`not_after`): canceled when nothing has left, else closed."""
 
-    intent_id: str
-    attempt: int
-
 
 @dataclass(frozen=True)
-class NoteQuiet(DatabaseEffect[Charge]):
+class NoteQuiet(OfAttempt[Charge]):
     """Note from when no send of a closed attempt can begin: the provider's time, asked for after it was closed."""
 
-    intent_id: str
-    attempt: int
-
 
 @dataclass(frozen=True)
-class ProveAbsent(DatabaseEffect[Charge]):
+class ProveAbsent(OfAttempt[Charge]):
     """Conclude absence from a scan, if the four conditions hold for the row as it is now."""
 
-    intent_id: str
-    attempt: int
     profile: Profile
     scan: Scan
     closed: bool  # it was closed when the scan asked for the time: no send of it can have begun since
@@ -212,51 +255,12 @@ class ProveAbsent(DatabaseEffect[Charge]):
 
 @dataclass(frozen=True)
 class ReadPending(DatabaseEffect[tuple[Charge, ...]]):
-    """Pending charges, oldest first, after a cursor (created_at, intent_id, attempt)."""
+    """Pending charges, oldest first, after one of them."""
 
     writes = False
 
-    after: tuple[datetime, str, int] | None
+    after: Place | None
     rows_max: int
-
-
-@dataclass(frozen=True)
-class Lease(DatabaseEffect[tuple[Charge, ...]]):
-    """Take pending charges that are due, oldest deadline first, and that no other worker is at."""
-
-    worker: str
-    rows_max: int
-    seconds: float
-    open_s: float  # an open send younger than this is somebody's, who waits for its answer
-
-
-@dataclass(frozen=True)
-class Release(DatabaseEffect[None]):
-    """Give leased charges back: (intent_id, attempt, seconds to leave it alone or None)."""
-
-    worker: str
-    rows: tuple[tuple[str, int, float | None], ...]
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """How many pending charges there are, by what workers wait for; of leases and back-offs the first and last end."""
-
-    due: int  # taken by the next who asks
-    leased: int
-    leased_until: tuple[datetime, datetime] | None
-    backed_off: int
-    backed_off_until: tuple[datetime, datetime] | None
-    answers: int  # of a send that is open: it may still be answered
-
-
-@dataclass(frozen=True)
-class CountWaiting(DatabaseEffect[Waiting]):
-    """Count the pending charges: who found none that is due hears why."""
-
-    writes = False
-
-    open_s: float  # as of a Lease
 
 
 # The provider, the clock, the caller --------------------------------------------------------------------------------

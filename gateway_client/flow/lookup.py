@@ -5,7 +5,7 @@ Finding is evidence; not finding is only ever judged by `absence.py`. "Could not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, partial
@@ -14,8 +14,18 @@ from gateway_client.absence import Scan, Stranger
 from gateway_client.bounds import Bounds
 from gateway_client.charge import EVER, Charge
 from gateway_client.flow.asking import Setup, meet, question
-from gateway_client.flow.effects import Begun, Flow, NoteQuiet, Now, ProveAbsent, Settle
-from gateway_client.gateways.base import Binding, Listing, Page, Unreadable
+from gateway_client.flow.effects import Begun, Flow, NoteQuiet, Now, ProveAbsent, Settle, named
+from gateway_client.gateways.base import (
+    Binding,
+    Listing,
+    Missing,
+    NoReply,
+    Page,
+    Reply,
+    Retrieval,
+    Unreadable,
+    offered,
+)
 from gateway_client.outcome import Answer, CouldNotAsk, Succeeded
 from gateway_client.proof import Expected, Item, prove
 
@@ -25,25 +35,70 @@ PAGES_MAX = 100_000  # of one list that is read to its end: ten million objects 
 
 
 def look_up(setup: Setup, binding: Binding, charges: list[Charge]) -> Flow[tuple[list[Charge], Scan]]:
-    """Read the provider's lists once for all `charges`: what is found is settled, what is proven absent as well.
+    """Read the provider once for all `charges`: what is found is settled, what is proven absent as well.
 
     Whose absence is not proven, or what may not be sent after this reading, is told why.
     """
-    scan = yield from read_lists(setup, binding, charges)
+    scan = yield from read_provider(setup, binding, charges)
     results: list[Charge] = []
     for charge in charges:
         answer = scan.found.get(charge.idempotency_key)
         if answer is not None:
             settled = yield from settle(setup, charge, answer)
-            quiet_known = settled.final or settled.quiet_from is not None
+            quiet_known = not settled.pending or settled.quiet_from is not None
             if charge.closed_at is not None and scan.time_asked and not quiet_known:
-                settled = yield from NoteQuiet(charge.intent_id, charge.attempt)
+                settled = yield from NoteQuiet(**named(charge))
             results.append(settled)
         elif charge.last_sent_at is not None or not may_send_after(setup, scan, charge):
             results.append((yield from absence(setup, charge, scan)))
         else:
             results.append(charge)
     return results, scan
+
+
+def by_evidence(setup: Setup, charges: Iterable[Charge]) -> list[list[Charge]]:
+    """Group attempts that one look-up can serve: those in the provider's lists, and those that are asked for."""
+    groups: dict[bool, list[Charge]] = {}
+    for charge in charges:
+        groups.setdefault(offered(setup.gateway, charge.operation).retrieval is None, []).append(charge)
+    return list(groups.values())
+
+
+def read_provider(setup: Setup, binding: Binding, charges: Sequence[Charge]) -> Flow[Scan]:
+    """What the provider has of attempts, by the evidence that is declared for them, one kind; it changes none."""
+    if offered(setup.gateway, charges[0].operation).retrieval is None:
+        return (yield from read_lists(setup, binding, charges))
+    return (yield from _ask_for_each(setup, binding, charges))
+
+
+def _ask_for_each(setup: Setup, binding: Binding, charges: Sequence[Charge]) -> Flow[Scan]:
+    """Ask for attempts one by one. What could not be asked makes the reading incomplete, for all of them."""
+    why = yield from meet(setup, binding, anew=True)
+    time_asked = why is None
+    now = yield from Now()
+    found: dict[str, Answer] = {}
+    for charge in charges:
+        if why is None:
+            told = yield from _ask_for(setup, charge)
+            if isinstance(told, CouldNotAsk):
+                why = f"{charge.operation} {charge.intent_id}: {told.reason}"
+            elif not isinstance(told, Missing):
+                found[charge.idempotency_key] = told
+    return Scan(EVER, now, why, EVER if why is None else now, found, frozenset(), time_asked)
+
+
+def _ask_for(setup: Setup, charge: Charge) -> Flow[Answer | Missing | CouldNotAsk]:
+    retrieval = offered(setup.gateway, charge.operation).retrieval
+    assert retrieval is not None, "its evidence is in the lists"
+    read: Callable[[Reply | NoReply], Answer | Missing | CouldNotAsk] = partial(
+        _read, retrieval, setup.expected(charge)
+    )
+    asked: Flow[Answer | Missing | CouldNotAsk] = question(setup, retrieval.request(charge), read)
+    return (yield from asked)
+
+
+def _read(retrieval: Retrieval, expected: Expected, reply: Reply | NoReply) -> Answer | Missing | CouldNotAsk:
+    return retrieval.read(reply, expected)
 
 
 def read_lists(setup: Setup, binding: Binding, charges: Sequence[Charge]) -> Flow[Scan]:
@@ -71,7 +126,7 @@ def may_send_after(setup: Setup, scan: Scan, charge: Charge) -> bool:
     """True when the lists were read back to before the charge, and hold nothing of it; the gate decides the rest."""
     read = scan.read_back_to <= _looked_up_from(charge, setup.gateway.profile.bounds)
     there = any(charge.idempotency_key in seen for seen in (scan.found, scan.claimed, scan.unreadable))
-    return read and not charge.final and not there
+    return read and charge.pending and not there
 
 
 def _looked_up_from(charge: Charge, bounds: Bounds) -> datetime:
@@ -223,11 +278,11 @@ def _read_list(setup: Setup, path: str, reading: _Reading) -> Flow[None]:
 def absence(setup: Setup, charge: Charge, scan: Scan) -> ProveAbsent:
     """The proof that a scan is of the absence of a charge, which is given as it was before the scan began."""
     closed = charge.closed_at is not None and scan.time_asked
-    return ProveAbsent(charge.intent_id, charge.attempt, setup.gateway.profile, scan, closed)
+    return ProveAbsent(**named(charge), profile=setup.gateway.profile, scan=scan, closed=closed)
 
 
 def settle(setup: Setup, charge: Charge, answer: Answer, begun: Begun | None = None) -> Flow[Charge]:
     """Record an answer about a charge: of the send that was `begun`, or evidence from a question."""
     send_no, seen = (None, None) if begun is None else (begun.send_no, begun.record)
     saves = setup.gateway.profile.saves_declines
-    return (yield from Settle(charge.intent_id, charge.attempt, answer, saves, send_no, seen))
+    return (yield from Settle(**named(charge), answer=answer, saves_declines=saves, send_no=send_no, seen=seen))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 
 from gateway_client.bounds import hours
-from gateway_client.charge import Charge
+from gateway_client.charge import Charge, Place
 from gateway_client.errors import AccountRefused, NeedsPerson, ProviderUnavailable
 from gateway_client.flow.asking import Setup, bind_flow, meet, question
 from gateway_client.flow.breaker import Breaker
 from gateway_client.flow.charging import Finished, finish
-from gateway_client.flow.effects import EndLate, Flow, Next, Now, ReadPending, Tell
-from gateway_client.flow.lookup import look_up, may_send_after
+from gateway_client.flow.effects import EndLate, Flow, Next, Now, ReadPending, Tell, named
+from gateway_client.flow.lookup import by_evidence, look_up, may_send_after
 from gateway_client.gateways.base import Binding
 from gateway_client.outcome import CouldNotAsk
 from gateway_client.state import State
@@ -31,7 +30,7 @@ def resume_flow(setup: Setup, rows_max: int | None, listener: Callable[[Charge],
     unasked: str | None = None
     unanswered, unanswered_in_all, silent, stop = 0, 0, False, False
     breaker = Breaker()
-    cursor: tuple[datetime, str, int] | None = None
+    cursor: Place | None = None
     while rows_max is None or len(told) + len(waiting) < rows_max:
         left = PENDING_PAGE_ROWS_MAX if rows_max is None else rows_max - len(told) - len(waiting)
         page = yield from ReadPending(cursor, min(left, PENDING_PAGE_ROWS_MAX))
@@ -56,7 +55,7 @@ def resume_flow(setup: Setup, rows_max: int | None, listener: Callable[[Charge],
                 break
         if not page or silent:
             break
-        cursor = (page[-1].created_at, page[-1].intent_id, page[-1].attempt)
+        cursor = page[-1].place
     if waiting and not silent:
         looked_up, incomplete, refused = yield from look_up_all(setup, binding, waiting, breaker)
         unasked = incomplete or unasked
@@ -79,8 +78,8 @@ def advance(setup: Setup, binding: Binding, charge: Charge, looked_up: frozenset
         unasked = yield from meet(setup, binding)
         if unasked is not None:
             return Finished(charge, unasked=unasked)
-        charge = yield from EndLate(charge.intent_id, charge.attempt)
-        if charge.final:
+        charge = yield from EndLate(**named(charge))
+        if not charge.pending:
             return Finished(charge)
     if charge.state is State.PREPARED:
         now = yield from Now()
@@ -103,8 +102,12 @@ def look_up_all(
     results: list[Charge] = []
     unasked: str | None = None
     refused: AccountRefused | None = None
-    while waiting:
-        again: list[Finished] = []
+    groups = [
+        [done for done in waiting if done.charge in group]
+        for group in by_evidence(setup, (done.charge for done in waiting))
+    ]
+    while groups:
+        waiting, again = groups.pop(0), []
         found, scan = yield from look_up(setup, binding, [done.charge for done in waiting])
         unasked = scan.why_incomplete or unasked
         for done, charge in zip(waiting, found, strict=True):
@@ -122,7 +125,8 @@ def look_up_all(
                 results.append(sent.charge)
             else:
                 results.append(charge)
-        waiting = again
+        if again:
+            groups.append(again)
     return results, unasked, refused
 
 

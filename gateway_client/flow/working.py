@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from gateway_client.charge import Charge, iso
+from gateway_client.charge import Charge, Place, iso
 from gateway_client.errors import (
     AccountRefused,
     ChargeOnceError,
@@ -28,22 +28,19 @@ from gateway_client.flow.effects import (
     Ask,
     BeginSend,
     Begun,
-    CountWaiting,
     Effect,
     Flow,
-    Lease,
     MeetProvider,
     Next,
     Now,
     ReadPending,
-    Release,
     Send,
     Settle,
     Tell,
     Wait,
-    Waiting,
 )
-from gateway_client.flow.lookup import may_send_after, read_lists
+from gateway_client.flow.leasing import CountWaiting, Lease, Release, Waiting
+from gateway_client.flow.lookup import by_evidence, may_send_after, read_provider
 from gateway_client.flow.resuming import PENDING_PAGE_ROWS_MAX, advance, look_up_all
 from gateway_client.gateways.base import Binding
 from gateway_client.outcome import CouldNotAsk
@@ -149,18 +146,21 @@ def _span(until: tuple[datetime, datetime]) -> str:
 def _first_look(setup: Setup, binding: Binding) -> Flow[frozenset[str]]:
     """Look up what older processes have prepared, once for all (DESIGN §6): keys that the provider has nothing of."""
     prepared: list[Charge] = []
-    cursor: tuple[datetime, str, int] | None = None
+    cursor: Place | None = None
     oldest = (yield from Now()) - setup.gateway.profile.unsent_life
     while page := (yield from ReadPending(cursor, PENDING_PAGE_ROWS_MAX)):
         prepared += [charge for charge in page if charge.state is State.PREPARED and charge.created_at > oldest]
         if page[-1].created_at >= setup.started_at:
             break
-        cursor = (page[-1].created_at, page[-1].intent_id, page[-1].attempt)
+        cursor = page[-1].place
     prepared = [charge for charge in prepared if charge.created_at < setup.started_at]
     if not prepared:
         return frozenset()
-    scan = yield from read_lists(setup, binding, prepared)
-    return frozenset(charge.idempotency_key for charge in prepared if may_send_after(setup, scan, charge))
+    seen: set[str] = set()
+    for group in by_evidence(setup, prepared):
+        scan = yield from read_provider(setup, binding, group)
+        seen |= {charge.idempotency_key for charge in group if may_send_after(setup, scan, charge)}
+    return frozenset(seen)
 
 
 def _batch(
@@ -173,13 +173,13 @@ def _batch(
     if not leased:
         return False
     begun_by = (yield from Now()) + timedelta(seconds=plan.call_s_max)
-    aside_s: dict[tuple[str, int], float] = {}
+    aside_s: dict[str, float] = {}
     failure: Exception | None = None
     try:
         yield from _go_through(setup, plan, pace, _Rows(binding, breaker, leased, looked_up, begun_by, aside_s))
     except (ChargeOnceError, _Stopped) as error:
         failure = error
-    rows = tuple((each.intent_id, each.attempt, aside_s.get((each.intent_id, each.attempt))) for each in leased)
+    rows = tuple((each.idempotency_key, aside_s.get(each.idempotency_key)) for each in leased)
     yield from Release(plan.worker, rows)
     if failure is not None:
         raise failure
@@ -195,16 +195,16 @@ class _Rows:
     leased: tuple[Charge, ...]
     looked_up: frozenset[str]
     begun_by: datetime
-    aside_s: dict[tuple[str, int], float]
+    aside_s: dict[str, float]
 
     def set_aside(self, charge: Charge, seconds: float) -> None:
-        self.aside_s[charge.intent_id, charge.attempt] = seconds
-        if charge.final:
+        self.aside_s[charge.idempotency_key] = seconds
+        if not charge.pending:
             self.spare(charge)
 
     def spare(self, charge: Charge) -> None:
         """It was not the row's fault: whoever comes next may take it at once."""
-        self.aside_s.pop((charge.intent_id, charge.attempt), None)
+        self.aside_s.pop(charge.idempotency_key, None)
 
 
 def _go_through(setup: Setup, plan: Plan, pace: Pace, rows: _Rows) -> Flow[None]:
@@ -237,7 +237,7 @@ def _go_through(setup: Setup, plan: Plan, pace: Pace, rows: _Rows) -> Flow[None]
 
 def _look_up(setup: Setup, plan: Plan, rows: _Rows, waiting: list[Finished]) -> Flow[None]:
     now = yield from Now()
-    sends = {(done.charge.intent_id, done.charge.attempt): done.charge.sends for done in waiting}
+    sends = {done.charge.idempotency_key: done.charge.sends for done in waiting}
     for done in waiting:
         rows.set_aside(done.charge, _aside_s(plan, done.charge, now, asked=True))
     try:
@@ -247,7 +247,7 @@ def _look_up(setup: Setup, plan: Plan, rows: _Rows, waiting: list[Finished]) -> 
             rows.spare(done.charge)
         raise
     for charge in charges:
-        sent = charge.sends > sends[charge.intent_id, charge.attempt]
+        sent = charge.sends > sends[charge.idempotency_key]
         rows.set_aside(charge, _aside_s(plan, charge, now, asked=not sent))
         yield from Tell(charge, plan.news)
     if refused is not None:

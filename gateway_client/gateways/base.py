@@ -1,7 +1,4 @@
-"""What the flow needs of a provider: a profile of its rules, requests out, answers in. Nothing here does I/O.
-
-To add another gateway, write this protocol for it; flow, states, store and drivers stay as they are.
-"""
+"""What the flow needs of a provider: rules, requests out, answers in. No I/O. Another one is this protocol anew."""
 
 from __future__ import annotations
 
@@ -11,11 +8,14 @@ from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from gateway_client.bounds import Bounds
+from gateway_client.charge import Charge
+from gateway_client.errors import NotOffered
 from gateway_client.frozen import Frozen
 from gateway_client.intent import PaymentIntent, idempotency_key
+from gateway_client.operation import Upon
 from gateway_client.outcome import Answer, CouldNotAsk, ReplyClass
 from gateway_client.proof import Expected, Item, Kind, Shown
-from gateway_client.state import State
+from gateway_client.state import CHARGE, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Binding:
         """Whether what an object claims is, in full, what a service of this account writes; a name alone is edited."""
         if found.namespace is None or found.intent_id is None or found.attempt is None:
             return False
-        return found.key == replace(self, namespace=found.namespace).key("charge", found.intent_id, found.attempt)
+        return found.key == replace(self, namespace=found.namespace).key(CHARGE, found.intent_id, found.attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +238,33 @@ class Listing:
         return self.within(created_from - second, created_to + second + timedelta(microseconds=1))
 
 
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """Evidence of one attempt by one question, whose complete answer shows it or proves that it is not there."""
+
+    request: Callable[[Charge], Request]
+    read: Callable[[Reply | NoReply, Expected], Answer | Missing | CouldNotAsk]
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """An operation as a gateway offers it: how its attempts are requested, read and looked up."""
+
+    request: Callable[[Charge, str, str], Request]  # of an attempt, its body and its API version
+    read: Callable[[Reply | NoReply, Expected], Answer]  # the answer to one send of an attempt
+    altered: Callable[[Frozen, Binding], str | None]  # what of a stored body is not as its row says; None: all is
+    body: Callable[[Upon, Charge, str], str] | None = None  # of an act upon a charge, under a key
+    retrieval: Retrieval | None = None  # None: it is looked up in the gateway's lists
+
+
+def offered(gateway: Gateway, operation: str) -> Offered:
+    """How a gateway offers an operation. Raises NotOffered, before anything is written."""
+    found = gateway.operations.get(operation)
+    if found is None:
+        raise NotOffered(f"{gateway.provider} does not offer: {operation}. Nothing was written or sent.")
+    return found
+
+
 class Gateway(Protocol):
     """A provider: its rules, its requests, and how its replies are read."""
 
@@ -264,6 +291,11 @@ class Gateway(Protocol):
         """What kind of reply this is, whatever it proves."""
         ...
 
+    @property
+    def operations(self) -> Mapping[str, Offered]:
+        """What it can do, by name; what is missing is not offered."""
+        ...
+
     def headers(self, request: Request) -> dict[str, str]: ...
     def read_time(self, request: Request, reply: Reply) -> datetime | None:
         """The provider's time, when the reply is in its form and answers this request now; else None."""
@@ -276,12 +308,6 @@ class Gateway(Protocol):
         ...
 
     def charge_body(self, intent: PaymentIntent, binding: Binding, attempt: int, key: str) -> str: ...
-    def altered(self, frozen: Frozen, binding: Binding) -> str | None:
-        """What in a stored body is not what its row says, or not ours to send; None when it is as it was made."""
-        ...
-
-    def charge_request(self, body: str, key: str, api_version: str) -> Request: ...
-    def read_charge(self, reply: Reply | NoReply, expected: Expected) -> Answer: ...
     def retrieve_request(self, provider_intent_id: str) -> Request: ...
     def cancel_request(self, provider_intent_id: str) -> Request:
         """Cancel an intent: afterwards the provider makes no charge by it. Its answer proves nothing: ask then."""
@@ -297,7 +323,7 @@ class Gateway(Protocol):
         ...
 
     def read_listing(self, path: str, reply: Reply | NoReply, after: str | None = None) -> Listing | CouldNotAsk:
-        """Read a page as `read_page` does; its objects are put into our words one by one, when they are asked for."""
+        """Read a page as `read_page` does; its objects are put into our words when they are asked for."""
         ...
 
     def retrieve_charge_request(self, provider_charge_id: str) -> Request: ...

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from math import ceil, floor
 from urllib.parse import parse_qsl, quote, urlencode
 
+from gateway_client.charge import Charge
 from gateway_client.errors import InvalidInput
 from gateway_client.frozen import Frozen
 from gateway_client.gateways import stripe_parameters
@@ -22,6 +24,7 @@ from gateway_client.gateways.base import (
     Lists,
     Missing,
     NoReply,
+    Offered,
     Page,
     Profile,
     Reply,
@@ -50,6 +53,7 @@ from gateway_client.gateways.stripe_pages import P, listing_of, page_of, read_li
 from gateway_client.intent import PaymentIntent
 from gateway_client.outcome import Answer, CouldNotAsk, ReplyClass
 from gateway_client.proof import Expected, Item, prove
+from gateway_client.state import CHARGE
 
 API_VERSION = "2026-10-28.endive"  # equal to the pinned SDK's; a test compares them
 PAGE_ROWS_MAX = 100  # Stripe's largest page
@@ -78,6 +82,11 @@ class StripeApi:
     api_version = API_VERSION
     profile: Profile = PROFILE
     evidence = Lists((_INTENTS, _CHARGES))
+
+    @cached_property
+    def operations(self) -> dict[str, Offered]:
+        """What is offered, and how."""
+        return {CHARGE: Offered(self._send_of_charge, self.read_charge, self.altered)}
 
     # Requests out ----------------------------------------------------------------------------------------------
 
@@ -144,6 +153,9 @@ class StripeApi:
     def charge_request(self, body: str, key: str, api_version: str) -> Request:
         """Create and confirm in one call, with the row's own bytes, key and API version."""
         return Request("POST", _INTENTS, body, key, api_version)
+
+    def _send_of_charge(self, charge: Charge, body: str, api_version: str) -> Request:
+        return self.charge_request(body, charge.idempotency_key, api_version)
 
     def retrieve_request(self, provider_intent_id: str) -> Request:
         """One intent as it is now."""

@@ -10,29 +10,24 @@ from datetime import datetime
 from sqlalchemy import bindparam, insert, select
 
 from gateway_client.charge import Charge
-from gateway_client.errors import AttemptRefused, ConfigurationError, IntentConflict, NeedsPerson, NewAttemptNeeded
+from gateway_client.errors import AttemptRefused, IntentConflict, NeedsPerson, NewAttemptNeeded
 from gateway_client.evidence import Known, Step, why_not
 from gateway_client.finding import Code
-from gateway_client.flow.effects import BeginSend, Begun, Bind, Claim, ClearFirst, ReadBinding
-from gateway_client.frozen import Frozen
+from gateway_client.flow.effects import Begun, Bind, Claim, ClearFirst, ReadBinding
 from gateway_client.gateways.base import Binding
 from gateway_client.intent import PaymentIntent, differences
 from gateway_client.record import Record, Row
-from gateway_client.state import State
+from gateway_client.state import CHARGE, State
+from gateway_client.store.attempts import insert_attempt, prepared, refuse_other_store
 from gateway_client.store.facts import Facts, binding_of, read_facts, why_held
-from gateway_client.store.gate import INSERT_SEND, begun, judge
 from gateway_client.store.registry import performs
 from gateway_client.store.rows import (
-    CLAIMED,
-    INSERT_ROW,
+    IS_CHARGE,
     STORE_ROW,
-    append_claim_and_send,
-    append_event,
     charges,
     findings,
     key_of,
     of_attempt,
-    sha256,
     store,
     with_sends,
 )
@@ -43,7 +38,10 @@ _UNASKED = select(findings.c.id).where(
     *of_attempt(findings), findings.c.code == Code.MISSING_LOCALLY, findings.c.closed_at.is_(None)
 )
 _ATTEMPTS = (
-    select(charges).where(charges.c.intent_id == bindparam("of_intent")).order_by(charges.c.attempt).with_for_update()
+    select(charges)
+    .where(charges.c.intent_id == bindparam("of_intent"), IS_CHARGE)
+    .order_by(charges.c.attempt)
+    .with_for_update()
 )
 
 
@@ -75,11 +73,7 @@ def claim(tx: Transaction, effect: Claim) -> Charge | Begun | ClearFirst:
     """
     intent = effect.intent
     facts = read_facts(tx, intent.intent_id, effect.attempt or 1)
-    if facts.binding != effect.binding:  # a caller's session may lead to another schema
-        raise ConfigurationError(
-            f"{intent.intent_id}: this is another store than the one that the client began with, or it was "
-            "bound anew: restart what uses it. Nothing was written or sent."
-        )
+    refuse_other_store(facts, effect.binding, intent.intent_id)
     rows = tx.execute(_ATTEMPTS, {"of_intent": intent.intent_id}).mappings().all() if facts.intent_known else ()
     attempts = {row["attempt"]: row for row in rows}
     newest = max(attempts, default=0)
@@ -101,65 +95,22 @@ def claim(tx: Transaction, effect: Claim) -> Charge | Begun | ClearFirst:
         before = _never_seen(tx, rows[:-1])
         if (before or why_not(Step.NEXT_ATTEMPT, known) is not None) and effect.cleared_attempt != newest:
             return ClearFirst(previous.charge(), before)
-    return _insert(tx, effect, attempt, facts)
-
-
-def _insert(tx: Transaction, effect: Claim, attempt: int, facts: Facts) -> Charge | Begun:
-    """Insert the row, and begin its first send in the same commit where the gate lets it through.
-
-    Where it does not, the row is there as `prepared`, and `BeginSend` says why it is not sent.
-    """
-    prepared = _prepared(effect, attempt, tx.now)
-    if effect.begin_with is None or judge(_first_send(effect, attempt), facts, prepared, tx.now) is not None:
-        tx.execute(INSERT_ROW, prepared.row)
-        append_event(tx, prepared.row, None, CLAIMED, State.PREPARED)
-        return prepared.charge()
-    after, send = begun(prepared, effect.begin_with, tx.now, facts.clock, tx.actor)
-    record = after.revised()
-    tx.execute(INSERT_ROW, record.row)
-    tx.execute(INSERT_SEND, send)
-    append_claim_and_send(tx, record.row)
-    return Begun(record.charge(), send["send_no"], record.row["body"], record.row["api_version"], record)
-
-
-def _first_send(effect: Claim, attempt: int) -> BeginSend:
-    """Ask the gate about the row that is being inserted."""
-    return BeginSend(
-        effect.intent.intent_id,
-        attempt,
-        effect.binding,
-        effect.profile,
-        effect.begin_with or "",
-        _unaltered,
-        time_asked=False,  # no send of it has left
-    )
-
-
-def _unaltered(frozen: Frozen, seal: str | None) -> None:
-    """Find nothing altered: what this very transaction freezes is not on disk yet, so nobody can have changed it."""
+    return insert_attempt(tx, effect, _prepared(effect, attempt, tx.now), facts)
 
 
 def _prepared(effect: Claim, attempt: int, now: datetime) -> Record:
     intent, draft = effect.intent, effect.draft(attempt)
-    row: dict[str, object] = dict.fromkeys(charges.c.keys())
-    row |= {
+    row = {
         "intent_id": intent.intent_id,
+        "operation": CHARGE,
         "attempt": attempt,
-        "revision": 1,
-        "state": State.PREPARED,
-        "idempotency_key": draft.idempotency_key,
         "amount": intent.amount.amount,
         "currency": intent.amount.currency,
         "customer": intent.customer,
         "payment_method": intent.payment_method,
-        "body": draft.body,
-        "body_sha256": sha256(draft.body),
-        "api_version": draft.api_version,
-        "seal": draft.seal,
-        "created_at": now,
         "not_after": intent.not_after,
     }
-    return Record(row, ())
+    return prepared(row, draft, now)
 
 
 def _executed(rows: Sequence[Row]) -> Row | None:
@@ -235,7 +186,7 @@ def _refuse_while_needed(previous: Record, attempt: int, facts: Facts) -> None:
     name = f"{previous.row['intent_id']} attempt {previous.row['attempt']}"
     if previous.state is State.SUCCEEDED:
         raise AttemptRefused(f"{name} succeeded: the customer has paid, no other attempt is made. Nothing was sent.")
-    if not previous.state.final:
+    if previous.state.pending:
         given_up = previous.row["closed_at"] is not None
         next_step = "until its absence is proven" if given_up else "or give it up with `paycli cancel`"
         raise AttemptRefused(

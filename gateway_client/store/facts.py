@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, literal_column, or_, select
 
 from gateway_client.errors import NeedsPerson
 from gateway_client.finding import HARMLESS, Code
 from gateway_client.gateways.base import Binding
 from gateway_client.record import Row
-from gateway_client.state import State
+from gateway_client.state import CHARGE, State
 from gateway_client.store.reading import LATEST_BEGUN_AT, latest
 from gateway_client.store.rows import charges, constant, findings, store
 from gateway_client.transaction import Transaction
@@ -20,16 +20,23 @@ from gateway_client.transaction import Transaction
 # Money that the provider has taken for another attempt, or by a charge that has no row here, is a reason to send
 # nothing, whatever a person has said of it.
 _ROW_OF_FINDING = select(charges.c.attempt).where(
-    charges.c.intent_id == findings.c.intent_id, charges.c.attempt == findings.c.attempt
+    charges.c.intent_id == findings.c.intent_id,
+    charges.c.operation == findings.c.operation,
+    charges.c.attempt == findings.c.attempt,
+)
+# A finding holds its own operation, and one about a charge all that acts upon that charge.
+_OWN = and_(findings.c.intent_id == bindparam("of_intent"), findings.c.operation == bindparam("of_operation"))
+_ABOUT = or_(
+    _OWN, and_(findings.c.intent_id == bindparam("of_parent"), findings.c.operation == literal_column(f"'{CHARGE}'"))
 )
 _HELD_BY = (
     select(findings.c.id)
     .where(
-        findings.c.intent_id == bindparam("of_intent"),
+        _ABOUT,
         findings.c.code.not_in(constant(HARMLESS)),
         or_(
             findings.c.closed_at.is_(None),
-            and_(findings.c.charged, findings.c.attempt != bindparam("for_attempt")),
+            and_(_OWN, findings.c.charged, findings.c.attempt != bindparam("for_attempt")),
             and_(findings.c.code == Code.MISSING_LOCALLY, ~_ROW_OF_FINDING.exists()),
         ),
     )
@@ -37,7 +44,9 @@ _HELD_BY = (
     .limit(1)
 )
 _FINDING = select(findings).where(findings.c.id == bindparam("of_finding"))
-_OF_INTENT = select(charges.c.attempt).where(charges.c.intent_id == bindparam("of_intent"))
+_OF_INTENT = select(charges.c.attempt).where(
+    charges.c.intent_id == bindparam("of_intent"), charges.c.operation == bindparam("of_operation")
+)
 _SUCCESS = _OF_INTENT.where(charges.c.state == State.SUCCEEDED).limit(1)
 
 
@@ -74,9 +83,12 @@ def binding_of(row: Row) -> Binding:
     return Binding(row["provider"], row["mode"], row["account"], row["namespace"], row["store_id"])
 
 
-def read_facts(tx: Transaction, intent_id: str, attempt: int) -> Facts:
-    """Read the facts for an attempt of an intent, in one statement; in two when a finding holds it."""
-    row = tx.execute(_FACTS[tx.own_clock], {"of_intent": intent_id, "for_attempt": attempt}).mappings().first()
+def read_facts(
+    tx: Transaction, intent_id: str, attempt: int, operation: str = CHARGE, parent_id: str | None = None
+) -> Facts:
+    """Read the facts for an attempt of an operation, in one statement; in two when a finding holds it."""
+    of = {"of_intent": intent_id, "of_operation": operation, "of_parent": parent_id, "for_attempt": attempt}
+    row = tx.execute(_FACTS[tx.own_clock], of).mappings().first()
     if row is None:
         return Facts(None, None, None, latest_seen_at=tx.now, clock=tx.now, intent_known=False, paid=None, finding=None)
     held_by = row["held_by"]
@@ -102,7 +114,8 @@ def why_held(facts: Facts, intent_id: str, attempt: int) -> NeedsPerson | None:
     named = f"finding {finding['id']}"
     if finding["closed_at"] is None:
         return NeedsPerson(
-            f"{intent_id} has an open {named} ({finding['code']}): {finding['detail']} Nothing more was sent."
+            f"{finding['intent_id']} has an open {named} ({finding['code']}): {finding['detail']} Nothing more was "
+            "sent."
         )
     if finding["code"] == Code.MISSING_LOCALLY:
         return NeedsPerson(

@@ -90,6 +90,7 @@ def _write(tx: Transaction, found: Found, action: Action, run_id: str | None, ro
         named = {
             "id": found.id,
             "code": found.code,
+            "operation": found.operation,
             "intent_id": found.intent_id,
             "attempt": found.attempt,
             "provider_charge_id": found.provider_charge_id,
@@ -102,7 +103,8 @@ def _write(tx: Transaction, found: Found, action: Action, run_id: str | None, ro
 
 
 def _append_to_history(tx: Transaction, found: Found) -> None:
-    row = tx.execute(ROW_OF_ATTEMPT, {"of_intent": found.intent_id, "of_attempt": found.attempt}).mappings().first()
+    of = {"of_intent": found.intent_id, "of_operation": found.operation, "of_attempt": found.attempt}
+    row = tx.execute(ROW_OF_ATTEMPT, of).mappings().first()
     if row is not None:
         state = State(row["state"])
         append_event(tx, row, state, f"finding {found.id}", state, f"{found.code}: {found.detail}")
@@ -178,4 +180,5 @@ def _finding(row: Row) -> Finding:
         closed_at=row["closed_at"],
         closed_by=row["closed_by"],
         because=row["because"],
+        operation=row["operation"],
     )

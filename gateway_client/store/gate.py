@@ -48,9 +48,9 @@ class Hold:
 @performs(BeginSend)
 def begin_send(tx: Transaction, effect: BeginSend) -> Begun | Held:
     """Let one send through, written down with its time in this commit, or say what to do instead (DESIGN §6)."""
-    record = locked(tx, effect.intent_id, effect.attempt)
+    record = locked(tx, effect)
     # Read under the row's lock: what others have committed while it was waited for counts.
-    facts = read_facts(tx, effect.intent_id, effect.attempt)
+    facts = read_facts(tx, effect.intent_id, effect.attempt, effect.operation, record.row["parent_id"])
     held = judge(effect, facts, record, tx.now)
     if isinstance(held, ChargeOnceError):
         raise held
@@ -99,6 +99,7 @@ def begun(
     send: dict[str, Any] = dict.fromkeys(sends.c.keys())
     send |= {
         "intent_id": row["intent_id"],
+        "operation": row["operation"],
         "attempt": row["attempt"],
         "send_no": len(record.sends) + 1,
         "credential_id": credential_id,
@@ -116,7 +117,7 @@ def apply(tx: Transaction, record: Record, to: Move) -> Record:
 
 def _instead_of_sending(effect: BeginSend, record: Record) -> Next | None:
     """What the row itself asks for instead of a send; None when one may follow."""
-    if record.state.final:
+    if not record.state.pending:
         return Next.NOTHING
     if record.row["provider_intent_id"] is not None:
         return Next.RETRIEVE
@@ -181,13 +182,13 @@ def _close_if_over(effect: BeginSend, record: Record, now: datetime, clock: date
     row = record.row
     first, first_db = row["first_sent_at"], row["first_sent_db_at"]
     over = first is not None and max(now - first, clock - (first_db or clock)) >= effect.profile.bounds.key_life
-    return None if not over or row["closed_at"] is not None or record.state.final else closing(now)
+    return None if not over or row["closed_at"] is not None or not record.state.pending else closing(now)
 
 
 @performs(EndLate)
 def end_late(tx: Transaction, effect: EndLate) -> Charge:
     """End an attempt that nobody may send any more, and that nobody need send to find that out."""
-    record = locked(tx, effect.intent_id, effect.attempt)
+    record = locked(tx, effect)
     return end_if_late(tx, record, tx.clock()).charge()
 
 
@@ -203,7 +204,7 @@ def end_late_by(record: Record, now: datetime, clock: datetime) -> Move | None:
     Either clock is enough, as for a key's life.
     """
     last = record.row["not_after"]
-    if last is None or max(now, clock) <= last or record.state.final or record.row["closed_at"] is not None:
+    if last is None or max(now, clock) <= last or not record.state.pending or record.row["closed_at"] is not None:
         return None
     if record.left():
         return closing(now, f"not to be sent after {iso(last)}")
@@ -228,7 +229,7 @@ def closing(now: datetime, why: str = "the key's life is over") -> Move:
 
 def _refuse_row(effect: BeginSend, row: Row) -> NeedsPerson | None:
     """What would be sent is what was frozen, for this payment, under the key that every process computes."""
-    key = effect.binding.key("charge", row["intent_id"], row["attempt"])
+    key = effect.binding.key(row["operation"], row["intent_id"], row["attempt"])
     problem = effect.altered(Frozen(**{each.name: row[each.name] for each in fields(Frozen)}), row["seal"])
     if key != row["idempotency_key"] or sha256(row["body"]) != row["body_sha256"]:
         problem = (

@@ -11,17 +11,18 @@ from typing import Any
 from sqlalchemy import and_, bindparam, exists, func, not_, or_, select, true, update
 
 from gateway_client.charge import Charge
-from gateway_client.flow.effects import CountWaiting, Lease, Release, Waiting
+from gateway_client.flow.leasing import CountWaiting, Lease, Release, Waiting
 from gateway_client.record import Row
 from gateway_client.retry import BEGUN_S_MAX
 from gateway_client.state import PENDING
 from gateway_client.store.registry import performs
-from gateway_client.store.rows import charges, constant, of_attempt, sends, snapshots
+from gateway_client.store.rows import charges, constant, sends, snapshots
 from gateway_client.transaction import Transaction
 
 _AT: Any = bindparam("clock")
 _OPEN_SEND = exists().where(
     sends.c.intent_id == charges.c.intent_id,
+    sends.c.operation == charges.c.operation,
     sends.c.attempt == charges.c.attempt,
     sends.c.ended_at.is_(None),
     sends.c.begun_at > bindparam("open_since"),
@@ -41,18 +42,19 @@ _DUE = (
         charges.c.first_sent_at.asc().nulls_last(),
         charges.c.created_at,
         charges.c.intent_id,
+        charges.c.operation,
         charges.c.attempt,
     )
     .limit(bindparam("rows_max"))
     .with_for_update(of=charges, skip_locked=True)
 )
-# Of an intent at most one attempt is pending, so its id is enough. One statement, not one for each row: psycopg would
-# send those as a pipeline, and warn on stderr when the database asks for the transaction to be done again.
-_OF_INTENTS = charges.c.intent_id.in_(bindparam("of_intents", expanding=True))
-_TAKE = update(charges).where(_OF_INTENTS, charges.c.state.in_(constant(PENDING)))
+# A key names one attempt of one operation. One statement, not one for each row: psycopg would send those as a pipeline,
+# and warn on stderr when the database asks for the transaction to be done again.
+_OF_KEYS = charges.c.idempotency_key.in_(bindparam("of_keys", expanding=True))
+_TAKE = update(charges).where(_OF_KEYS)
 _GIVE_BACK = (
     update(charges)
-    .where(_OF_INTENTS, charges.c.leased_by == bindparam("of_worker"))
+    .where(_OF_KEYS, charges.c.leased_by == bindparam("of_worker"))
     .values(leased_by=None, leased_until=None, resume_at=None)
 )
 _LEASED = (charges.c.leased_until > _AT).is_(true())
@@ -68,7 +70,9 @@ _WAITING = select(
     func.count().filter(_FREE, _OPEN_SEND).label("answers"),
     func.count().filter(_FREE, ~_OPEN_SEND).label("due"),
 ).where(charges.c.state.in_(constant(PENDING)))
-_SET_ASIDE = update(charges).where(*of_attempt(charges), charges.c.leased_by == bindparam("of_worker"))
+_SET_ASIDE = update(charges).where(
+    charges.c.idempotency_key == bindparam("of_key"), charges.c.leased_by == bindparam("of_worker")
+)
 
 
 @performs(Lease)
@@ -80,7 +84,7 @@ def lease(tx: Transaction, effect: Lease) -> tuple[Charge, ...]:
     rows = tx.execute(_DUE, values).mappings().all()
     if rows:
         until = clock + timedelta(seconds=effect.seconds)
-        taken = {"of_intents": [row["intent_id"] for row in rows], "leased_by": effect.worker, "leased_until": until}
+        taken = {"of_keys": [row["idempotency_key"] for row in rows], "leased_by": effect.worker, "leased_until": until}
         tx.execute(_TAKE, taken)
     return snapshots(tx, rows)
 
@@ -89,12 +93,12 @@ def lease(tx: Transaction, effect: Lease) -> tuple[Charge, ...]:
 def release(tx: Transaction, effect: Release) -> None:
     """Give back what is still this worker's, each row for now or set aside for a time."""
     clock = tx.clock()
-    for intent_id, attempt, aside_s in effect.rows:
+    for key, aside_s in effect.rows:
         if aside_s is not None:
-            row = {"of_intent": intent_id, "of_attempt": attempt, "of_worker": effect.worker}
+            row = {"of_key": key, "of_worker": effect.worker}
             until = clock + timedelta(seconds=aside_s)
             tx.execute(_SET_ASIDE, row | {"leased_by": None, "leased_until": None, "resume_at": until})
-    given = {"of_intents": [intent_id for intent_id, _, _ in effect.rows], "of_worker": effect.worker}
+    given = {"of_keys": [key for key, _ in effect.rows], "of_worker": effect.worker}
     tx.execute(_GIVE_BACK, given)
 
 

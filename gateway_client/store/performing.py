@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway_client.charge import Charge
 from gateway_client.flow.effects import ReadPending, Settle
-from gateway_client.store import claim, gate, leases, settle  # noqa: F401 - each says what it performs
+from gateway_client.store import claim, gate, leases, settle, upon  # noqa: F401 - each says what it performs
 from gateway_client.store.reading import read_page
 from gateway_client.store.registry import perform, performs
 from gateway_client.telemetry import SendEnded

@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, func, or_, select
 
-from gateway_client.charge import Charge
+from gateway_client.charge import Charge, Place
 from gateway_client.record import Row
 from gateway_client.state import PENDING, SENDABLE
 from gateway_client.store.rows import (
+    IS_CHARGE,
     charges,
     constant,
     events,
@@ -24,7 +25,7 @@ from gateway_client.store.rows import (
 )
 from gateway_client.transaction import Transaction
 
-_ATTEMPTS = select(charges).where(charges.c.intent_id == bindparam("of_intent")).order_by(charges.c.attempt)
+_ATTEMPTS = select(charges).where(charges.c.intent_id == bindparam("of_intent"), IS_CHARGE).order_by(charges.c.attempt)
 _HISTORY = select(events).where(*of_attempt(events)).order_by(events.c.event_no)
 # The latest time that the store has seen is that of its newest send: one look into an index, and no row that every
 # charge would have to write.
@@ -41,26 +42,32 @@ _UNSEALED = select(func.count()).where(
 
 @cache
 def _pending(*, after: bool) -> Select[Any]:
-    order = (charges.c.created_at, charges.c.intent_id, charges.c.attempt)
+    order = (charges.c.created_at, charges.c.intent_id, charges.c.operation, charges.c.attempt)
     query = select(charges).where(charges.c.state.in_(constant(PENDING))).order_by(*order).limit(bindparam("rows_max"))
     if not after:
         return query
     at: Any = bindparam("after_at")
     intent_id: Any = bindparam("after_intent")
+    operation: Any = bindparam("after_operation")
     attempt: Any = bindparam("after_attempt")
-    later = charges.c.created_at > at
-    tied = (charges.c.created_at == at) & (
-        (charges.c.intent_id > intent_id) | ((charges.c.intent_id == intent_id) & (charges.c.attempt > attempt))
+    columns = charges.c
+    same = (columns.created_at == at) & (columns.intent_id == intent_id) & (columns.operation == operation)
+    return query.where(
+        or_(
+            columns.created_at > at,
+            (columns.created_at == at) & (columns.intent_id > intent_id),
+            (columns.created_at == at) & (columns.intent_id == intent_id) & (columns.operation > operation),
+            same & (columns.attempt > attempt),
+        )
     )
-    return query.where(or_(later, tied))
 
 
-def read_page(tx: Transaction, after: tuple[datetime, str, int] | None, rows_max: int) -> tuple[Charge, ...]:
-    """Return the pending charges that follow the one with this time, intent and attempt, oldest first."""
+def read_page(tx: Transaction, after: Place | None, rows_max: int) -> tuple[Charge, ...]:
+    """Return the pending attempts that follow the one in this place, oldest first."""
     values: dict[str, object] = {"rows_max": rows_max}
     if after is not None:
-        at, intent_id, attempt = after
-        values |= {"after_at": at, "after_intent": intent_id, "after_attempt": attempt}
+        at, intent_id, operation, attempt = after
+        values |= {"after_at": at, "after_intent": intent_id, "after_operation": operation, "after_attempt": attempt}
     return snapshots(tx, tx.execute(_pending(after=after is not None), values).mappings())
 
 
@@ -71,7 +78,7 @@ def read_attempts(tx: Transaction, intent_id: str) -> tuple[Charge, ...]:
 
 def read_history(tx: Transaction, charge: Charge) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     """The sends and the events of one attempt, in their order."""
-    of = {"intent_id": charge.intent_id, "attempt": charge.attempt}
+    of = {"intent_id": charge.intent_id, "operation": charge.operation, "attempt": charge.attempt}
     return with_sends(tx, of).sends, tuple(tx.execute(_HISTORY, key_of(of)).mappings())
 
 

@@ -26,9 +26,10 @@ from sqlalchemy import (
 from gateway_client import columns
 from gateway_client.charge import Charge
 from gateway_client.errors import UnknownIntent
+from gateway_client.flow.effects import OfAttempt
 from gateway_client.outcome import Answer
 from gateway_client.record import Record, Row, Values
-from gateway_client.state import Event, State
+from gateway_client.state import CHARGE, Event, State
 from gateway_client.telemetry import StateChanged
 from gateway_client.transaction import Transaction
 
@@ -41,9 +42,13 @@ CLAIMED = "claimed"  # the first event of an attempt
 # UPDATE takes the columns that it sets from the names of its parameters.
 
 
-def of_attempt(which: Any) -> tuple[Any, Any]:
+def of_attempt(which: Any) -> tuple[Any, Any, Any]:
     """The rows of one attempt: of the parameters that `key_of` gives."""
-    return which.c.intent_id == bindparam("of_intent"), which.c.attempt == bindparam("of_attempt")
+    return (
+        which.c.intent_id == bindparam("of_intent"),
+        which.c.operation == bindparam("of_operation"),
+        which.c.attempt == bindparam("of_attempt"),
+    )
 
 
 def constant(words: Iterable[str]) -> list[ColumnElement[str]]:
@@ -51,6 +56,7 @@ def constant(words: Iterable[str]) -> list[ColumnElement[str]]:
     return [literal_column(f"'{word}'") for word in words]
 
 
+IS_CHARGE = charges.c.operation == literal_column(f"'{CHARGE}'")
 STORE_ROW = select(store)  # its one row
 ROW_OF_ATTEMPT = select(charges).where(*of_attempt(charges))
 INSERT_ROW = insert(charges)
@@ -73,6 +79,7 @@ def _first_event(number: int) -> Select[Any]:
     columns = events.c
     given = {
         columns.intent_id: "of_intent",
+        columns.operation: "of_operation",
         columns.attempt: "of_attempt",
         columns.at: "at",
         columns.event: f"event_{number}",
@@ -85,21 +92,29 @@ def _first_event(number: int) -> Select[Any]:
 
 
 _FIRST_EVENTS = insert(events).from_select(
-    ["event_no", "intent_id", "attempt", "at", "event", "state_before", "state_after", "actor"],
+    ["event_no", "intent_id", "operation", "attempt", "at", "event", "state_before", "state_after", "actor"],
     union_all(_first_event(1), _first_event(2)),
 )
 
 
 def key_of(row: Row) -> dict[str, Any]:
     """The parameters that name a row's attempt in a statement."""
-    return {"of_intent": row["intent_id"], "of_attempt": row["attempt"]}
+    return {"of_intent": row["intent_id"], "of_operation": row["operation"], "of_attempt": row["attempt"]}
 
 
-def locked(tx: Transaction, intent_id: str, attempt: int) -> Record:
-    """The row of an attempt, locked, with its sends."""
-    row = tx.execute(_LOCKED_ROW, {"of_intent": intent_id, "of_attempt": attempt}).mappings().first()
+def named_by(effect: OfAttempt[Any]) -> dict[str, Any]:
+    """The parameters that name the attempt of an effect in a statement."""
+    return {"of_intent": effect.intent_id, "of_operation": effect.operation, "of_attempt": effect.attempt}
+
+
+def locked(tx: Transaction, effect: OfAttempt[Any]) -> Record:
+    """The row of an effect's attempt, locked, with its sends."""
+    row = tx.execute(_LOCKED_ROW, named_by(effect)).mappings().first()
     if row is None:
-        raise UnknownIntent(f"{intent_id} attempt {attempt} is not in this store. Nothing was sent.")
+        what = "" if effect.operation == CHARGE else f"{effect.operation} "
+        raise UnknownIntent(
+            f"{what}{effect.intent_id} attempt {effect.attempt} is not in this store. Nothing was sent."
+        )
     return with_sends(tx, row)
 
 
@@ -115,11 +130,15 @@ def sha256(text: str) -> str:
 def snapshots(tx: Transaction, rows: Iterable[Row]) -> tuple[Charge, ...]:
     """Many rows with their sends, in two statements."""
     rows = tuple(rows)
-    by_key: dict[tuple[str, int], list[Row]] = {(row["intent_id"], row["attempt"]): [] for row in rows}
-    of = {"of_intents": list({intent_id for intent_id, _ in by_key})}
+    by_attempt: dict[tuple[str, str, int], list[Row]] = {_attempt(row): [] for row in rows}
+    of = {"of_intents": list({row["intent_id"] for row in rows})}
     for send in tx.execute(_SENDS_OF_INTENTS, of).mappings() if rows else ():
-        by_key.get((send["intent_id"], send["attempt"]), []).append(send)
-    return tuple(Record(row, tuple(by_key[row["intent_id"], row["attempt"]])).charge() for row in rows)
+        by_attempt.get(_attempt(send), []).append(send)
+    return tuple(Record(row, tuple(by_attempt[_attempt(row)])).charge() for row in rows)
+
+
+def _attempt(row: Row) -> tuple[str, str, int]:
+    return row["intent_id"], row["operation"], row["attempt"]
 
 
 def move(
@@ -170,6 +189,7 @@ def append_event(
     request_id = None if answer is None else answer.request_id
     values = {
         "intent_id": row["intent_id"],
+        "operation": row["operation"],
         "attempt": row["attempt"],
         "at": tx.now,
         "event": event,

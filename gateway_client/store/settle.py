@@ -13,13 +13,14 @@ from gateway_client.charge import Charge
 from gateway_client.errors import UnknownIntent
 from gateway_client.evidence import Known, Step, why_not
 from gateway_client.finding import Action, Code, Found, duplicate, side
-from gateway_client.flow.effects import GiveUp, NoteQuiet, ProveAbsent, Settle
+from gateway_client.flow.effects import EndLate, GiveUp, NoteQuiet, ProveAbsent, Settle
 from gateway_client.outcome import NAMES, Answer, Conflict, Outcome, Processing, Succeeded
 from gateway_client.record import Record, Row, Values
-from gateway_client.state import SENDABLE, TRANSITIONS, Event, State, contradicts, event_of
+from gateway_client.state import SENDABLE, Event, State, contradicts, event_of
 from gateway_client.store.findings import record_finding
 from gateway_client.store.registry import performs
 from gateway_client.store.rows import (
+    IS_CHARGE,
     append_event,
     charges,
     constant,
@@ -28,6 +29,7 @@ from gateway_client.store.rows import (
     key_of,
     locked,
     move,
+    named_by,
     of_attempt,
     sends,
     write,
@@ -48,7 +50,7 @@ _NUMBERS_DIFFER = select(findings.c.id).where(
 _LAST_EVENT = (
     select(events.c.event, events.c.actor).where(*of_attempt(events)).order_by(events.c.event_no.desc()).limit(1)
 )
-_NEWEST = select(func.max(charges.c.attempt)).where(charges.c.intent_id == bindparam("of_intent"))
+_NEWEST = select(func.max(charges.c.attempt)).where(charges.c.intent_id == bindparam("of_intent"), IS_CHARGE)
 _IDS = ("provider_intent_id", "provider_charge_id")
 
 
@@ -62,8 +64,8 @@ def settle(tx: Transaction, effect: Settle) -> Charge:
         done = _record(tx, effect.seen, effect, write_if_unchanged)
         if done is not None:
             return done.charge()
-    record = locked(tx, effect.intent_id, effect.attempt)
-    if record.state.final:
+    record = locked(tx, effect)
+    if not record.state.pending and not record.law.allows(record.state, _judge(record, effect)[0]):
         record = _learn_ids(tx, _end_send(tx, record, effect), effect.answer.outcome)
         _compare(tx, record, effect.answer)
         return record.charge()
@@ -165,11 +167,11 @@ def _end_send(tx: Transaction, record: Record, effect: Settle) -> Record:
         return record
     tx.execute(_END_SEND, _send_of(effect) | {name: ended[name] for name in _ENDING})
     after = record.with_send(ended)
-    return after if record.state.final else write(tx, record, after)
+    return write(tx, record, after) if record.state.pending else after
 
 
 def _send_of(effect: Settle) -> dict[str, Any]:
-    return {"of_intent": effect.intent_id, "of_attempt": effect.attempt, "of_send": effect.send_no}
+    return named_by(effect) | {"of_send": effect.send_no}
 
 
 def _provider_ids(row: Row, outcome: Outcome) -> dict[str, object]:
@@ -201,7 +203,7 @@ def _second_success(record: Record, outcome: Outcome) -> Found | None:
     other = outcome.provider_charge_id
     if None in (mine, other) or mine == other:
         return None
-    return duplicate(row["intent_id"], row["attempt"], str(other), mine, mine=True)
+    return duplicate(row["intent_id"], row["attempt"], str(other), mine, mine=True, operation=row["operation"])
 
 
 def _denied(record: Record, answer: Answer) -> Found:
@@ -217,6 +219,7 @@ def _denied(record: Record, answer: Answer) -> Found:
         detail=f"attempt {row['attempt']} is {record.state} here, the provider says {answer.name} "
         f"({charge_id or 'no charge'}).",
         charged=isinstance(answer.outcome, Succeeded),
+        operation=row["operation"],
     )
 
 
@@ -226,8 +229,8 @@ def give_up(tx: Transaction, effect: GiveUp) -> Charge:
     newest = tx.execute(_NEWEST, {"of_intent": effect.intent_id}).scalar()
     if newest is None:
         raise UnknownIntent(f"{effect.intent_id} is not in this store. Nothing was sent.")
-    record = locked(tx, effect.intent_id, newest)
-    if record.state.final:
+    record = locked(tx, EndLate(effect.intent_id, newest))
+    if not record.state.pending:
         return record.charge()
     reason = f"given up: {effect.because}"
     if record.row["provider_intent_id"] is not None:
@@ -246,8 +249,8 @@ def give_up(tx: Transaction, effect: GiveUp) -> Charge:
 @performs(NoteQuiet)
 def note_quiet(tx: Transaction, effect: NoteQuiet) -> Charge:
     """From when a closed attempt is quiet, unless that is known."""
-    record = locked(tx, effect.intent_id, effect.attempt)
-    unknown = not record.state.final and record.row["closed_at"] is not None and record.row["quiet_from"] is None
+    record = locked(tx, effect)
+    unknown = record.state.pending and record.row["closed_at"] is not None and record.row["quiet_from"] is None
     return _note(tx, record, {"quiet_from": tx.now} if unknown else {}).charge()
 
 
@@ -260,11 +263,11 @@ def _note(tx: Transaction, record: Record, noted: Values) -> Record:
 @performs(ProveAbsent)
 def prove_absent(tx: Transaction, effect: ProveAbsent) -> Charge:
     """`absent`, when the four conditions hold for the row as it is now; else only the reason is brought up to date."""
-    record = locked(tx, effect.intent_id, effect.attempt)
+    record = locked(tx, effect)
     if record.state is State.PREPARED:  # never sent, and why it is not sent after this reading
         problem = why_not_empty(record.charge(), effect.profile.bounds, effect.scan)
         return _note(tx, record, {} if problem is None else {"reason": problem}).charge()
-    if Event.PROVEN_ABSENT not in TRANSITIONS[record.state]:
+    if not record.law.allows(record.state, Event.PROVEN_ABSENT):
         return record.charge()
     if effect.closed and record.row["closed_at"] is not None and record.row["quiet_from"] is None:
         # It was closed before this scan asked for the time: from then on it is known.

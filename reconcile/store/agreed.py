@@ -16,7 +16,7 @@ from gateway_client.charge import Charge
 from gateway_client.gateways.base import Binding, Plain, Stated
 from gateway_client.proof import Item, Kind
 from gateway_client.state import State
-from gateway_client.store.rows import charges
+from gateway_client.store.rows import IS_CHARGE, charges
 from gateway_client.transaction import Transaction
 from reconcile.effects import AttemptKey
 from reconcile.store.sets import among, each, packed
@@ -34,7 +34,7 @@ _COMPARED = (
     charges.c.provider_intent_id,
     charges.c.provider_charge_id,
 )
-_ROWS = select(*_COMPARED).where(among(charges.c.intent_id, "of_intents"))
+_ROWS = select(*_COMPARED).where(among(charges.c.intent_id, "of_intents"), IS_CHARGE)
 _OF_RUN = agreed.c.run_id == bindparam("of_run")
 _DELETE_SEEN = delete(agreed).where(_OF_RUN, among(agreed.c.object_id, "of_objects"))
 _NAMES = each("of_objects")

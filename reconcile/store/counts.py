@@ -21,9 +21,10 @@ from gateway_client.columns import UtcDateTime
 from gateway_client.finding import Code
 from gateway_client.proof import Kind
 from gateway_client.record import Values
+from gateway_client.state import CHARGE
 from gateway_client.store.findings import run_findings
 from gateway_client.store.registry import performs
-from gateway_client.store.rows import charges, findings, sends
+from gateway_client.store.rows import IS_CHARGE, charges, findings, sends
 from gateway_client.transaction import Transaction
 from reconcile.effects import Count, Counts
 from reconcile.store.agreed import COUNT_CHARGES, agreed
@@ -41,11 +42,15 @@ def _of_window() -> tuple[ColumnElement[bool], tuple[Select[str], ...]]:
     key, first = charges.c.idempotency_key, charges.c.first_sent_at
     start, end = bindparam("window_from", type_=UtcDateTime()), bindparam("window_to", type_=UtcDateTime())
     before = func.coalesce(first, start) < start  # no index must look good for this half of the range
-    sent = and_(sends.c.intent_id == charges.c.intent_id, sends.c.attempt == charges.c.attempt)
+    sent = and_(
+        sends.c.intent_id == charges.c.intent_id,
+        sends.c.operation == charges.c.operation,
+        sends.c.attempt == charges.c.attempt,
+    )
     again = and_(sends.c.begun_at >= start, sends.c.send_no > literal_column("1"))  # the first is the row's own
-    return and_(first >= start, first < end), (
-        select(key).where(charges.c.settled_at >= start, before),
-        select(key).select_from(sends.join(charges, sent)).where(again, before),
+    return and_(first >= start, first < end, IS_CHARGE), (
+        select(key).where(charges.c.settled_at >= start, before, IS_CHARGE),
+        select(key).select_from(sends.join(charges, sent)).where(again, before, IS_CHARGE),
     )
 
 
@@ -69,6 +74,7 @@ _HAS_FINDING = exists().where(
     run_findings.c.run_id == bindparam("of_run"),
     run_findings.c.finding_id == findings.c.id,
     findings.c.code != Code.STALE_PENDING,
+    findings.c.operation == literal_column(f"'{CHARGE}'"),
     findings.c.intent_id == items.c.intent_id,
     findings.c.attempt == items.c.attempt,
     or_(
@@ -90,8 +96,12 @@ _MATCHED = _count_listed(items.c.intent_id.is_not(None), ~_HAS_FINDING)
 
 def _agreed_and_yet() -> Select[int]:
     """Charges that agree with their row, of whose attempt something else does not."""
-    found = and_(run_findings.c.finding_id == findings.c.id, findings.c.code != Code.STALE_PENDING)
-    attempt = and_(charges.c.intent_id == findings.c.intent_id, charges.c.attempt == findings.c.attempt)
+    found = and_(
+        run_findings.c.finding_id == findings.c.id,
+        findings.c.code != Code.STALE_PENDING,
+        findings.c.operation == literal_column(f"'{CHARGE}'"),
+    )
+    attempt = and_(charges.c.intent_id == findings.c.intent_id, IS_CHARGE, charges.c.attempt == findings.c.attempt)
     same = and_(
         agreed.c.run_id == run_findings.c.run_id,
         agreed.c.object_id == charges.c.provider_charge_id,

@@ -9,6 +9,7 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Select,
+    and_,
     bindparam,
     exists,
     func,
@@ -24,7 +25,7 @@ from gateway_client.finding import Action, Code, duplicate
 from gateway_client.proof import Kind, Shown
 from gateway_client.state import PENDING, REFUSED, State
 from gateway_client.store.findings import record_finding, run_findings
-from gateway_client.store.rows import charges, constant, findings, snapshots
+from gateway_client.store.rows import IS_CHARGE, charges, constant, findings, snapshots
 from gateway_client.transaction import Transaction
 from reconcile import words
 from reconcile.effects import AttemptKey, CloseStale, Flag, FlagDuplicates, FlagStale
@@ -63,7 +64,7 @@ def _beside(*conditions: ColumnElement[bool], mine: bool) -> Select[Any]:
     columns = (charges.c.intent_id, charges.c.attempt, charge_id.label("charge_id"), charges.c.created_at)
     return (
         select(*columns, literal(mine).label("mine"))
-        .select_from(items.join(charges, items.c.intent_id == charges.c.intent_id))
+        .select_from(items.join(charges, and_(items.c.intent_id == charges.c.intent_id, IS_CHARGE)))
         .where(items.c.run_id == _RUN_ID, charge_id.not_in(_failed()), *conditions)
     )
 
@@ -151,7 +152,12 @@ def flag_duplicates(tx: Transaction, effect: FlagDuplicates) -> str | None:
 
 @cache
 def _pending_since(*, after: bool) -> Select[Any]:
-    query = select(charges).where(TOO_OLD).order_by(charges.c.intent_id, charges.c.attempt).limit(bindparam("rows_max"))
+    query = (
+        select(charges)
+        .where(TOO_OLD, IS_CHARGE)
+        .order_by(charges.c.intent_id, charges.c.attempt)
+        .limit(bindparam("rows_max"))
+    )
     return query.where(after_key(charges)) if after else query
 
 
@@ -171,7 +177,10 @@ def flag_stale(tx: Transaction, effect: FlagStale) -> AttemptKey | None:
 
 
 _STALE = select(charges.c.attempt).where(
-    charges.c.intent_id == findings.c.intent_id, charges.c.attempt == findings.c.attempt, TOO_OLD
+    charges.c.intent_id == findings.c.intent_id,
+    charges.c.operation == findings.c.operation,
+    charges.c.attempt == findings.c.attempt,
+    TOO_OLD,
 )
 _UPDATE_STALE_NO_MORE = update(findings).where(
     findings.c.code == Code.STALE_PENDING, findings.c.closed_at.is_(None), ~_STALE.exists()

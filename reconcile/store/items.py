@@ -15,10 +15,10 @@ from gateway_client.gateways.base import Binding, Plain, Unreadable
 from gateway_client.intent import check_intent_id
 from gateway_client.proof import CHARGED, Item, Kind, Shown
 from gateway_client.record import Row
-from gateway_client.state import PENDING, REFUSED, State
+from gateway_client.state import CHARGE, PENDING, REFUSED, State
 from gateway_client.store.findings import run_findings
 from gateway_client.store.registry import performs
-from gateway_client.store.rows import charges, constant, findings, snapshots
+from gateway_client.store.rows import IS_CHARGE, charges, constant, findings, snapshots
 from gateway_client.transaction import Transaction
 from reconcile.effects import Adopt, AttemptKey, KeepItem, ReadPairs, ReadUnfinished, ReadUnseen, SavePages
 from reconcile.match import Pair
@@ -94,7 +94,7 @@ def _ours(item: Item, binding: Binding) -> AttemptKey | None:
     except InvalidInput:
         return None
     of_this_mode = item.live is None or item.live is binding.live
-    ours = of_this_mode and item.key == binding.key("charge", item.intent_id, item.attempt)
+    ours = of_this_mode and item.key == binding.key(CHARGE, item.intent_id, item.attempt)
     return (item.intent_id, item.attempt) if ours else None
 
 
@@ -132,14 +132,14 @@ def keep_item(tx: Transaction, effect: KeepItem) -> None:
 def _adopt_by(provider_id: str) -> Update:
     """What nobody claims, for the row of ours that knows this id of it."""
     ours, theirs = charges.c[provider_id], items.c[provider_id]
-    first = select(charges.c.idempotency_key).where(ours == theirs).order_by(charges.c.created_at).limit(1)
+    first = select(charges.c.idempotency_key).where(ours == theirs, IS_CHARGE).order_by(charges.c.created_at).limit(1)
     one = charges.c.idempotency_key == first.correlate(items).scalar_subquery()
     strange = and_(items.c.run_id == bindparam("of_run"), items.c.intent_id.is_(None), theirs.is_not(None))
     values: dict[Any, Any] = {
         items.c.attempt: select(charges.c.attempt).where(one).scalar_subquery(),
         items.c.intent_id: select(charges.c.intent_id).where(one).scalar_subquery(),
     }
-    return update(items).where(strange, exists().where(ours == theirs)).values(values)
+    return update(items).where(strange, exists().where(ours == theirs, IS_CHARGE)).values(values)
 
 
 def _adopt_by_intent() -> Update:
@@ -173,7 +173,7 @@ def _keys(*, after: bool) -> Select[Any]:
     return (query.where(after_key(items)) if after else query).limit(bindparam("rows_max"))
 
 
-_ROWS_OF_INTENTS = select(charges).where(charges.c.intent_id.in_(bindparam("of_intents", expanding=True)))
+_ROWS_OF_INTENTS = select(charges).where(charges.c.intent_id.in_(bindparam("of_intents", expanding=True)), IS_CHARGE)
 
 
 @cache
@@ -245,11 +245,12 @@ def _unfinished(*, after: bool) -> Select[Any]:
         run_findings.c.finding_id == findings.c.id,
         findings.c.code.in_(constant((Code.AMOUNT_MISMATCH, Code.CURRENCY_MISMATCH))),
         findings.c.intent_id == charges.c.intent_id,
+        findings.c.operation == charges.c.operation,
         findings.c.attempt == charges.c.attempt,
     )
     query = (
         select(charges)
-        .where(charges.c.state.in_(constant(PENDING)), or_(charges.c.state != State.CONFLICT, ~differ))
+        .where(charges.c.state.in_(constant(PENDING)), IS_CHARGE, or_(charges.c.state != State.CONFLICT, ~differ))
         .order_by(charges.c.intent_id, charges.c.attempt)
         .limit(bindparam("rows_max"))
     )
@@ -270,14 +271,16 @@ def _unseen() -> tuple[Select[Any], Select[Any]]:
     agreeing = exists().where(agreed.c.run_id == run_id, agreed.c.object_id == charges.c.provider_charge_id)
     beside = (
         select(charges.c.idempotency_key)
-        .select_from(items.join(charges, items.c.intent_id == charges.c.intent_id))
+        .select_from(items.join(charges, and_(items.c.intent_id == charges.c.intent_id, IS_CHARGE)))
         .where(
             items.c.run_id == run_id,
             items.c.shows.in_(constant(CHARGED)),
             func.coalesce(items.c.provider_charge_id, "") != charges.c.provider_charge_id,
         )
     )
-    unseen = select(charges).where(charges.c.state.not_in(constant((*PENDING, *REFUSED))), ~agreeing, ~listed)
+    unseen = select(charges).where(
+        IS_CHARGE, charges.c.state.not_in(constant((*PENDING, *REFUSED))), ~agreeing, ~listed
+    )
     others = charges.c.idempotency_key.in_(union(*OF_BEFORE, beside)) & ~func.coalesce(FIRST_SENT, false())
     by_time = unseen.where(FIRST_SENT).order_by(charges.c.first_sent_at, charges.c.intent_id, charges.c.attempt)
     by_key = unseen.where(others).order_by(charges.c.intent_id, charges.c.attempt)

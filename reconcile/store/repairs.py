@@ -13,11 +13,12 @@ from gateway_client.finding import Action
 from gateway_client.flow.effects import Settle
 from gateway_client.gateways.base import AMOUNT_MAX
 from gateway_client.outcome import Processing, Succeeded
-from gateway_client.state import PENDING, State, event_of, next_state
+from gateway_client.state import CHARGE, LAWS, PENDING, State, event_of
 from gateway_client.store.findings import record_finding
 from gateway_client.store.gate import close, end_if_late
 from gateway_client.store.rows import (
     INSERT_ROW,
+    IS_CHARGE,
     ROW_OF_ATTEMPT,
     append_event,
     charges,
@@ -37,9 +38,9 @@ CLOSED_AT_ONCE_MAX = 500
 _NO_RESULT = (State.UNKNOWN, State.CONFLICT)
 """What a pending charge may become without anything being known of it."""
 
-_STATES_OF_INTENT = select(charges.c.state).where(charges.c.intent_id == bindparam("of_intent"))
+_STATES_OF_INTENT = select(charges.c.state).where(charges.c.intent_id == bindparam("of_intent"), IS_CHARGE)
 _ASKED_FOR = select(charges.c.body, charges.c.amount, charges.c.currency, charges.c.customer).where(
-    charges.c.intent_id == bindparam("of_intent")
+    charges.c.intent_id == bindparam("of_intent"), IS_CHARGE
 )
 UNASKED = "nobody here had asked for it"
 _OVER = (
@@ -59,9 +60,9 @@ _OVER_LOCKED = _OVER.with_for_update()
 def repair(tx: Transaction, effect: Repair) -> Charge:
     """Settle by evidence. What another process has settled meanwhile is not a repair of ours."""
     by = effect.by
-    record = locked(tx, by.intent_id, by.attempt)
+    record = locked(tx, by)
     before = record.state
-    if before.final and isinstance(by, Settle) and isinstance(by.answer.outcome, Processing):
+    if not before.pending and isinstance(by, Settle) and isinstance(by.answer.outcome, Processing):
         return record.charge()  # it has ended since it was listed or asked for
     charge = settle(tx, by) if isinstance(by, Settle) else prove_absent(tx, by)
     if charge.state is not before and charge.state not in _NO_RESULT:
@@ -79,11 +80,11 @@ def import_charge(tx: Transaction, effect: Import) -> Charge | None:
     Where nobody here had asked for it, it is no repair: it stops other attempts, and a person looks.
     """
     found, item = effect.importable, effect.importable.item
-    mine = {"of_intent": effect.intent_id, "of_attempt": effect.attempt}
+    mine = {"of_intent": effect.intent_id, "of_operation": CHARGE, "of_attempt": effect.attempt}
     written = tx.execute(ROW_OF_ATTEMPT, mine).mappings().first()
     if written is not None:
         return with_sends(tx, written).charge()  # by its own process, since the pair was read
-    state = next_state(State.PREPARED, event_of(found.outcome, in_doubt=False, left=False, saves_declines=True))
+    state = LAWS[CHARGE].next(State.PREPARED, event_of(found.outcome, in_doubt=False, left=False, saves_declines=True))
     why_not = _why_not(tx, effect, state)
     if why_not == _TAKEN and isinstance(found.outcome, Succeeded) and State.SUCCEEDED in _states(tx, effect):
         return None  # a second success: that is another finding
@@ -97,11 +98,12 @@ def import_charge(tx: Transaction, effect: Import) -> Charge | None:
     row: dict[str, object] = dict.fromkeys(charges.c.keys())
     row |= {
         "intent_id": effect.intent_id,
+        "operation": CHARGE,
         "attempt": effect.attempt,
         "revision": 1,
         "state": state,
         "reason": "; ".join(filter(None, (getattr(found.outcome, "reason", None), unasked))) or None,
-        "idempotency_key": effect.run.binding.key("charge", effect.intent_id, effect.attempt),
+        "idempotency_key": effect.run.binding.key(CHARGE, effect.intent_id, effect.attempt),
         "amount": item.amount,
         "currency": item.currency,
         "customer": item.customer,
@@ -113,7 +115,7 @@ def import_charge(tx: Transaction, effect: Import) -> Charge | None:
         "provider_charge_id": getattr(found.outcome, "provider_charge_id", None) or item.provider_charge_id,
         "created_at": at,
         "first_sent_at": at,
-        "settled_at": tx.now if state.final else None,
+        "settled_at": None if state.pending else tx.now,
         "closed_at": tx.now,  # it has no body to send
     }
     tx.execute(INSERT_ROW, row)
@@ -155,11 +157,11 @@ def close_over(tx: Transaction, effect: CloseOver) -> int:
     clock = tx.clock()
     sent_before = tx.now - effect.profile.bounds.key_life
     page = {"sent_before": sent_before, "late_before": max(tx.now, clock), "rows_max": CLOSED_AT_ONCE_MAX}
-    intents = {row["intent_id"] for row in tx.execute(_OVER, page).mappings()}
+    intents = {row["parent_id"] or row["intent_id"] for row in tx.execute(_OVER, page).mappings()}
     tx.lock(intents)
     rows = tx.execute(_OVER_LOCKED, page).mappings().all() if intents else ()  # again: some may be over by now
     for row in rows:
-        if row["intent_id"] in intents:
+        if (row["parent_id"] or row["intent_id"]) in intents:
             record = end_if_late(tx, with_sends(tx, row), clock)
             if record.row["closed_at"] is None:
                 close(tx, record)

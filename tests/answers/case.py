@@ -193,7 +193,7 @@ class Case:
         self.machine = self._started(KEYS[0])
         self.provider.go_to(max(self.provider.now + 24 * HOUR, self.provider.last_due + self.lengths.lag + 1))
         self._do("resume")
-        if any(not row.state.final for row in self.judge.rows()):
+        if any(row.state.pending for row in self.judge.rows()):
             self._do("cancel")
             self.provider.go_to(self.provider.now + 80 * HOUR)
             self._do("resume")

@@ -66,7 +66,7 @@ class Judge:
             before = self.finals.get(row.attempt)
             if before is not None and before[0] is not row.state:
                 raise Broken("final", f"attempt {row.attempt} was {before[0]} and is {row.state}")
-            if before is not None or not row.state.final:
+            if before is not None or row.state.pending:
                 continue
             self.finals[row.attempt] = (row.state, self._case.provider.now)
             self._check_word(row)
@@ -165,9 +165,9 @@ class Judge:
                 continue
             if success.attempt not in flagged:
                 raise Broken("lost", f"attempt {row.attempt} is {row.state}, charged, and no finding tells it")
-            if row.state.final:
+            if not row.state.pending:
                 self.residuals[f"{row.state}: {self._why_false(row, success)}"] += 1
-        self.residuals["pending at rest"] += sum(not row.state.final for row in rows.values())
+        self.residuals["pending at rest"] += sum(row.state.pending for row in rows.values())
 
     def _why_false(self, row: Row, success: Success) -> str:
         """Which residual a false word is."""

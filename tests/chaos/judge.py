@@ -37,7 +37,7 @@ class Row:
 
     @property
     def final(self) -> bool:
-        return State(self.state).final
+        return not State(self.state).pending
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def changed(known: Known) -> Iterator[str]:
     rows = {(row.intent_id, row.attempt): row for row in known.rows}
     for one in sorted(known.told, key=repr):
         row = rows.get((one.intent_id, one.attempt))
-        if row is None or not State(one.state).final:
+        if row is None or State(one.state).pending:
             continue
         ends = (row.state, row.charge_id if row.state == "succeeded" else None)
         if ends != (one.state, one.charge_id if one.state == "succeeded" else None):

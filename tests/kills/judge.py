@@ -117,9 +117,9 @@ class Known:
 def after_a_round(known: Known, before: Mapping[Attempt, Row]) -> list[str]:
     """What holds at every moment, whatever is on its way."""
     rows, paid = known.rows, known.paid
-    final = {attempt: row for attempt, row in before.items() if State(row.state).final}
+    final = {attempt: row for attempt, row in before.items() if not State(row.state).pending}
     claimed = {attempt: row for attempt, row in rows.items() if row.state == "succeeded"}
-    ends = {attempt: {end for end in said if State(end[0]).final} for attempt, said in known.acknowledged.items()}
+    ends = {attempt: {end for end in said if not State(end[0]).pending} for attempt, said in known.acknowledged.items()}
     ends = {attempt: said for attempt, said in ends.items() if said and attempt in rows}
     return [
         *told("S1: charged more than once", known.doubled()),

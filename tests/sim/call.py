@@ -21,7 +21,6 @@ from gateway_client.flow.effects import (
     DatabaseEffect,
     Effect,
     Flow,
-    Lease,
     MeetProvider,
     Now,
     Send,
@@ -29,6 +28,7 @@ from gateway_client.flow.effects import (
     Tell,
     Wait,
 )
+from gateway_client.flow.leasing import Lease
 from gateway_client.flow.working import SLICE_S
 from gateway_client.gateways.base import NoReply, Reply, Request
 from gateway_client.wire import unaged

@@ -22,15 +22,14 @@ from gateway_client.flow.effects import (
     EndLate,
     GiveUp,
     Held,
-    Lease,
     MeetProvider,
     Next,
     NoteQuiet,
     ProveAbsent,
-    Release,
     Send,
     Settle,
 )
+from gateway_client.flow.leasing import Lease, Release
 from gateway_client.gateways.base import Account, NoReply, Reply, Request
 from gateway_client.outcome import CouldNotAsk
 from gateway_client.sandbox import Sandbox
@@ -198,7 +197,7 @@ class Witness:
             case Release(), _:
                 shift.until = {}
                 shift.sure = shift.sure and result is None
-                seen["a poison row was set aside"] += any((aside_s or 0) >= HOUR_S for _, _, aside_s in effect.rows)
+                seen["a poison row was set aside"] += any((aside_s or 0) >= HOUR_S for _, aside_s in effect.rows)
             case Lease(), _:
                 shift.sure = False
             case BeginSend(), Begun():

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gateway_client.charge import Charge
-from gateway_client.flow.effects import BeginSend, Effect, Lease, Release
+from gateway_client.flow.effects import BeginSend, Effect
+from gateway_client.flow.leasing import Lease, Release
 from gateway_client.flow.working import Plan, work_flow
 from tests.sim.hosts import Host, Process
 from tests.sim.provider import TIMEOUT_S
@@ -81,13 +82,8 @@ def _without_leases(world: World, process: Process, shift: Shift) -> Callable[[E
         elif isinstance(effect, BeginSend):
             effect = replace(effect, lease_of=None)
         elif isinstance(effect, Release):
-            for intent_id, attempt, _ in effect.rows:
-                world.store.write(
-                    "UPDATE pending_charges SET leased_by = ? WHERE intent_id = ? AND attempt = ?",
-                    shift.name,
-                    intent_id,
-                    attempt,
-                )
+            for key, _ in effect.rows:
+                world.store.write("UPDATE pending_charges SET leased_by = ? WHERE idempotency_key = ?", shift.name, key)
         return process.perform(effect)
 
     return perform

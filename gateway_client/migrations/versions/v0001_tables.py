@@ -16,12 +16,14 @@ down_revision = None
 _LIVE = sa.text("state NOT IN ('declined', 'rejected', 'canceled', 'absent')")
 _PENDING = sa.text("state IN ('prepared', 'sending', 'unknown', 'processing', 'requires_action', 'conflict')")
 _OF_PENDING = {
-    "pending_charges_pending": ["intent_id", "attempt"],
-    "pending_charges_by_age": ["created_at", "intent_id", "attempt"],
-    "pending_charges_due": ["first_sent_at", "created_at", "intent_id", "attempt"],
+    "pending_charges_pending": ["intent_id", "operation", "attempt"],
+    "pending_charges_by_age": ["created_at", "intent_id", "operation", "attempt"],
+    "pending_charges_due": ["first_sent_at", "created_at", "intent_id", "operation", "attempt"],
 }
+_UPON = sa.text("parent_id IS NOT NULL")
 _OPEN, _AGAIN = sa.text("ended_at IS NULL"), sa.text("send_no > 1")
-_OF_AN_ATTEMPT = (["intent_id", "attempt"], ["pending_charges.intent_id", "pending_charges.attempt"])
+_KEY = ("intent_id", "operation", "attempt")
+_OF_AN_ATTEMPT = (_KEY, [f"pending_charges.{name}" for name in _KEY])
 
 
 def upgrade(op: Operations) -> None:
@@ -82,7 +84,9 @@ def _charges(op: Operations) -> None:
     op.create_table(
         "pending_charges",
         sa.Column("intent_id", _string(128), nullable=False),
+        _text("operation"),
         _number("attempt"),
+        _text("parent_id", nullable=True),
         _number("revision"),
         _text("state"),
         _text("reason", nullable=True),
@@ -107,7 +111,7 @@ def _charges(op: Operations) -> None:
         _text("leased_by", nullable=True),
         _time("leased_until", nullable=True),
         _time("resume_at", nullable=True),
-        sa.PrimaryKeyConstraint("intent_id", "attempt"),
+        sa.PrimaryKeyConstraint(*_KEY),
         sa.CheckConstraint("attempt >= 1", name="pending_charges_attempt"),
         sa.CheckConstraint("amount > 0 AND amount = CAST(amount AS BIGINT)", name="pending_charges_amount"),
         sa.CheckConstraint(
@@ -120,13 +124,16 @@ def _charges(op: Operations) -> None:
     op.create_index(
         "pending_charges_one_live",
         "pending_charges",
-        ["intent_id"],
+        ["intent_id", "operation"],
         unique=True,
         sqlite_where=_LIVE,
         postgresql_where=_LIVE,
     )
     for name, columns in _OF_PENDING.items():
         op.create_index(name, "pending_charges", columns, sqlite_where=_PENDING, postgresql_where=_PENDING)
+    op.create_index(
+        "pending_charges_by_parent", "pending_charges", ["parent_id"], sqlite_where=_UPON, postgresql_where=_UPON
+    )
     op.create_index("pending_charges_by_provider_charge", "pending_charges", ["provider_charge_id"])
     op.create_index("pending_charges_by_provider_intent", "pending_charges", ["provider_intent_id"])
     op.create_index("pending_charges_by_first_send", "pending_charges", ["first_sent_at"])
@@ -137,6 +144,7 @@ def _sends_and_events(op: Operations) -> None:
     op.create_table(
         "paycli_sends",
         _text("intent_id"),
+        _text("operation"),
         _number("attempt"),
         _number("send_no"),
         _text("credential_id"),
@@ -153,17 +161,22 @@ def _sends_and_events(op: Operations) -> None:
         _text("original_request", nullable=True),
         _flag("replayed", nullable=True),
         _number("elapsed_ms", nullable=True),
-        sa.PrimaryKeyConstraint("intent_id", "attempt", "send_no"),
+        sa.PrimaryKeyConstraint(*_KEY, "send_no"),
         sa.ForeignKeyConstraint(*_OF_AN_ATTEMPT),
     )
     op.create_index("paycli_sends_by_time", "paycli_sends", ["begun_at"])
     op.create_index("paycli_sends_again", "paycli_sends", ["begun_at"], sqlite_where=_AGAIN, postgresql_where=_AGAIN)
     op.create_index(
-        "paycli_sends_open", "paycli_sends", ["intent_id", "attempt"], sqlite_where=_OPEN, postgresql_where=_OPEN
+        "paycli_sends_open",
+        "paycli_sends",
+        ["intent_id", "operation", "attempt"],
+        sqlite_where=_OPEN,
+        postgresql_where=_OPEN,
     )
     op.create_table(
         "paycli_events",
         _text("intent_id"),
+        _text("operation"),
         _number("attempt"),
         _number("event_no"),
         _time("at"),
@@ -173,7 +186,7 @@ def _sends_and_events(op: Operations) -> None:
         _text("reason", nullable=True),
         _text("request_id", nullable=True),
         _text("actor"),
-        sa.PrimaryKeyConstraint("intent_id", "attempt", "event_no"),
+        sa.PrimaryKeyConstraint(*_KEY, "event_no"),
         sa.ForeignKeyConstraint(*_OF_AN_ATTEMPT),
     )
 
@@ -183,6 +196,7 @@ def _findings(op: Operations) -> None:
         "paycli_findings",
         _text("id"),
         _text("code"),
+        _text("operation"),
         _text("intent_id"),
         _number("attempt"),
         _text("provider_charge_id", nullable=True),
