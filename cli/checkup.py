@@ -20,6 +20,7 @@ from cli.checks import Check, not_checked, ok, problem
 from cli.settings import read_settings
 from gateway_client import ConfigurationError, InvalidInput, StoreUnavailable, Stripe, condition, schema
 from gateway_client.clock import OFFSET_MAX, Clock, ProviderTime
+from gateway_client.exchange import unaged
 from gateway_client.flow.effects import ReadBinding
 from gateway_client.frozen import Seal
 from gateway_client.gateways.base import Account, Reply
@@ -30,7 +31,7 @@ from gateway_client.sockets import tunnel_problem
 from gateway_client.store.claim import read_binding
 from gateway_client.store.reading import read_latest_seen_at, read_timeline, read_unsealed
 from gateway_client.transaction import Transaction
-from gateway_client.wire import CONNECT_S_MAX, Wire, unaged
+from gateway_client.wire import CONNECT_S_MAX, Wire
 from reconcile.ages import every
 from reconcile.alerts import Facts
 from reconcile.store.alerts import keys_over, open_findings, read_facts

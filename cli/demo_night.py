@@ -16,8 +16,9 @@ from cli.reconciling import findings_of, summary, table_of
 from gateway_client import Charge, Client, PaymentIntent, RetryPolicy, Sandbox, State, Stripe
 from gateway_client.clock import Clock
 from gateway_client.db import Database
+from gateway_client.exchange import unaged
 from gateway_client.gateways.base import Binding
-from gateway_client.wire import Wire, unaged
+from gateway_client.wire import Wire
 from reconcile import run
 
 

@@ -28,6 +28,7 @@ from gateway_client.driver import (
     not_recorded,
 )
 from gateway_client.errors import ChargeOnceError, ConfigurationError, NeedsPerson, StoreUnavailable, UsageError
+from gateway_client.exchange import AsyncExchange, unaged
 from gateway_client.flow.charging import charge_flow, prepare_flow
 from gateway_client.flow.clearing import cancel_flow
 from gateway_client.flow.effects import (
@@ -51,7 +52,7 @@ from gateway_client.intent import PaymentIntent, check_intent_id, check_text
 from gateway_client.outcome import CouldNotAsk
 from gateway_client.proxy import read_proxy
 from gateway_client.retry import RetryPolicy
-from gateway_client.wire import AsyncWire, unaged
+from gateway_client.wire import AsyncWire
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -88,8 +89,8 @@ class AsyncClient(Driver):
         finally:
             del database, seal_secret, proxy  # a crash reporter sends local variables, and a URL holds a password
         self._new_wire = partial(AsyncWire, gateway, timeout_s, transport, way)
-        self._wire = self._new_wire()
-        self._inherited: list[AsyncWire] = []
+        self._wire: AsyncExchange = self._new_wire()
+        self._inherited: list[AsyncExchange] = []
         self._lock = asyncio.Lock()
         self._loops: dict[int, asyncio.AbstractEventLoop] = {}  # of a process: a child has a loop of its own
         self.timeout_s = timeout_s

@@ -33,6 +33,7 @@ from gateway_client.driver import (
     not_recorded,
 )
 from gateway_client.errors import ChargeOnceError, ConfigurationError, NeedsPerson, StoreUnavailable
+from gateway_client.exchange import Exchange, unaged
 from gateway_client.flow.charging import charge_flow, prepare_flow
 from gateway_client.flow.clearing import cancel_flow
 from gateway_client.flow.effects import (
@@ -55,7 +56,7 @@ from gateway_client.outcome import CouldNotAsk
 from gateway_client.proxy import read_proxy
 from gateway_client.retry import RetryPolicy
 from gateway_client.transaction import Transaction
-from gateway_client.wire import Wire, unaged
+from gateway_client.wire import Wire
 
 T = TypeVar("T")
 
@@ -92,8 +93,8 @@ class Client(Driver):
         finally:
             del database, seal_secret, proxy  # a crash reporter sends local variables, and a URL holds a password
         self._new_wire = partial(Wire, gateway, timeout_s, transport, way)
-        self._wire = self._new_wire()
-        self._inherited: list[Wire] = []
+        self._wire: Exchange = self._new_wire()
+        self._inherited: list[Exchange] = []
         self._lock = threading.Lock()
         self.timeout_s = timeout_s
 

@@ -8,228 +8,163 @@ transport raises proves nothing. What a reply means is the gateway's to say.
 
 from __future__ import annotations
 
-import asyncio
-import ssl
 import time
-from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-import certifi
-import httpx
-
-from gateway_client.errors import ConfigurationError
+from gateway_client.exchange import Age, Channel, Head, Message
 from gateway_client.gateways.base import Gateway, NoReply, Reply, Request
+from gateway_client.http1 import OwnChannel
 from gateway_client.proxy import Proxy
 from gateway_client.retry import BEGUN_S_MAX, checked_timeout
-from gateway_client.sockets import EXTENSION, AsyncOwnTransport, ExchangeSocket, OwnTransport
+from gateway_client.sockets import origin_of, tls_context
+from gateway_client.waiting import Blocking, OnLoop, Waiter, finish
+
+if TYPE_CHECKING:
+    import httpx
 
 CONNECT_S_MAX = 10.0
 REPLY_BYTES_MAX = 16 * 1024 * 1024  # a page of 100 charges has about 0.3 MB; more is not an answer
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
-
-Age = Callable[[], float]
 
 
-def unaged() -> float:
-    """The age of a request that may be sent at any time: a question."""
-    return 0.0
-
-
-class _Paused(Exception):
+class Paused(Exception):
     """Raised at the first byte of a send that was begun too long ago."""
 
 
-class Wire:
-    """Blocking HTTP, for `Client`."""
+def check_age(age_s: Age) -> None:
+    """Raise Paused when a request was decided too long ago to be sent now."""
+    if age_s() > BEGUN_S_MAX:
+        raise Paused
+
+
+class _Wire:
+    """What both kinds share: all but who waits."""
+
+    def __init__(self, gateway: Gateway, timeout_s: float, proxy: Proxy | None) -> None:
+        self._gateway, self._timeout_s, self._proxy = gateway, checked_timeout(timeout_s), proxy
+        self._origin = origin_of(gateway.base_url)
+
+    def _own(self, waiter: Waiter) -> OwnChannel:
+        return OwnChannel(waiter, self._origin, self._timeout_s, connect_s(self._timeout_s), self._proxy)
+
+    def _check_trust(self) -> None:
+        if self._origin.tls:
+            tls_context()  # what cannot be read is told when a client is made, not at its first charge
+
+    async def _exchange(self, channel: Channel, request: Request, age_s: Age) -> Reply | NoReply:
+        watch = _Watch()
+        try:
+            check_age(age_s)
+            head = await channel.ask(self._message(request), partial(check_age, age_s))
+            if (why := _unusable(head)) is not None:
+                return NoReply(True, why, watch.ms)
+            body = bytearray()
+            while piece := await channel.read():
+                body += piece
+                if len(body) > REPLY_BYTES_MAX or watch.ms > self._timeout_s * 1000:
+                    return NoReply(True, "the answer was too large or too slow", watch.ms)
+        except Paused:
+            return _stopped(channel.sent, watch.ms)
+        except channel.broken as error:
+            return self._no_reply(error, channel, watch.ms)
+        finally:
+            await channel.close()
+        return Reply(head.status, head.headers, bytes(body), watch.ms)
+
+    def _message(self, request: Request) -> Message:
+        return Message(
+            request.method,
+            self._gateway.base_url + request.path,
+            # A caller's transport keeps no connection either: what is left over on it would be the next answer.
+            {**self._gateway.headers(request), "Connection": "close"},
+            None if request.body is None else request.body.encode("ascii"),
+        )
+
+    def _no_reply(self, error: Exception, channel: Channel, elapsed_ms: int) -> NoReply:
+        if not channel.sent:
+            why = str(error) or type(error).__name__
+            return NoReply(False, f"not sent: no connection to the provider ({why})", elapsed_ms)
+        kind = type(error).__name__
+        if isinstance(error, channel.late):
+            return NoReply(True, f"no whole answer within {self._timeout_s:g} s ({kind})", elapsed_ms)
+        return NoReply(True, f"the connection broke ({kind})", elapsed_ms)
+
+
+class Wire(_Wire):
+    """Blocking HTTP, for `Client`: an `Exchange`."""
 
     def __init__(
         self, gateway: Gateway, timeout_s: float, transport: httpx.BaseTransport | None, proxy: Proxy | None = None
     ) -> None:
-        self._gateway, self._timeout_s, self._own = gateway, checked_timeout(timeout_s), transport is None
-        self._client = httpx.Client(
-            transport=own_transport(proxy) if transport is None else transport,
-            follow_redirects=False,
-            trust_env=False,
-            timeout=_timeout(timeout_s),
-        )
+        super().__init__(gateway, timeout_s, proxy)
+        self._transport = transport
+        if transport is None:
+            self._check_trust()
 
     def exchange(self, request: Request, age_s: Age) -> Reply | NoReply:
         """Send one request, unless its decision is too old at the first byte."""
-        watch, used = _Watch(), ExchangeSocket(self._timeout_s)
-        trail = _Trail(age_s, used if self._own else None)
+        return finish(self._exchange(self._channel(), request, age_s))
 
-        def trace(event: str, info: dict[str, Any]) -> None:
-            trail.follow(event)
+    def _channel(self) -> Channel:
+        if self._transport is None:
+            return self._own(Blocking())
+        from gateway_client.foreign import ForeignChannel
 
-        try:
-            trail.check_age()
-            built = _build(self._client, self._gateway, request, trace, used)
-            trail.given = True
-            response = self._client.send(built, stream=True)
-            try:
-                if (why := _unusable(response)) is not None:
-                    return NoReply(True, why, watch.ms)
-                body = bytearray()
-                for chunk in response.iter_bytes():
-                    body += chunk
-                    if len(body) > REPLY_BYTES_MAX or used.expired:
-                        return NoReply(True, "the answer was too large or too slow", watch.ms)
-            finally:
-                response.close()
-        except (_Paused, httpx.HTTPError, httpx.StreamError, OSError) as error:
-            return _no_reply(error, trail, watch.ms, self._timeout_s)
-        finally:
-            used.close()
-        return _reply(response, bytes(body), watch.ms)
+        return ForeignChannel(self._transport, self._timeout_s, connect_s(self._timeout_s))
 
     def close(self) -> None:
         """Close a caller's transport; nothing else is open between two exchanges."""
-        self._client.close()
+        if self._transport is not None:
+            self._transport.close()
 
 
-class AsyncWire:
-    """HTTP on asyncio, for `AsyncClient`."""
+class AsyncWire(_Wire):
+    """HTTP on asyncio, for `AsyncClient`: an `AsyncExchange`. Nothing of it belongs to one event loop."""
 
     def __init__(
         self, gateway: Gateway, timeout_s: float, transport: httpx.AsyncBaseTransport | None, proxy: Proxy | None = None
     ) -> None:
-        self._gateway, self._timeout_s, self._own = gateway, checked_timeout(timeout_s), transport is None
-        self._client = httpx.AsyncClient(
-            transport=AsyncOwnTransport(_tls(), proxy) if transport is None else transport,
-            follow_redirects=False,
-            trust_env=False,
-            timeout=_timeout(timeout_s),
-        )
+        super().__init__(gateway, timeout_s, proxy)
+        self._transport = transport
+        if transport is None:
+            self._check_trust()
 
     async def exchange(self, request: Request, age_s: Age) -> Reply | NoReply:
         """Send one request, unless its decision is too old at the first byte."""
-        watch, used = _Watch(), ExchangeSocket(self._timeout_s)
-        trail = _Trail(age_s, used if self._own else None)
+        return await self._exchange(self._channel(), request, age_s)
 
-        async def trace(event: str, info: dict[str, Any]) -> None:
-            trail.follow(event)
+    def _channel(self) -> Channel:
+        if self._transport is None:
+            return self._own(OnLoop())
+        from gateway_client.foreign import AsyncForeignChannel
 
-        try:
-            trail.check_age()
-            built = _build(self._client, self._gateway, request, trace, used)
-            async with asyncio.timeout(self._timeout_s):
-                trail.given = True
-                response = await self._client.send(built, stream=True)
-                try:
-                    if (why := _unusable(response)) is not None:
-                        return NoReply(True, why, watch.ms)
-                    body = bytearray()
-                    async for chunk in response.aiter_bytes():
-                        body += chunk
-                        if len(body) > REPLY_BYTES_MAX:
-                            return NoReply(True, "the answer was too large", watch.ms)
-                finally:
-                    await response.aclose()
-        except (_Paused, httpx.HTTPError, httpx.StreamError, OSError) as error:
-            return _no_reply(error, trail, watch.ms, self._timeout_s)
-        finally:
-            await used.aclose()
-        return _reply(response, bytes(body), watch.ms)
+        return AsyncForeignChannel(self._transport, self._timeout_s, connect_s(self._timeout_s))
 
     async def close(self) -> None:
         """Close a caller's transport; nothing else is open between two exchanges."""
-        await self._client.aclose()
+        if self._transport is not None:
+            await self._transport.aclose()
 
 
-def own_transport(proxy: Proxy | None = None) -> OwnTransport:
-    """Make the blocking transport of ours. Raises ConfigurationError when the trusted certificates cannot be read."""
-    return OwnTransport(_tls(), proxy)
+def connect_s(timeout_s: float) -> float:
+    """Return the seconds for connecting: a little less than for the whole, since a failure to connect says more."""
+    return min(CONNECT_S_MAX, timeout_s * 0.9)
 
 
-def _timeout(timeout_s: float) -> httpx.Timeout:
-    # Connecting ends a little before the whole does: a failure to connect says more than a task that was cancelled.
-    return httpx.Timeout(timeout_s, connect=min(CONNECT_S_MAX, timeout_s * 0.9))
-
-
-def _tls() -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=certifi.where())
-    except OSError as error:
-        raise ConfigurationError(
-            f"the certificates at {certifi.where()} cannot be read: {error.strerror}. Nothing was sent."
-        ) from None
-
-
-def _build(
-    client: httpx.Client | httpx.AsyncClient, gateway: Gateway, request: Request, trace: object, used: ExchangeSocket
-) -> httpx.Request:
-    return client.build_request(
-        request.method,
-        gateway.base_url + request.path,
-        content=None if request.body is None else request.body.encode("ascii"),
-        # A caller's transport keeps no connection either: what is left over on it would be the next request's answer.
-        headers={**gateway.headers(request), "Connection": "close"},
-        extensions={"trace": trace, EXTENSION: used},
-    )
-
-
-def _unusable(response: httpx.Response) -> str | None:
-    """Why this is no answer, before its body is read."""
-    if response.status_code < 200:
-        return f"an interim answer ({response.status_code}) and none after it"
-    if str(response.headers.get("content-encoding", "identity")).lower() != "identity":
+def _unusable(head: Head) -> str | None:
+    """Return why this is no answer, before its body is read, or None."""
+    if head.status < 200:
+        return f"an interim answer ({head.status}) and none after it"
+    if head.headers.get("content-encoding", "identity").lower() != "identity":
         # It could be a bomb: a megabyte that decodes to a gigabyte.
         return "the answer is compressed, which was not asked for"
     return None
 
 
-class _Trail:
-    """How far one request came: by our own socket (None: the transport is a caller's), and by httpcore's trace events.
-
-    Mocked transports leave no trail.
-    """
-
-    def __init__(self, age_s: Age, used: ExchangeSocket | None) -> None:
-        self._age_s, self._used = age_s, used
-        self.given = False  # to a transport, whoever's it is
-        self._connecting = self._writing = False
-
-    @property
-    def nothing_left(self) -> bool:
-        """Whether it is a fact that not a byte of the request has left."""
-        return not self.given if self._used is None else not self._used.handed_over
-
-    @property
-    def stopped_before_writing(self) -> bool:
-        return self._connecting and not self._writing
-
-    def follow(self, event: str) -> None:
-        if event == "connection.connect_tcp.started":
-            self._connecting = True
-        elif event == "http11.send_request_headers.started":
-            self.check_age()  # again, at the first byte: connecting may have taken long
-            self._writing = True
-
-    def check_age(self) -> None:
-        if self._age_s() > BEGUN_S_MAX:
-            raise _Paused
-
-
-def _no_reply(error: Exception, trail: _Trail, elapsed_ms: int, timeout_s: float) -> NoReply:
-    if isinstance(error, _Paused):
-        if trail.nothing_left:
-            return NoReply(
-                False, "not sent: this process was paused too long before the first byte", elapsed_ms, paused=True
-            )
+def _stopped(sent: bool, elapsed_ms: int) -> NoReply:
+    if sent:
         return NoReply(True, "this process was paused too long while a transport of the caller was sending", elapsed_ms)
-    if trail.nothing_left and (isinstance(error, _NOT_SENT) or trail.stopped_before_writing):
-        return NoReply(
-            False, f"not sent: no connection to the provider ({str(error) or type(error).__name__})", elapsed_ms
-        )
-    if isinstance(error, TimeoutError | httpx.TimeoutException):
-        return NoReply(True, f"no whole answer within {timeout_s:g} s ({type(error).__name__})", elapsed_ms)
-    return NoReply(True, f"the connection broke ({type(error).__name__})", elapsed_ms)
-
-
-def _reply(response: httpx.Response, body: bytes, elapsed_ms: int) -> Reply:
-    return Reply(
-        response.status_code, {name.lower(): value for name, value in response.headers.items()}, body, elapsed_ms
-    )
+    return NoReply(False, "not sent: this process was paused too long before the first byte", elapsed_ms, paused=True)
 
 
 class _Watch:

@@ -10,7 +10,7 @@ import hmac
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -20,15 +20,16 @@ import httpx
 from gateway_client.charge import iso
 from gateway_client.clock import Clock
 from gateway_client.errors import ConfigurationError, NotNow
+from gateway_client.exchange import Channel, Message
 from gateway_client.gateways.stripe import is_loopback
 from gateway_client.gateways.stripe_objects import retry_after_s
+from gateway_client.http1 import OwnChannel
 from gateway_client.retry import RetryPolicy
-from gateway_client.sockets import EXTENSION, ExchangeSocket
-from gateway_client.wire import own_transport
+from gateway_client.sockets import origin_of, tls_context
+from gateway_client.waiting import Blocking, finish
 
 TRY_S_MAX = 10.0  # one try, from connecting to the last byte that is read
 ANSWER_BYTES_MAX = 64 * 1024  # nobody looks at it; it is read so that a receiver that still writes is not cut off
-PIECE_BYTES = 16 * 1024  # the deadline is looked at before each piece of the body: a slow reader is not waited for
 SECRET_CHARACTERS_MIN = 16
 RETRY = RetryPolicy(sends_max=4, delay_s_first=0.5, retry_after_s_max=30.0)
 
@@ -111,12 +112,12 @@ def deliver(
         letter = _Letter(check_url(url), check_secret(secret), _body(lines, cleared, clock))
     finally:
         del url, secret  # a crash reporter sends local variables; the letter shows neither
-    door = own_transport() if transport is None else transport
+    if transport is None:
+        letter.check_trust()
     tries = 0
     while True:
         tries += 1
-        with closing(ExchangeSocket(TRY_S_MAX)) as used:
-            answer = _post(letter.request(int(clock.time()), used), door)
+        answer = _post(letter.message(int(clock.time())), letter.channel(transport))
         if answer.delivered:
             return
         pause = RETRY.delay_s(tries, answer.retry_after_s)
@@ -138,26 +139,34 @@ class _Letter:
     def __init__(self, url: str, secret: bytes, body: bytes) -> None:
         self._url, self._secret, self._body = url, secret, body
         self._id = hashlib.sha256(body).hexdigest()[:32]
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-        self.origin = f"{parts.scheme}://[{host}]" if ":" in host else f"{parts.scheme}://{host}"
+        self._server = origin_of(url)
+        host = f"[{self._server.host}]" if ":" in self._server.host else self._server.host
+        self.origin = f"{'https' if self._server.tls else 'http'}://{host}"
 
-    def request(self, at: int, used: ExchangeSocket) -> httpx.Request:
-        return httpx.Request(
-            "POST",
-            self._url,
-            content=(self._body[at : at + PIECE_BYTES] for at in range(0, len(self._body), PIECE_BYTES)),
-            headers={
-                "Content-Type": "application/json",
-                "Content-Length": str(len(self._body)),
-                "Paycli-Signature": signature(self._secret, self._body, at),
-                "Paycli-Delivery": self._id,
-                "User-Agent": "charge-once",
-                "Accept-Encoding": "identity",
-                "Connection": "close",
-            },
-            extensions={"timeout": httpx.Timeout(TRY_S_MAX).as_dict(), EXTENSION: used},
-        )
+    def check_trust(self) -> None:
+        """Raise ConfigurationError when the certificates that https needs cannot be read."""
+        if self._server.tls:
+            tls_context()
+
+    def channel(self, transport: httpx.BaseTransport | None) -> Channel:
+        """Return the way of one try."""
+        if transport is None:
+            return OwnChannel(Blocking(), self._server, TRY_S_MAX, TRY_S_MAX)
+        from gateway_client.foreign import ForeignChannel
+
+        return ForeignChannel(transport, TRY_S_MAX, TRY_S_MAX)
+
+    def message(self, at: int) -> Message:
+        """Return what one try sends, signed at a Unix time."""
+        headers = {
+            "Content-Type": "application/json",
+            "Paycli-Signature": signature(self._secret, self._body, at),
+            "Paycli-Delivery": self._id,
+            "User-Agent": "charge-once",
+            "Accept-Encoding": "identity",
+            "Connection": "close",
+        }
+        return Message("POST", self._url, headers, self._body)
 
     def __repr__(self) -> str:
         return f"_Letter({self.origin!r})"
@@ -174,31 +183,29 @@ class _Answer:
     retry_after_s: float | None = None
 
 
-def _post(request: httpx.Request, door: httpx.BaseTransport) -> _Answer:
-    # Straight through the transport: httpx's client writes every address with its path into the log, and follows
-    # redirects, reads proxies and keeps cookies unless it is told not to.
+def _post(message: Message, channel: Channel) -> _Answer:
     try:
-        response = door.handle_request(request)
-    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        return finish(_posted(message, channel))
+    except channel.unreached as error:
         said = f"no connection ({error})"  # the machine's words or OpenSSL's, none of the receiver's
         return _Answer(said, "Check the address, and that the receiver runs")
-    except (httpx.TimeoutException, TimeoutError):
+    except channel.late:
         return _Answer(f"no answer within {TRY_S_MAX:g} s", "Look at the receiver")
-    except (httpx.HTTPError, OSError) as error:
+    except channel.broken as error:
         return _Answer(f"the connection broke ({type(error).__name__})", "Look at the receiver")
-    _drain(response)
-    return _read(response.status_code, response.headers.get("retry-after"))
 
 
-def _drain(response: httpx.Response) -> None:
-    """Let the receiver finish what it writes, within reason. The status was its answer, however the body ends."""
-    left = ANSWER_BYTES_MAX
-    with suppress(httpx.HTTPError, OSError), closing(response):
-        assert isinstance(response.stream, httpx.SyncByteStream)
-        for chunk in response.stream:
-            left -= len(chunk)
-            if left <= 0:
-                return
+async def _posted(message: Message, channel: Channel) -> _Answer:
+    """Ask, and let the receiver finish what it writes, within reason. The status is its answer, however that ends."""
+    try:
+        head = await channel.ask(message, lambda: None)
+        left = ANSWER_BYTES_MAX
+        with suppress(*channel.broken):
+            while left > 0 and (piece := await channel.read()):
+                left -= len(piece)
+        return _read(head.status, head.headers.get("retry-after"))
+    finally:
+        await channel.close()
 
 
 def _read(status: int, retry_after: str | None) -> _Answer:

@@ -3,22 +3,18 @@
 And what costs time and shows nothing is done once: its files are in memory, certificates are loaded once a file.
 """
 
-import functools
 import ipaddress
 import os
 import shutil
 import signal
 import socket
-import ssl
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import certifi
 import pytest
 
-from gateway_client import wire
 from tests import postgres
 
 SHARED_MEMORY = Path("/dev/shm")  # no power is cut here, so commits need no disk
@@ -95,18 +91,4 @@ def no_internet() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in real:
             patch.setattr(socket.socket, name, guarded(name))
-        yield
-
-
-@pytest.fixture(autouse=True, scope="session")
-def certificates_are_loaded_once() -> Iterator[None]:
-    """A client that is made for one request would load them again: that costs more than the request."""
-    load = wire._tls
-
-    @functools.cache
-    def loaded(path: str) -> ssl.SSLContext:
-        return load()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wire, "_tls", lambda: loaded(certifi.where()))
         yield

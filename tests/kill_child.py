@@ -6,7 +6,6 @@ threads, so that its children may do as they like. How often and what is asked i
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import select
@@ -18,7 +17,7 @@ from typing import Any, TypedDict, TypeVar
 
 from sqlalchemy import event
 
-from gateway_client import Client, Money, NotNow, PaymentIntent, RetryPolicy, Sandbox, Stripe, db, sockets, wire
+from gateway_client import Client, Money, NotNow, PaymentIntent, RetryPolicy, Sandbox, Stripe, db, sockets
 from gateway_client.flow.effects import BeginSend, Claim, DatabaseEffect, Effect, MeetProvider, Send, Settle
 from gateway_client.tables import Base
 
@@ -88,22 +87,22 @@ class Ending(Client):
         if where == "write":
             self._end_in_mid_body()
         if where == "read":
-            patch(sockets.SocketStream, "read", lambda stream, size, timeout=None: end())
+            patch(sockets.Connection, "receive", lambda connection, bytes_max: end())
         result = super().perform(effect)
         if where == "after":
             end()
         return result
 
     def _end_in_mid_body(self) -> None:
-        write = sockets.SocketStream.write
+        send = sockets.Connection.send
 
-        def half(stream: sockets.SocketStream, buffer: bytes, timeout: float | None = None) -> None:
-            body = b"idempotency-key" not in buffer.lower()
-            write(stream, buffer[: len(buffer) // 2] if body else buffer, timeout)
-            if body:
+        async def half(connection: sockets.Connection, data: bytes) -> None:
+            head, _, body = data.partition(b"\r\n\r\n")
+            await send(connection, data[: len(data) - len(body) // 2])
+            if b"idempotency-key" in head.lower():
                 end()
 
-        patch(sockets.SocketStream, "write", half)
+        patch(sockets.Connection, "send", half)
 
 
 def work(job: Job, intent_id: str | None, url: str, database: str) -> str:
@@ -170,8 +169,6 @@ def warm(database: str) -> None:
     """Load, compile and remember what every child would do anew; leave no row and no connection."""
     engine = db.Database(database)._engine
     patch(db, "create_engine", lambda url, **options: engine)
-    patch(wire, "_tls", functools.cache(wire._tls))
-    wire._tls()
     with Client(Stripe("sk_test_sandbox"), database=database, transport=Sandbox().transport()) as client:
         client.charge(order("warm"))
         client.resume()

@@ -6,10 +6,11 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from gateway_client import Stripe, wire
+from gateway_client import Stripe
+from gateway_client.exchange import Age, unaged
 from gateway_client.gateways.base import NoReply, Reply, Request
 from gateway_client.proxy import read_proxy
-from gateway_client.wire import AsyncWire, Wire, unaged
+from gateway_client.wire import AsyncWire, Wire
 from tests.oracle_world import API_KEY
 
 BODY = "amount=1999&currency=usd&metadata%5Bcanary%5D=body"
@@ -41,7 +42,7 @@ def exchange_sync(
     requests: int = 1,
     request: Request = POST,
     timeout_s: float = TIMEOUT_S,
-    age_s: wire.Age = unaged,
+    age_s: Age = unaged,
     transport: httpx.BaseTransport | None = None,
     after_each: Callable[[], object] = nothing,
     proxy: str | None = None,
@@ -63,7 +64,7 @@ def exchange_async(
     requests: int = 1,
     request: Request = POST,
     timeout_s: float = TIMEOUT_S,
-    age_s: wire.Age = unaged,
+    age_s: Age = unaged,
     transport: httpx.AsyncBaseTransport | None = None,
     after_each: Callable[[], object] = nothing,
     proxy: str | None = None,

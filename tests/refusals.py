@@ -11,8 +11,9 @@ from email.utils import formatdate
 
 import pytest
 
+from gateway_client.exchange import Age
 from gateway_client.gateways.base import NoReply, Reply, Request
-from gateway_client.wire import Age, Wire
+from gateway_client.wire import Wire
 
 RESTRICTED = {"STRIPE_API_KEY": "rk_test_restricted"}
 """A key that may not ask for its account: the provider's refusal names it, as Stripe's does."""

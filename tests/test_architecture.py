@@ -22,7 +22,10 @@ SHELL_ORDER = (
     "gateway_client.telemetry",
     "gateway_client.transaction",  # the machine's time, for those who ask no provider
     "gateway_client.clock",  # time, sleep and chance
+    "gateway_client.waiting",
     "gateway_client.sockets",  # the connection of one exchange
+    "gateway_client.http1",
+    "gateway_client.foreign",  # a caller's own transport
     "gateway_client.wire",  # HTTP
     "gateway_client.gateways.stripe",  # `from_env` reads the environment; what it sends is in stripe_api.py
     "gateway_client.columns",

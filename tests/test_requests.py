@@ -19,14 +19,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway_client import InvalidInput, Money, PaymentIntent, RetryPolicy, Sandbox, State, Stripe
+from gateway_client.exchange import unaged
 from gateway_client.gateways.base import Request
 from gateway_client.gateways.stripe_api import API_VERSION
-from gateway_client.wire import Wire, unaged
+from gateway_client.wire import Wire
 from tests.oracle_stripe import SPEC, Sent, caught, check_request, official
 from tests.oracle_world import API_KEY, BINDING, StillClock, client_of, database_url, full_intent, intent_of, sandbox_of
 
 GATEWAY = Stripe(API_KEY)
-WIRE = Wire(GATEWAY, 5.0, None)
+WIRE = Wire(GATEWAY, 5.0, httpx.HTTPTransport(verify=False))  # which respx sees; the bytes of our own: test_wire.py
 FROM, TO = datetime.fromtimestamp(1_800_000_000, UTC), datetime.fromtimestamp(1_800_003_600, UTC)
 PAGE: Any = {"created": {"gte": 1_800_000_000, "lte": 1_800_003_600}, "limit": 100}
 
@@ -102,7 +103,7 @@ Answer = Callable[[httpx.Request], httpx.Response]
 
 
 def answer_of(sandbox: Sandbox) -> Answer:
-    """The sandbox behind respx: the real transport sends, and the sandbox answers."""
+    """The sandbox behind respx: a transport of httpx sends, and the sandbox answers."""
     return cast("Answer", sandbox.transport().handler)
 
 
@@ -238,7 +239,13 @@ def test_every_retry_sends_identical_bytes(fault: str, tmp_path: Path) -> None:
     sandbox.fault(fault, times=3)
     with caught(answer_of(sandbox)) as found:
         for process in (1, 2):
-            client = client_of(sandbox, clock, database_url(tmp_path), transport=None, retry=RetryPolicy(sends_max=2))
+            client = client_of(
+                sandbox,
+                clock,
+                database_url(tmp_path),
+                transport=httpx.HTTPTransport(verify=False),
+                retry=RetryPolicy(sends_max=2),
+            )
             with client:
                 client.charge(full_intent()) if process == 1 else client.resume()
     sends = [request for request in found if request.url.path == "/v1/payment_intents" and request.method == "POST"]
@@ -253,7 +260,7 @@ def test_every_request_of_a_long_journey_validates(tmp_path: Path) -> None:
     sandbox = sandbox_of(clock)
     with (
         caught(answer_of(sandbox)) as found,
-        client_of(sandbox, clock, database_url(tmp_path), transport=None) as client,
+        client_of(sandbox, clock, database_url(tmp_path), transport=httpx.HTTPTransport(verify=False)) as client,
     ):
         client.charge(intent_of("order_1", payment_method="pm_card_chargeDeclined"))
         client.charge(intent_of("order_1"), attempt=2)

@@ -17,8 +17,9 @@ import httpx
 import pytest
 
 from gateway_client import Stripe
+from gateway_client.exchange import unaged
 from gateway_client.gateways.base import NoReply, Reply, Request
-from gateway_client.wire import AsyncWire, Wire, unaged
+from gateway_client.wire import AsyncWire, Wire
 from tests.oracle_exchange import BOTH, GET, POST, Exchange, Plain, not_sent
 from tests.oracle_peer import CERTIFICATE, Connection, Peer, Script, answer, serve
 from tests.oracle_world import API_KEY

@@ -12,14 +12,13 @@ import time
 from typing import Any
 
 import certifi
-import httpcore
-import httpx
 import pytest
 
 from gateway_client import Stripe, sockets, wire
+from gateway_client.exchange import unaged
 from gateway_client.gateways.base import NoReply, Reply
 from gateway_client.proxy import ANSWER_BYTES_MAX, read_proxy
-from gateway_client.wire import AsyncWire, unaged
+from gateway_client.wire import AsyncWire
 from tests.connect_proxy import OPEN, says, tunnel
 from tests.oracle_exchange import BOTH, POST, SLACK_S, TIMEOUT_S, Ages, Exchange, not_sent
 from tests.oracle_peer import CERTIFICATE, Connection, Peer, Script, answer, full_house, serve
@@ -219,7 +218,7 @@ def test_a_slow_proxy_ends_in_time(script: Script, exchange: Exchange) -> None:
 @pytest.mark.parametrize("script", SLOW, ids=SLOW_IDS)
 def test_a_deadline_of_the_exchange_alone(script: Script, exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
     """D10: an exchange whose time ends before the tunnel is open was not sent, whichever clock ends it."""
-    monkeypatch.setattr(wire, "_timeout", lambda _: httpx.Timeout(60.0))
+    monkeypatch.setattr(wire, "connect_s", lambda _: 60.0)
     with Peer(script) as proxy:
         start = time.monotonic()
         (reply,) = exchange(NOWHERE, proxy=proxy.url)
@@ -283,16 +282,11 @@ def test_a_tunnel_cut_in_the_answer_is_unknown(exchange: Exchange) -> None:
 
 def test_a_failure_to_connect_after_a_byte_was_handed_over(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
     """D10: what was handed to the socket in a tunnel counts as sent, even if the next error is one of connecting."""
-    error = httpcore.ConnectError("a lie")
 
-    def lies(*arguments: Any, **options: Any) -> Any:
-        raise error
+    async def lies(*arguments: Any, **options: Any) -> Any:
+        raise sockets.NotConnected("a lie")
 
-    async def lies_async(*arguments: Any, **options: Any) -> Any:
-        raise error
-
-    monkeypatch.setattr(sockets.SocketStream, "read", lies)
-    monkeypatch.setattr(sockets.AsyncSocketStream, "read", lies_async)
+    monkeypatch.setattr(sockets.Connection, "receive", lies)
     with Peer(serve(answer()), tls=True) as provider, Peer(tunnel()) as proxy:
         (reply,) = exchange(provider.url, timeout_s=5.0, proxy=proxy.url)
     assert not not_sent(reply)
@@ -345,5 +339,4 @@ def test_no_credential_and_no_word_of_the_proxy_is_told(exchange: Exchange, capl
             assert encoded.encode() in proxy.received
             reasons.append(repr(reply))
     told = caplog.text + "".join(reasons)
-    assert "connect_tcp" in caplog.text
     assert [word for word in (user, password, encoded[:20], "Blocked", "Word-Of-The-Proxy") if word in told] == []

@@ -67,7 +67,7 @@ class Machine(Client):
     ) -> None:
         Driver.__init__(self, GATEWAYS[credential], clock=clock)  # all but the sockets and the engine
         network.credential = credential
-        self._wire = network  # type: ignore[assignment]
+        self._wire = network
         self._database = database
         self._created = True
         self._lock = threading.Lock()

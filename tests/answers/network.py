@@ -12,10 +12,10 @@ from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
+from gateway_client.exchange import Age
 from gateway_client.gateways.base import NoReply, Reply, Request
 from gateway_client.intent import idempotency_key
 from gateway_client.retry import BEGUN_S_MAX
-from gateway_client.wire import Age
 from tests.answers import bodies
 from tests.answers.lengths import HOLD_S, HOUR, Lengths, pick
 from tests.answers.provider import BLIND, RESTRICTED, Answered, Delivery, Json, Provider, charge, error, intent
@@ -64,6 +64,9 @@ class Network:
         if isinstance(reply, Reply):
             return Reply(reply.status, reply.headers, reply.body, elapsed_ms)
         return NoReply(reply.sent, reply.reason, elapsed_ms)
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
     def pass_by(self, seconds: float) -> None:
         self._provider.go_to(self._provider.now + seconds)

@@ -17,6 +17,7 @@ from gateway_client import Charge, Client, Money, PaymentIntent, Stripe, connect
 from gateway_client.clock import SystemClock
 from gateway_client.db import Database
 from gateway_client.errors import AttemptRefused, NotNow
+from gateway_client.exchange import Age
 from gateway_client.flow.effects import Effect, MeetProvider, Now
 from gateway_client.gateways.base import NoReply, Reply, Request
 from tests.kill_child import MET, POINTS, POLICY, Ending, end, patch
@@ -176,7 +177,7 @@ def end_at_request(client: Mortal, death: Death) -> None:
     exchange = wire.Wire.exchange
     seen = [0]
 
-    def counted(self: wire.Wire, request: Request, age_s: wire.Age) -> Reply | NoReply:
+    def counted(self: wire.Wire, request: Request, age_s: Age) -> Reply | NoReply:
         seen[0] += 1
         if seen[0] != death.nth:
             return exchange(self, request, age_s)
@@ -185,7 +186,7 @@ def end_at_request(client: Mortal, death: Death) -> None:
         if death.at == "writing":
             client._end_in_mid_body()
         if death.at == "asked":
-            patch(sockets.SocketStream, "read", lambda stream, size, timeout=None: end())
+            patch(sockets.Connection, "receive", lambda connection, bytes_max: end())
         reply = exchange(self, request, age_s)
         if death.at == "answered":
             end()

@@ -20,7 +20,7 @@ from typing import Any, TypedDict
 
 from sqlalchemy import Engine, create_engine
 
-from gateway_client import Client, Sandbox, Stripe, db, sqlite, wire
+from gateway_client import Client, Sandbox, Stripe, db, sqlite
 from gateway_client.gateways import stripe_api
 from reconcile.store import items
 from tests.kill_child import POLICY, fork
@@ -142,13 +142,11 @@ def warm(database: str) -> None:
     # For all of this process and its children, whatever they open.
     changes: list[tuple[object, str, object]] = [
         (db, "create_engine", remembered),
-        (wire, "_tls", functools.cache(wire._tls)),
         (stripe_api, "PAGE_ROWS_MAX", PAGE_ROWS),
         (items, "PAGE_ROWS_MAX", PAGE_ROWS),
     ]
     for owner, name, value in changes:
         setattr(owner, name, value)
-    wire._tls()
     "localhost".encode("idna")  # loads what each child's first request would
     sandbox = Sandbox()
     with Client(Stripe(acting.API_KEY), database=database, transport=sandbox.transport(), retry=POLICY) as client:

@@ -12,6 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from gateway_client.errors import ChargeOnceError
+from gateway_client.exchange import unaged
 from gateway_client.flow.effects import (
     Ask,
     AskAll,
@@ -31,7 +32,6 @@ from gateway_client.flow.effects import (
 from gateway_client.flow.leasing import Lease
 from gateway_client.flow.working import SLICE_S
 from gateway_client.gateways.base import NoReply, Reply, Request
-from gateway_client.wire import unaged
 from reconcile.wrapping import wrapped
 from tests.sim import provider, worker
 from tests.sim.ghost import Sent

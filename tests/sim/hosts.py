@@ -13,8 +13,8 @@ from typing import Any
 
 from gateway_client import Client, Stripe
 from gateway_client.driver import Driver
+from gateway_client.exchange import Age
 from gateway_client.gateways.base import NoReply, Reply, Request
-from gateway_client.wire import Age
 from tests.sim.network import Heard
 from tests.sim.provider import ACCOUNT
 
@@ -112,7 +112,7 @@ class Process(Client):
         self.name = name
         self.alive = True
         self.fetched = Fetched(in_transaction)
-        self._wire = self.fetched  # type: ignore[assignment]
+        self._wire = self.fetched
         self._database = database
         self._created = True
         self._lock = threading.Lock()

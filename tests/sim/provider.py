@@ -148,7 +148,7 @@ def reply_of(answer: sandbox_wire.Answer, elapsed_s: float, decided: str | None 
 def too_old(age_s: Callable[[], float]) -> NoReply | None:
     """What the wire says instead of sending, when a send was begun too long ago."""
     try:
-        wire._Trail(age_s, None).check_age()
-    except wire._Paused:
+        wire.check_age(age_s)
+    except wire.Paused:
         return NoReply(False, "not sent: this process was paused too long before the first byte", 0, paused=True)
     return None

@@ -30,7 +30,7 @@ from gateway_client.errors import ChargeOnceError
 from tests.kill_child import POLICY, order, patch
 
 CHILD_S_MAX = 30.0
-TIMEOUT_S = 1.0  # httpcore reads on after a send that failed: an answer may have come before the end
+TIMEOUT_S = 1.0
 TOLD_BYTES = 1 << 20
 PR_SET_PTRACER, ANY_PROCESS = 0x59616D61, ctypes.c_ulong(-1)  # strace is no parent of ours
 CARD = ("--amount", "1999", "--currency", "usd", "--payment-method", "pm_card_visa")
