@@ -33,6 +33,7 @@ from benchmarks.report import figures_of, show, stored, tables_of
 from benchmarks.sections import Section
 from benchmarks.settled import settled
 from benchmarks.startup import startup
+from benchmarks.transport import transport
 
 RESULTS = Path(__file__).with_name("results")
 SECTIONS: dict[str, Callable[[Bench], Section]] = {
@@ -43,6 +44,7 @@ SECTIONS: dict[str, Callable[[Bench], Section]] = {
     "settled": settled,
     "worker": worker,
     "startup": startup,
+    "transport": transport,
 }
 PACKAGES = ("SQLAlchemy", "sqlmodel", "httpx", "stripe", "aiohttp", "dbos", "psycopg")
 

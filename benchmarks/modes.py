@@ -61,5 +61,31 @@ MODES = (
     *_on_both("ours-sync", "ours, sync", "ours.open_client"),
     *_on_both("ours-async", "ours, async", "ours.open_async_client", is_async=True),
 )
-BY_NAME = {mode.name: mode for mode in MODES}
+EXCHANGES = (  # of section `transport`: one request and its answer, nothing kept
+    *(
+        Mode(f"exchange-{name}", f"{label}, sync", f"exchanges.open_{opener}")
+        for name, label, opener in (
+            ("ours", "ours, fresh", "ours"),
+            ("httpx", "httpx as it is, kept", "httpx"),
+            ("httpx-fresh", "httpx, fresh transports", "httpx_fresh"),
+            ("httpcore", "httpcore's connection, fresh", "httpcore"),
+            ("http-client", "http.client, fresh", "http_client"),
+            ("http-client-kept", "http.client, kept", "http_client_kept"),
+            ("requests", "requests, kept", "requests"),
+        )
+    ),
+    *(
+        Mode(f"exchange-{name}-async", f"{label}, async", f"exchanges.open_{opener}", None, True, needs)
+        for name, label, opener, needs in (
+            ("ours", "ours, fresh", "ours_async", None),
+            ("httpx", "httpx as it is, kept", "httpx_async", None),
+            ("httpx-fresh", "httpx, fresh transports", "httpx_fresh_async", None),
+            ("httpx-pools", "httpx, eight small pools, kept", "httpx_pools", None),
+            ("httpx-aiohttp", "httpx over aiohttp, kept", "httpx_aiohttp", "aiohttp"),
+            ("aiohttp", "aiohttp, kept", "aiohttp", "aiohttp"),
+            ("aiohttp-fresh", "aiohttp, fresh", "aiohttp_fresh", "aiohttp"),
+        )
+    ),
+)
+BY_NAME = {mode.name: mode for mode in (*MODES, *EXCHANGES)}
 OURS = tuple(mode for mode in MODES if mode.name.startswith("ours-"))

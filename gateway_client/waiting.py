@@ -65,14 +65,14 @@ class OnLoop:
                 woken.set_result(None)
 
         timer = loop.call_later(max(0.0, end - time.monotonic()), wake)
-        for one, event in wanted.items():
-            (loop.add_reader if event == POLLIN else loop.add_writer)(one, wake, one)
+        for one, event in wanted.items():  # by number: with a socket, selectors would write its repr at each turn
+            (loop.add_reader if event == POLLIN else loop.add_writer)(one.fileno(), wake, one)
         try:
             await woken
         finally:  # before anybody closes a socket: the loop would go on with whatever has its number next
             timer.cancel()
             for one, event in wanted.items():
-                (loop.remove_reader if event == POLLIN else loop.remove_writer)(one)
+                (loop.remove_reader if event == POLLIN else loop.remove_writer)(one.fileno())
         return list(found)
 
 

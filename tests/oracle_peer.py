@@ -106,7 +106,7 @@ class Peer:
         self.closing = threading.Event()
         self.requests: list[bytes] = []
         self.connections: list[Connection] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=16)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._threads = [threading.Thread(target=self._accept)]
