@@ -72,6 +72,8 @@ EXCHANGES = (  # of section `transport`: one request and its answer, nothing kep
             ("http-client", "http.client, fresh", "http_client"),
             ("http-client-kept", "http.client, kept", "http_client_kept"),
             ("requests", "requests, kept", "requests"),
+            ("socket", "bare socket, fresh", "socket"),
+            ("socket-resumed", "bare socket, fresh, TLS resumed", "socket_resumed"),
         )
     ),
     *(

@@ -108,7 +108,7 @@ class Connection:
             raise NotConnected(str(error) or type(error).__name__) from None
 
     async def send(self, data: bytes) -> None:
-        """Send bytes of a request. Raises OSError; TimeoutError before the first one has left nothing behind."""
+        """Send bytes of a request. Raises OSError, which proves nothing once `handed_over` is set."""
         _check(self._end)
         self.handed_over = True  # before the first system call: a process may end in its midst
         await self._write(data, self._end)

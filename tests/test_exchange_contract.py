@@ -24,11 +24,12 @@ from gateway_client.exchange import AsyncExchange, Exchange
 from gateway_client.gateways.base import NoReply, Reply
 from gateway_client.wire import AsyncWire, Wire
 from tests.exchange_kit import KINDS, OURS, Kind, no_file_stays_open
-from tests.oracle_exchange import GET, POST, SLACK_S, TIMEOUT_S, Ages
+from tests.oracle_exchange import GET, POST, SLACK_S, Ages
 from tests.oracle_peer import CERTIFICATE, Connection, Peer, Script, answer, full_house, serve
 from tests.oracle_world import API_KEY
 
 ROOT = Path(__file__).resolve().parent.parent
+TIMEOUT_S = 1.0  # connecting on a busy machine must not use it up
 BIG = replace(POST, body="a" * 8_000_000)  # more than the kernel takes at once
 
 nothing_stays_open = pytest.fixture(autouse=True)(no_file_stays_open)
@@ -101,7 +102,7 @@ def hello_then_silence(connection: Connection) -> None:
 def test_no_handshake(script: Script, kind: Kind) -> None:
     """What should speak TLS resets, says something else, or nothing: the only bytes that came are the handshake's."""
     with Peer(script) as peer:
-        (reply,) = kind.exchange(peer.url.replace("http", "https"))
+        (reply,) = kind.exchange(peer.url.replace("http", "https"), timeout_s=TIMEOUT_S)
     kind.told(reply, left=False)
     assert API_KEY.encode() not in peer.received
     assert len(peer.connections) == 1
@@ -118,7 +119,7 @@ def test_paused_before_connecting(kind: Kind) -> None:
 def test_paused_while_connecting(kind: Kind) -> None:
     """The process stood still while it connected: not a byte leaves, which a caller's transport cannot prove."""
     with Peer(serve(answer())) as peer:
-        (reply,) = kind.exchange(peer.url, age_s=Ages(0.0, 10.1))
+        (reply,) = kind.exchange(peer.url, age_s=Ages(0.0, 10.1), timeout_s=5.0)
     assert isinstance(reply, NoReply)
     assert (reply.sent, reply.paused) == (not kind.is_ours, kind.is_ours)
     assert peer.received == b""
@@ -233,7 +234,7 @@ def test_broken_once_it_may_have_left(fault: str, kind: Kind, monkeypatch: pytes
     monkeypatch.setattr(wire, "REPLY_BYTES_MAX", 100_000)
     with Peer(BROKEN[fault]) as peer:
         start = time.monotonic()
-        (reply,) = kind.exchange(peer.url, request=BIG if fault in LARGE else POST)
+        (reply,) = kind.exchange(peer.url, request=BIG if fault in LARGE else POST, timeout_s=TIMEOUT_S)
         assert time.monotonic() - start < TIMEOUT_S + SLACK_S
     kind.told(reply, left=True)
     assert len(peer.connections) == 1

@@ -4,6 +4,7 @@ Not here: answers that break or never end (`test_wire_unknown.py`), whose connec
 what an answer means, what is retried.
 """
 
+import os
 import socket
 import ssl
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import certifi
 import pytest
 
-from gateway_client import ConfigurationError, InvalidInput, Stripe
+from gateway_client import ConfigurationError, InvalidInput, Stripe, sockets
 from gateway_client.gateways.base import NoReply, Reply
 from gateway_client.retry import checked_timeout
 from gateway_client.wire import AsyncWire, Wire
@@ -96,6 +97,24 @@ def test_a_peer_that_prefers_http_2_is_spoken_to_in_http_1(exchange: Exchange, t
         (reply,) = exchange(peer.url, timeout_s=5.0)
     assert isinstance(reply, Reply)
     assert agreed == ["http/1.1"]
+
+
+def test_certificates_are_read_once_a_process(trusting: None) -> None:
+    """All clients of a process share one TLS context; a forked child reads anew, for a lock may be held in a copy."""
+    assert sockets.tls_context() is sockets.tls_context()
+    pid = os.fork()
+    if pid == 0:
+        os._exit(len(sockets._contexts))
+    assert os.waitpid(pid, 0)[1] == 0
+    assert len(sockets._contexts) > 0
+
+
+def test_no_certificate_is_read_for_plain_http(exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over plain http, which is this machine's, nothing of TLS is loaded."""
+    monkeypatch.setattr(sockets, "_contexts", {})
+    with Peer(serve(answer())) as peer:
+        exchange(peer.url, timeout_s=5.0)
+    assert sockets._contexts == {}
 
 
 @pytest.mark.parametrize("status", [b"301 Moved", b"302 Found", b"303 See Other", b"307 Temporary", b"308 Permanent"])
