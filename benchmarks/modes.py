@@ -62,6 +62,8 @@ MODES = (
     *_on_both("ours-async", "ours, async", "ours.open_async_client", is_async=True),
 )
 EXCHANGES = (  # of section `transport`: one request and its answer, nothing kept
+    Mode("exchange-socket", "bare socket, fresh, sync", "bare.open_socket"),
+    Mode("exchange-socket-resumed", "bare socket, fresh, TLS resumed, sync", "bare.open_socket_resumed"),
     *(
         Mode(f"exchange-{name}", f"{label}, sync", f"exchanges.open_{opener}")
         for name, label, opener in (
@@ -72,8 +74,6 @@ EXCHANGES = (  # of section `transport`: one request and its answer, nothing kep
             ("http-client", "http.client, fresh", "http_client"),
             ("http-client-kept", "http.client, kept", "http_client_kept"),
             ("requests", "requests, kept", "requests"),
-            ("socket", "bare socket, fresh", "socket"),
-            ("socket-resumed", "bare socket, fresh, TLS resumed", "socket_resumed"),
         )
     ),
     *(
