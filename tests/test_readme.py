@@ -118,9 +118,12 @@ def test_prepare_example(environment: dict[str, str], sandbox: Sandbox, tmp_path
     assert dict(sandbox.succeeded()) == {"order_1": 1}
 
 
-def test_sandbox_example(environment: dict[str, str], tmp_path: Path) -> None:
-    """The fixture for the reader's own tests works as it stands."""
-    (tmp_path / "test_mine.py").write_text(readme.python("Testing your own code"), encoding="utf-8")
+@pytest.mark.parametrize(("example", "passed"), [("def client(sandbox", 1), ("import respx", 2)])
+def test_examples_of_the_reader_s_own_tests(
+    example: str, passed: int, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The fixture for the reader's own tests, and those by respx for both clients, work as they stand."""
+    (tmp_path / "test_mine.py").write_text(readme.python("Testing your own code", example), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py"],
         env=environment,
@@ -130,7 +133,7 @@ def test_sandbox_example(environment: dict[str, str], tmp_path: Path) -> None:
         timeout=SECONDS_MAX,
         check=False,
     )
-    assert "1 passed" in done.stdout
+    assert f"{passed} passed" in done.stdout
 
 
 def normal(text: str) -> list[str]:

@@ -99,6 +99,15 @@ def test_a_mock_is_a_foreign_transport(error: Any, exchange: Exchange) -> None:
     assert isinstance(answered, Reply)
 
 
+def test_a_mock_of_httpx_alone_answers_nothing(exchange: Exchange) -> None:
+    """respx patches httpx, and our sockets are none of it: no answer of a mock that was not handed in is believed."""
+    with respx.mock(assert_all_called=False) as router:
+        route = router.route().mock(return_value=httpx.Response(200, json={}))
+        (reply,) = exchange(dead_url(), timeout_s=5.0)
+    assert not_sent(reply)
+    assert not route.called
+
+
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "tls"])
 def test_a_failure_to_connect_after_a_byte_was_handed_over(
     tls: bool, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
