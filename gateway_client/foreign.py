@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import httpx
 from gateway_client.exchange import Head, Message
 
 FIRST_BYTE = "http11.send_request_headers.started"  # as httpcore calls it, where the transport is built on it
+CLOSE_S_MAX = 1.0  # how long closing an answer may take
 
 
 class _Foreign:
@@ -62,9 +64,10 @@ class ForeignChannel(_Foreign):
         return next(self._pieces, b"")
 
     async def close(self) -> None:
-        """Close the response; the transport is the caller's."""
+        """Close the response; the transport is the caller's. What that raises changes nothing."""
         if self._response is not None:
-            self._response.close()
+            with suppress(*self.broken):
+                self._response.close()
 
 
 class AsyncForeignChannel(_Foreign):
@@ -98,9 +101,11 @@ class AsyncForeignChannel(_Foreign):
         return b""
 
     async def close(self) -> None:
-        """Close the response; the transport is the caller's."""
+        """As ForeignChannel.close, within a second."""
         if self._response is not None:
-            await self._response.aclose()
+            with suppress(*self.broken):
+                async with asyncio.timeout(CLOSE_S_MAX):
+                    await self._response.aclose()
 
 
 def _head(response: httpx.Response) -> Head:

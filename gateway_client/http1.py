@@ -41,7 +41,7 @@ class OwnChannel:
 
     async def ask(self, message: Message, at_first_byte: Callable[[], None]) -> Head:
         """Connect, send the message, and pass over interim answers. Raises what is in `broken`."""
-        data = self._written(message)
+        data = memoryview(self._written(message))
         await self._connection.open(self._origin, self._connect_s, self._proxy)
         at_first_byte()
         await self._connection.send(data)

@@ -107,8 +107,11 @@ class Connection:
         except (OSError, ValueError) as error:  # a name that no resolver takes is a UnicodeError
             raise NotConnected(str(error) or type(error).__name__) from None
 
-    async def send(self, data: bytes) -> None:
-        """Send bytes of a request. Raises OSError, which proves nothing once `handed_over` is set."""
+    async def send(self, data: memoryview) -> None:
+        """Send bytes of a request, in a form whose repr shows none: crash reporters send local variables.
+
+        Raises OSError, which proves nothing once `handed_over` is set.
+        """
         _check(self._end)
         self.handed_over = True  # before the first system call: a process may end in its midst
         await self._write(data, self._end)
@@ -130,7 +133,7 @@ class Connection:
     async def _tunnel(self, proxy: Proxy, origin: Origin, end: float) -> None:
         try:
             await self._connect(proxy.host, proxy.port, end)
-            await self._write(proxy.connect_request(origin.host, origin.port), end)
+            await self._write(memoryview(proxy.connect_request(origin.host, origin.port)), end)
             answer = b""
             while not is_open(answer):
                 piece = await self._read(ANSWER_BYTES_MAX - len(answer), end)
@@ -152,9 +155,8 @@ class Connection:
         )
         await self._until_done(encrypted.do_handshake, POLLIN, end)
 
-    async def _write(self, data: bytes, end: float) -> None:
+    async def _write(self, left: memoryview, end: float) -> None:
         assert self._socket is not None
-        left = memoryview(data)
         while left:
             left = left[await self._until_done(partial(self._socket.send, left), POLLOUT, end) :]
 

@@ -65,9 +65,9 @@ class OnLoop:
                 woken.set_result(None)
 
         timer = loop.call_later(max(0.0, end - time.monotonic()), wake)
-        for one, event in wanted.items():  # by number: with a socket, selectors would write its repr at each turn
-            (loop.add_reader if event == POLLIN else loop.add_writer)(one.fileno(), wake, one)
         try:
+            for one, event in wanted.items():  # by number: with a socket, selectors would write its repr at each turn
+                (loop.add_reader if event == POLLIN else loop.add_writer)(one.fileno(), wake, one)
             await woken
         finally:  # before anybody closes a socket: the loop would go on with whatever has its number next
             timer.cancel()

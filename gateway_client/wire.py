@@ -82,7 +82,8 @@ class _Wire:
 
     def _no_reply(self, error: Exception, channel: Channel, elapsed_ms: int) -> NoReply:
         if not channel.sent:
-            why = str(error) or type(error).__name__
+            # No other error's words: those of h11 repeat a header, and one holds the API key.
+            why = str(error) if isinstance(error, channel.unreached) else type(error).__name__
             return NoReply(False, f"not sent: no connection to the provider ({why})", elapsed_ms)
         kind = type(error).__name__
         if isinstance(error, channel.late):

@@ -96,8 +96,8 @@ class Ending(Client):
     def _end_in_mid_body(self) -> None:
         send = sockets.Connection.send
 
-        async def half(connection: sockets.Connection, data: bytes) -> None:
-            head, _, body = data.partition(b"\r\n\r\n")
+        async def half(connection: sockets.Connection, data: memoryview) -> None:
+            head, _, body = bytes(data).partition(b"\r\n\r\n")
             await send(connection, data[: len(data) - len(body) // 2])
             if b"idempotency-key" in head.lower():
                 end()

@@ -4,12 +4,15 @@ Not here: whether a byte has left (`test_exchange_contract.py`).
 """
 
 import asyncio
+import errno
 import signal
 import socket
 import threading
 import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from dataclasses import replace
+from select import POLLIN
 from typing import Any
 
 import httpx
@@ -20,7 +23,7 @@ from gateway_client.exchange import unaged
 from gateway_client.gateways.base import NoReply, Reply
 from gateway_client.wire import AsyncWire, Wire
 from tests.exchange_kit import KINDS, Kind, no_file_stays_open
-from tests.oracle_exchange import GET, POST
+from tests.oracle_exchange import BOTH, GET, POST, SLACK_S, TIMEOUT_S, Exchange
 from tests.oracle_peer import Connection, Peer, Script, answer
 from tests.oracle_world import API_KEY
 
@@ -147,6 +150,73 @@ def interrupted(gateway: Stripe) -> None:
             Wire(gateway, 30.0, None).exchange(POST, unaged)
     finally:
         signal.signal(signal.SIGALRM, before)
+
+
+class Held(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body of a caller's transport that cannot be closed: that fails, or never comes back."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b"[1]"
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b"[1]"
+
+    def close(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    async def aclose(self) -> None:
+        self.close()
+        await asyncio.sleep(60.0)
+
+
+class Holds(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """A caller's transport that answers by such a body, which is given up before it is read."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=Held(self._error))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=Held(self._error))
+
+
+@pytest.mark.parametrize("exchange", BOTH)
+@pytest.mark.parametrize("error", [httpx.CloseError("odd"), OSError("odd"), None], ids=["httpx", "system", "hangs"])
+def test_an_answer_that_cannot_be_closed(error: Exception | None, exchange: Exchange) -> None:
+    """A caller's transport that fails, or hangs, when its answer is closed changes nothing of what is told, in time."""
+    start = time.monotonic()
+    (reply,) = exchange("http://127.0.0.1:1", transport=Holds(error), timeout_s=TIMEOUT_S)
+    assert isinstance(reply, NoReply)
+    assert (reply.sent, "compressed" in reply.reason) == (True, True)
+    assert time.monotonic() - start < TIMEOUT_S + SLACK_S
+
+
+def test_a_loop_that_takes_no_more_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a loop refuses to watch a socket, it goes on watching none that was given with it."""
+
+    async def run(first: socket.socket, second: socket.socket) -> bool:
+        loop = asyncio.get_running_loop()
+        watch = loop.add_reader
+
+        def full(number: int, *given: Any) -> None:
+            if number == second.fileno():
+                raise OSError(errno.ENOSPC, "no watches left")
+            watch(number, *given)
+
+        monkeypatch.setattr(loop, "add_reader", full)
+        with pytest.raises(OSError, match="no watches left"):
+            await waiting.OnLoop().ready({first: POLLIN, second: POLLIN}, time.monotonic() + WAIT_S_MAX)
+        return loop.remove_reader(first.fileno())
+
+    near, far = socket.socketpair()
+    with near, far:
+        assert not asyncio.run(run(near, far))
 
 
 def test_a_peer_that_never_stops_leaves_the_loop_to_others() -> None:
