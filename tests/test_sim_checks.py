@@ -129,7 +129,7 @@ CLOSED = ROW._replace(closed_at="2026-11-21 11:00:00.000000")
 SUCCEEDED = ROW._replace(state="succeeded", provider_charge_id="ch_1")
 ABSENT = ROW._replace(state="absent")
 SECOND = replace(SENT, attempt=("order_1", 2), key="key_2")
-OPEN_INTENT = {"status": "requires_payment_method", "metadata": CHARGE["metadata"]}
+OPEN_INTENT = {"id": "pi_1", "status": "requires_payment_method", "metadata": CHARGE["metadata"]}
 REJECTED, SECOND_ROW = ROW._replace(state="rejected"), ROW._replace(attempt=2, key="key_2", state="prepared")
 ROTATED = replace(SENT, credential="rotated", at=5 * HOUR_S)
 REFUSED = replace(SENT, own_word=True, status=429)
@@ -148,7 +148,9 @@ BROKEN: dict[str, Callable[[], None]] = {
     "S5: a day later": lambda: safety.s5_window(ghost(SENT), replace(SENT, checked_at=safety.KEY_LIFE_S + 80)),
     "S6: before proof": lambda: safety.s6_attempt_advance(ghost(asked={SECOND.attempt}), SECOND, []),
     "S6: beside an open intent": lambda: safety.s6_attempt_advance(
-        ghost(row=ROW._replace(state="declined"), asked={SECOND.attempt}), SECOND, [OPEN_INTENT]
+        ghost(row=ROW._replace(state="declined"), asked={SECOND.attempt}, intents={"pi_1": ATTEMPT}),
+        SECOND,
+        [OPEN_INTENT],
     ),
     "S2: told before it is on disk": lambda: safety.s2_told_is_on_disk(ghost(), "order_1", 1, "succeeded"),
     "S5: unsent for a day": lambda: safety.s5_never_stale(
@@ -173,8 +175,12 @@ BROKEN: dict[str, Callable[[], None]] = {
     ),
     "S8: charged": lambda: safety.s8_no_false_failure(looked_for(), ROW._replace(state="declined"), [CHARGE]),
     "S7: the intent of another attempt": lambda: safety.s7_ids_are_ours(
-        ROW._replace(attempt=2, provider_intent_id="pi_1"), [{**OPEN_INTENT, "id": "pi_1"}]
+        ghost(intents={"pi_1": ATTEMPT}), ROW._replace(attempt=2, provider_intent_id="pi_1")
     ),
+    "S7: a stranger's intent": lambda: safety.s7_ids_are_ours(
+        ghost(intents={"pi_1": None}), ROW._replace(provider_intent_id="pi_1")
+    ),
+    "S7: a stranger's is cancelled": lambda: safety.s7_cancels_its_own(ghost(intents={"pi_1": None}), "pi_1"),
     "S8: rejected by nobody": lambda: safety.s8_refused_by_somebody(ghost(SENT), REJECTED, []),
     "S8: rejected by a box": lambda: safety.s8_refused_by_somebody(ghost(replace(SENT, status=400)), REJECTED, []),
     "S8: declined by nobody": lambda: safety.s8_refused_by_somebody(
@@ -233,6 +239,7 @@ BROKEN: dict[str, Callable[[], None]] = {
     ),
     "L4: incomplete": lambda: liveness.after_run(date(2026, 11, 20), ProviderUnavailable("planted"), Rows()),
     "L5: refused": lambda: liveness.after_resume(1, [ROW], ProviderUnavailable("planted"), 0.0),
+    "L5: refused without having asked": lambda: liveness.l5_asks_for_the_time("h1", HOUR_S),
     "L6: left out": lambda: liveness.after_resume(1, [ROW], (), 0.0),
     "L7: too slow": lambda: liveness.after_resume(1, [], (), 61.0),
     # Of workers
@@ -279,9 +286,15 @@ def test_checks_hold_of_a_sound_ledger() -> None:
         check(sound, SENT)
     safety.s2_told_is_on_disk(sound, "order_1", 1, "succeeded")
     safety.s5_never_stale(ghost(SENT, born={ATTEMPT: 0.0}, begun={ATTEMPT: 0.0}), SENT, "resume", 0.0)
-    safety.s7_ids_are_ours(SUCCEEDED._replace(provider_intent_id="pi_1"), [{**OPEN_INTENT, "id": "pi_1"}])
+    sound.look_at_intent(OPEN_INTENT)
+    safety.s7_ids_are_ours(sound, SUCCEEDED._replace(provider_intent_id="pi_1"))
+    safety.s7_cancels_its_own(sound, "pi_1")
+    liveness.l5_asks_for_the_time("h1", HOUR_S - 1.0)
     cleared = [{**OPEN_INTENT, "status": "canceled"}]
-    safety.s6_attempt_advance(ghost(row=declined, asked={SECOND.attempt}), SECOND, cleared)
+    second = ghost(row=declined, asked={SECOND.attempt}, intents={"pi_1": ATTEMPT})
+    safety.s6_attempt_advance(second, SECOND, cleared)
+    second.intents["pi_1"] = None  # a stranger's, on which somebody has written our names
+    safety.s6_attempt_advance(second, SECOND, [OPEN_INTENT])
     safety.s7_no_false_success(sound, SUCCEEDED, "h1", [CHARGE])
     safety.s8_no_false_failure(sound, declined, [{**CHARGE, "status": "failed"}])
     safety.s8_refused_by_somebody(sound, declined, [{**OPEN_INTENT, "last_payment_error": {"code": "card_declined"}}])

@@ -39,6 +39,7 @@ MUTANTS = (
         "    at = charge.closed_at or charge.first_sent_at\n"
         "    charge = replace(charge, closed_at=at, quiet_from=charge.quiet_from or at)\n"
         "    known = Known(charge, effect.profile.bounds, now, effect.scan)\n    problem",
+        kept="refused, refused again",
     ),
     Mutant(
         "a 500 that was read is proof",
@@ -75,6 +76,7 @@ MUTANTS = (
         LOOKUP,
         "return reading.scan(begun_at=now)",
         "return reading.scan(begun_at=(yield from Now()))",
+        kept="a reading that is begun too early",
     ),
     Mutant(
         "the list begins with the first send",

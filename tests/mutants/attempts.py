@@ -84,6 +84,13 @@ MUTANTS = (
         "pass",
     ),
     Mutant(
+        "what carries our key is cancelled, whatever it is",
+        CLEARING,
+        "if isinstance(answer.outcome, Conflict):",
+        "if False:",
+        kept="our names and our key on a stranger's payment",
+    ),
+    Mutant(
         "only an intent whose id is known is cleared",
         CLAIM,
         "if (before or why_not(Step.NEXT_ATTEMPT, known) is not None) and effect.cleared_attempt != newest:",

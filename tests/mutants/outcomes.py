@@ -19,7 +19,8 @@ MUTANTS = (
         "timeout treated as failed",
         STRIPE,
         _TIMEOUT,
-        "return Answer(Rejected(reply.reason) if reply.sent else not_answered(reply), elapsed_ms=reply.elapsed_ms)",
+        "from gateway_client.outcome import Rejected\n"
+        "            return Answer(Rejected(reply.reason) if reply.sent else not_answered(reply))",
         incident="opencollective/opencollective #2285: a connection error was a failure, the second try charged again",
         planted="timeout treated as failed",
     ),
@@ -173,6 +174,7 @@ MUTANTS = (
         ANSWERS,
         'if reply.headers.get("age", "0").strip() != "0":',
         "if False:",
+        kept="a cached answer",
     ),
     Mutant(
         "the declared account is believed",

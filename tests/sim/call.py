@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from gateway_client.errors import ChargeOnceError
+from gateway_client.errors import ChargeOnceError, ClockRefused
 from gateway_client.exchange import unaged
 from gateway_client.flow.effects import (
     Ask,
@@ -36,6 +36,7 @@ from reconcile.wrapping import wrapped
 from tests.sim import provider, worker
 from tests.sim.ghost import Sent
 from tests.sim.hosts import Host, Process
+from tests.sim.liveness import l5_asks_for_the_time
 from tests.sim.network import Heard
 from tests.sim.safety import Broken
 from tests.sim.shift import Shift, l4_told_to_end
@@ -91,6 +92,7 @@ class Call:
         self.asked_at: float | None = None  # when the provider wrote the time that the next send goes by
         self.checked_at = -inf  # the true time of the last check of the time, of the send that is begun
         self.lied = False  # the last answer was another one's
+        self.silent_s = 0.0  # for how long nothing was heard when it last did not ask whose key this is
         world.running[name] = self
 
     @property
@@ -155,6 +157,7 @@ class Call:
             case Now():
                 self._go(self._flow.send, self.process.perform(effect))
             case MeetProvider() if not effect.anew and not self.process.must_meet():
+                self.silent_s = self.world.now - self.process.heard_at
                 self._go(self._flow.send, self.process.perform(effect))
             case Tell():
                 effect.listener(effect.what)
@@ -243,6 +246,8 @@ class Call:
             result, step = self._perform(effect), self._flow.send
         except ChargeOnceError as error:
             result, step = error, self._flow.throw
+            if isinstance(error, ClockRefused) and not self.host.clock.stood_still:
+                self.world.witness.hold(l5_asks_for_the_time, self.name, self.silent_s)
         self.world.store.trouble = None
         if isinstance(result, Begun):
             asked_at, self.asked_at = self.asked_at, None
@@ -293,8 +298,12 @@ class Call:
         if not self.alive:
             return
         self.process.last = heard or self.process.last
-        if isinstance(effect, MeetProvider) and heard is not None:
-            self.asked_at = heard.written_at
+        if isinstance(reply, Reply):
+            self.process.heard_at = self.world.now
+        if isinstance(effect, MeetProvider):
+            self.silent_s = 0.0
+            tells = heard is not None and "age" not in heard.reply.headers  # else it says itself that it is an old one
+            self.asked_at = heard.written_at if heard is not None and tells else None
         self.world.witness.answered(self, effect, reply, sent)
         self.process.fetched.reply = reply
         self._perform_it(effect)

@@ -26,8 +26,12 @@ STRANGER = (
     "&automatic_payment_methods[allow_redirects]=never"
 )
 
+CLAIMED_AMOUNT = 777
+CLAIMED = STRANGER.replace("2000", f"{CLAIMED_AMOUNT}").replace("pm_card_visa", "pm_card_authenticationRequired")
+"""Somebody else's payment, of an amount that is none of ours, which waits for its customer."""
+
 PAID_BY = re.compile("payment_method=[a-zA-Z_]+")
-ALONE = ("strip", "key", "namespace", "both", "amount", "currency", "lose", "remove", "twice")
+ALONE = ("strip", "key", "namespace", "both", "amount", "currency", "lose", "remove", "twice", "claim")
 """Hands of which one is enough for an intent: of several, nothing on earth tells any more what was so."""
 
 
@@ -98,6 +102,9 @@ def _prepare(process: Process, intent: PaymentIntent) -> Any:
 
 def hand(world: World, what: str, intent_id: str) -> None:
     """Somebody at the provider's dashboard, or the provider itself, does what no request of ours could."""
+    if what == "claim":
+        _claim(world, intent_id)
+        return
     found = [one for one in world.provider.intents() if one["metadata"].get("paycli_intent") == intent_id]
     if not found or (what in ALONE and intent_id in world.ghost.handled):
         return
@@ -138,6 +145,21 @@ def hand(world: World, what: str, intent_id: str) -> None:
 def _change(world: World, intent: dict[str, Any], field: str, value: Any) -> None:
     for object_id in sorted({intent["id"], intent["latest_charge"]} & world.provider.ids()):
         world.provider.ours.change(object_id, **{field: value})
+
+
+def _claim(world: World, intent_id: str) -> None:
+    """Somebody writes the names of an attempt of ours on a stranger's payment."""
+    attempt = max((number for of, number in world.ghost.rows if of == intent_id), default=None)
+    if attempt is None or intent_id in world.ghost.handled:
+        return
+    world.ghost.handled.add(intent_id)
+    world.ghost.strangers += 1
+    world.ghost.seen["hand: claim"] += 1
+    _post(world, "/v1/payment_intents", CLAIMED)
+    key = world.ghost.rows[intent_id, attempt].key
+    named = {"namespace": "default", "intent": intent_id, "attempt": str(attempt), "key": key}
+    theirs = next(one for one in world.provider.intents() if one["amount"] == CLAIMED_AMOUNT and not one["metadata"])
+    world.provider.ours.change(theirs["id"], metadata={f"paycli_{name}": value for name, value in named.items()})
 
 
 def _edited(what: str, metadata: dict[str, str]) -> tuple[str, Any]:

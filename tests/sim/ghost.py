@@ -96,6 +96,7 @@ class Ghost:
     sends: list[Sent] = field(default_factory=list)
     rows: dict[Key, Row] = field(default_factory=dict)
     charges: dict[str, Key | None] = field(default_factory=dict)  # provider charge → whose it was when it was made
+    intents: dict[str, Key | None] = field(default_factory=dict)  # the same of its intents
     readings: dict[str, Reading] = field(default_factory=dict)
     seen: Counter[str] = field(default_factory=Counter)  # situations, see `sometimes.py`
     acknowledged: set[str] = field(default_factory=set)  # intents that a caller was told of
@@ -190,9 +191,19 @@ class Ghost:
     def look_at(self, charge: dict[str, Any]) -> None:
         """A charge of the provider, whose metadata somebody may change later."""
         if charge["id"] not in self.charges:
-            of = charge["metadata"]
-            ours = "paycli_intent" in of and of.get("paycli_namespace") == "default"
-            self.charges[charge["id"]] = (of["paycli_intent"], int(of["paycli_attempt"])) if ours else None
+            self.charges[charge["id"]] = _whose(charge)
+
+    def look_at_intent(self, intent: dict[str, Any]) -> None:
+        """The same of an intent."""
+        if intent["id"] not in self.intents:
+            self.intents[intent["id"]] = _whose(intent)
+
+
+def _whose(one: dict[str, Any]) -> Key | None:
+    """The attempt that an object of the provider names, if it is one of ours."""
+    of = one["metadata"]
+    ours = "paycli_intent" in of and of.get("paycli_namespace") == "default"
+    return (of["paycli_intent"], int(of["paycli_attempt"])) if ours else None
 
 
 def seconds_of(time: str) -> float:

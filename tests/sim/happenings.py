@@ -35,7 +35,7 @@ OPEN = ("pm_card_chargeDeclined", "pm_card_authenticationRequired", "pm_usBankAc
 SPECIAL = ("clock", "restore", "hands", "poison", "stranger", "outage", "kill", "still", "people")
 HANDS = (
     *("strip", "strip", "remove", "amount", "twice", "currency", "authenticate", "authenticate", "confirm", "cancel"),
-    *("key", "namespace", "both"),
+    *("key", "namespace", "both", "claim"),
 )
 STILL_S = ("20", "3000", "12000", "90000", "300000")
 CLOCKS_S = ("-3600", "-400", "-200", "-30", "0", "30", "200", "400", "3600", "90000")

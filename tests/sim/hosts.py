@@ -117,6 +117,7 @@ class Process(Client):
         self._created = True
         self._lock = threading.Lock()
         self.last: Heard | None = None  # the answer that its connection brought last
+        self.heard_at = -inf  # when any answer came
 
     @property
     def gateway(self) -> Stripe:

@@ -230,6 +230,29 @@ KEPT: dict[str, dict[str, str]] = PROMISE | {
         "h5": "151765.482 east restore 3",
         "h4 EndRun 1": "pause 90000",
     },
+    "a reading that is begun too early, and takes until it is quiet": {
+        "h1": "0.000 east charge 1 pm_card_visa 1 ours",
+        **_sends("h1", "lost_request"),
+        "h2": "60.000 west cancel 1 ours",
+        "h3": "270460.000 west resume ours",
+        "h3 Ask 2": "pause 700",
+    },
+    "a cached answer tells the time of yesterday": {
+        "h1": "0.000 east charge 1 pm_card_visa 1 ours",
+        **_sends("h1", "lost_reply"),
+        "h2": "20.000 east still 90000",
+        "h3": "90030.000 east charge 1 pm_card_visa 1 ours",
+        "h3 MeetProvider 1": "cached",
+    },
+    "refused, refused again, and on its way when the night reads": {
+        "late_s": "3600",
+        "h1": "0.000 east charge 1 pm_card_visa 1 ours",
+        "h1 Send 1": "account_400",
+        "h2": "10800.000 east charge 1 pm_card_visa 1 ours",
+        "h2 Send 1": "doubled",
+        "h2 Send 1 how": "account late",
+        "h3": "11800.000 night reconcile 0 ours",
+    },
     "a clock set between the account and the gate": {
         "h1": "0.000 west charge 2 pm_usBankAccount_noAccount 1 ours",
         "h2": "0.006 east clock -200",
@@ -262,6 +285,11 @@ KEPT: dict[str, dict[str, str]] = PROMISE | {
         "h3": "45.174 east charge 1 pm_card_visa 2 ours",
         "h1 Send 1": "cancel in flight",
         "h2 Send 1": "bare_402",
+    },
+    "our names and our key on a stranger's payment, and the next attempt is asked for": {
+        "h1": "0.000 east charge 1 pm_none 1 ours",
+        "h2": "10.000 east hand claim 1",
+        "h3": "20.000 east charge 1 pm_card_visa 2 ours",
     },
     "a send that never left, beside one that is processing": {
         "h1": "0.009 east charge 1 pm_usBankAccount_noAccount 1 ours",

@@ -15,6 +15,8 @@ from tests.sim.safety import QUIET_UNPROVEN_S, SLACK_S, STALE_S, Broken
 
 TOLD = "closed_at IS NULL OR closed_by LIKE '%@%'"
 """A finding is open, or a person has closed it."""
+SILENCE_S = 3600.0
+"""For how long the provider's time is known without another answer."""
 SECONDS_OF_A_CHARGE_MAX = 45.0  # a call waits at most half a minute for another one's request, and asks four times
 
 
@@ -36,6 +38,15 @@ def a_worker_ends(name: str, rows: int, result: Any, elapsed_s: float) -> None:
         raise Broken("L5", f"{name} ends with {type(result).__name__}: {result}")
     if elapsed_s > rows * SECONDS_OF_A_CHARGE_MAX + 60:
         raise Broken("L7", f"{name} took {elapsed_s:.0f} s for {rows} rows")
+
+
+def l5_asks_for_the_time(name: str, silent_s: float) -> None:
+    """Nobody is refused for not knowing the provider's time who did not ask for it after an hour of silence.
+
+    A service that sends little would be refused for ever.
+    """
+    if silent_s >= SILENCE_S:
+        raise Broken("L5", f"{name} does not know the time, and has not asked for it after {silent_s:.0f} s of silence")
 
 
 def waits_for_a_person(ghost: Ghost, row: Row, now: float) -> bool:

@@ -117,6 +117,7 @@ STRANGE = (
     "held_500",
     "hidden_500",
     "doubled_500",
+    "account_400",
     "forbidden",
     "late",
     "doubled",
@@ -139,6 +140,8 @@ def way_of(decided: str | None, how: str | None, hold_s: float) -> Way:  # noqa:
             return Way(((hold_s, "error_500_later"),), "nothing")
         case "doubled_500":
             return _doubled("500", "late", "error_500_later", hold_s)
+        case "account_400":
+            return Way((), "other", "account")
         case "forbidden":
             return Way((), "box", "form 403 -")
         case "hidden_500":

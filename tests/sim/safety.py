@@ -150,6 +150,8 @@ def s6_attempt_advance(ghost: Ghost, sent: Sent, intents: Iterable[dict[str, Any
     for intent in intents:
         of = intent["metadata"]
         earlier = of.get("paycli_intent") == intent_id and int(of["paycli_attempt"]) < attempt
+        if ghost.intents.get(intent["id"]) is None:
+            continue  # a stranger's, whatever somebody has written on it
         if earlier and intent["status"] != "canceled":
             raise Broken("S6", f"{sent.attempt} is sent while {of['paycli_attempt']} is {intent['status']} there")
 
@@ -225,11 +227,18 @@ def s7_no_false_success(ghost: Ghost, row: Row, call: str, charges: Iterable[dic
     raise Broken("S7", f"{row.intent_id} attempt {row.attempt} is succeeded, and {row.provider_charge_id} is not there")
 
 
-def s7_ids_are_ours(row: Row, intents: Iterable[dict[str, Any]]) -> None:
-    """The provider's intent that a row names is one of its own attempt."""
-    for intent in intents:
-        if intent["id"] == row.provider_intent_id and _of(intent) not in (None, (row.intent_id, row.attempt)):
-            raise Broken("S7", f"{row.intent_id} attempt {row.attempt} names {intent['id']}, which is of {_of(intent)}")
+def s7_ids_are_ours(ghost: Ghost, row: Row) -> None:
+    """The provider's intent that a row names was made for its own attempt, whatever its metadata say by now."""
+    named = row.provider_intent_id
+    if named in ghost.intents and ghost.intents[named] != (row.intent_id, row.attempt):
+        whose = ghost.intents[named] or "a stranger"
+        raise Broken("S7", f"{row.intent_id} attempt {row.attempt} names {named}, which is of {whose}")
+
+
+def s7_cancels_its_own(ghost: Ghost, provider_intent_id: str) -> None:
+    """Nothing is cancelled at the provider but what was made for one of our attempts."""
+    if ghost.intents.get(provider_intent_id) is None:
+        raise Broken("S7", f"{provider_intent_id} is cancelled, and nobody here has made it")
 
 
 def s8_no_false_failure(ghost: Ghost, row: Row, charges: Iterable[dict[str, Any]]) -> None:

@@ -106,7 +106,7 @@ UNKIND = (
     | frozenset(f"box {what.replace(' ', '_')}" for what in BODIES)
     | frozenset(f"held {what}" for what in INSIDE)
     | {f"post: {what}" for what in ("held_500", "hidden_500", "doubled_500")}
-    | {f"hand: {what}" for what in ("key", "namespace", "both", "strip")}
+    | {f"hand: {what}" for what in ("key", "namespace", "both", "strip", "claim")}
     | {
         "closed: status_mismatch",
         "a list told another reading's page",

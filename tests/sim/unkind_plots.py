@@ -117,11 +117,34 @@ PLOTS: dict[str, tuple[Step, ...]] = {
         (((0.0, 900.0), *about(UNPROVEN)), (*AGAIN, "resume")),
         ((*SOON, *about(UNPROVEN)), AGAIN),
     ),
+    "our names on another payment": (
+        (SOON, (VISA, VISA, NONE, DECLINE)),
+        (SOON, ("hand claim 1",)),
+        ((*SOON, *HOURS), ("cancel 1", "cancel 1", "resume", *AGAIN)),
+        ((*SOON, *about(QUIET)), ("resume", "reconcile 0", *AGAIN)),
+        ((*SOON, *HOURS), ("cancel 1", "resume", *AGAIN)),
+    ),
+    "a worker wakes beside a slow one": (
+        *((SOON[:1], (f"prepare {order} pm_card_visa 1",)) for order in (1, 2, 3, 4)),
+        (SOON[:1], ("east work 25 1800s",)),
+        (SOON[:1], ("west work 25 1800s",)),
+        (((700.0, 900.0),), ("resume", "reconcile 0")),
+    ),
+    "a row that nobody answers": (
+        (SOON[:1], ("prepare 1 pm_card_visa 1",)),
+        (SOON[:1], ("work 25 1800s",)),
+        (((100.0, 900.0),), ("resume", "work 25 600s")),
+    ),
     "another account": (
         (SOON, (VISA, "prepare 1 pm_card_visa 1")),
         (SOON, ("resume restricted_other", "resume other", f"{VISA} restricted_other", "resume restricted")),
         ((*SOON, *HOURS), ("resume restricted_other", "resume other", "cancel 1 restricted_other", "resume rotated")),
         (HOURS, FINISH),
+    ),
+    "another payment's answer": (
+        (SOON, ("west charge 1 pm_usBankAccount_success 1 ours",)),
+        (((20.0, 60.0),), ("west resume ours",)),
+        (((0.3, 5.0),), ("west charge 2 pm_card_visa 1 ours",)),
     ),
     "another key of ours": (
         (SOON, (f"{VISA} ours",)),
@@ -145,7 +168,11 @@ FAULTS: dict[str, Faults] = {
     "a cancellation that somebody else answers": ((0.4, "leftover"), (0.6, "box")),
     "two debits": (),
     "edited by hand": ((0.85, "lost_reply"), (0.9, "held")),
+    "our names on another payment": ((0.6, "lost_request"), (0.75, "bare_402"), (0.8, "held")),
+    "a worker wakes beside a slow one": ((0.9, "slow"),),
+    "a row that nobody answers": ((0.5, "unavailable_503"), (0.95, "lost_request")),
     "another account": ((0.4, "lost_reply"), (0.5, "doubled")),
+    "another payment's answer": ((0.4, "leftover"), (0.7, "exchanged")),
     "another key of ours": ((0.35, "held"), (0.6, "lost_reply"), (0.7, "unavailable_503")),
 }
 AT_THE_END = {
@@ -158,14 +185,21 @@ AT_THE_END = {
     "given up by a machine that stood still": ("late_s",),
     "an old question": ("late_s", "roll_forward_s", "lag_s"),
     "another key of ours": ("late_s", "slow_s", "lag_s"),
+    "a worker wakes beside a slow one": ("slow_s",),
 }
 """Lengths that a plot wants at the ends of the published ones, alone and together."""
 AT_QUESTIONS: dict[str, Faults] = {
+    "another payment's answer": (),
+    "a worker wakes beside a slow one": (),
+    "a row that nobody answers": (),
     "two debits": ((0.4, "exchanged"),),
     "two machines stand still": ((0.01, "delayed"),),
     "an old question": ((0.5, "pause 14000"), (0.4, "stands still for 12000")),
 }
 AT_MEETINGS: dict[str, Faults] = {
+    "another payment's answer": (),
+    "a worker wakes beside a slow one": (),
+    "a row that nobody answers": (),
     "two machines stand still": ((0.01, "cached"),),
     "an old question": ((0.01, "cached"),),
     "given up by a machine that stood still": ((0.05, "refused"),),
@@ -173,6 +207,8 @@ AT_MEETINGS: dict[str, Faults] = {
     "a machine stands still": ((0.25, "cached"), (0.3, "exchanged"), (0.35, "leftover")),
 }
 AT_COMMITS: dict[str, Faults] = {
+    "a worker wakes beside a slow one": ((0.1, "pause 200"), (0.15, "pause 135")),
+    "a row that nobody answers": ((0.01, "die after"),),
     "two machines stand still": ((0.004, "pause 2"), (0.008, "die after")),
     "a machine stands still at its gate": ((0.3, "stands still for 90000"),),
     "an old question": ((0.004, "pause 2"), (0.008, "die after")),

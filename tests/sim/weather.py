@@ -39,8 +39,10 @@ PROVIDER_FAULTS = (
     "wrong_mode",
     "redirect_302",
 )
-ON_THE_WAY = ("late", "held", "doubled", "doubled", "box", "box", "exchanged", "leftover", "cached", "delayed")
-
+ON_THE_WAY = (
+    *("late", "held", "doubled", "doubled", "box", "box", "exchanged", "leftover", "cached", "delayed"),
+    "account_400",
+)
 """What happens between us and the provider (`network.py`)."""
 LIES = ("wrong_amount", "wrong_currency", "wrong_mode")
 """Answers that are not what was asked for: believing one is a false success."""
@@ -53,7 +55,7 @@ AT_A_REQUEST = ("die before", "die in flight", "cancel in flight", *PAUSES, *STI
 AT_A_GET = ("cached",)
 # Nothing that a GET could do.
 UNMOVED = (
-    *("error_500_later", "lost_500_later", "bare_402", "late", "held", "duplicate"),
+    *("error_500_later", "lost_500_later", "bare_402", "late", "held", "duplicate", "account_400"),
     *("error_500_charged", "error_500_uncharged", *LIES),
 )
 

@@ -75,6 +75,8 @@ class Witness:
                 self.ghost.readings[call.name] = Reading(
                     self._now(), int(fields["created[gte]"]), created_to=int(fields["created[lte]"])
                 )
+        if isinstance(effect, Ask) and request.method == "POST":
+            self.hold(safety.s7_cancels_its_own, self.ghost, path.split("/")[-2])
         if isinstance(effect, Ask) and request.method == "POST" and call.verb in ("resume", "work", "reconcile"):
             self.ghost.seen["left uncharged, and cancelled"] += 1
             self.hold(safety.s8_cancelled_late, self.ghost, path.split("/")[-2], self._now())
@@ -245,6 +247,8 @@ class Witness:
         ghost.rows = {(row[0], row[1]): Row(*row) for row in self._store.read(ROWS)}
         for key, row in ghost.rows.items():
             before = before_all.get(key)
+            if before is None or before.provider_intent_id != row.provider_intent_id:
+                self.hold(safety.s7_ids_are_ours, ghost, row)
             if before is None or before.state != row.state:
                 ghost.moves(before, row, self._now())
                 if before is None and call is not None and call.verb.startswith("charge") and row.attempt > 1:
@@ -257,7 +261,6 @@ class Witness:
     def _check_row(self, row: Row, before: Row | None, call: Call | None) -> None:
         if row.intent_id in self.ghost.handled or call is None:
             return
-        safety.s7_ids_are_ours(row, self._provider.intents())
         if row.state == "succeeded":
             self._provider.catch_up()
             safety.s7_no_false_success(self.ghost, row, call.name, self._provider.charges())
@@ -311,6 +314,8 @@ class Witness:
     def check_money(self) -> None:
         """Whatever is due at the provider has happened, and no intent was charged twice."""
         self._provider.catch_up()
+        for intent in self._provider.intents():
+            self.ghost.look_at_intent(intent)
         charges = (one for one in self._provider.charges() if not self._late_of_rejected(_intent_of(one), one))
         self.hold(safety.s1_no_double, self.ghost, charges)
 
