@@ -45,7 +45,7 @@ answers: $(VENV)/dev.stamp ## N answers (1000000) of a provider and of whatever 
 exhaust: $(VENV)/dev.stamp ## every interleaving of two workers and the nightly run on one intent, with up to two faults
 	@$(BIN)/python -m tests.exhaust
 
-mutants: $(VENV)/dev.stamp ## the protocol's mistakes, one line each: all must be seen by the simulator
+mutants: $(VENV)/dev.stamp ## the protocol's mistakes, one line each: all must be seen by the simulator, or by the test named for it
 	@$(BIN)/python -m tests.mutants
 
 kill: N = 2000

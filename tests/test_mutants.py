@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 
+from tests.mutants import seen
 from tests.mutants.listed import MUTANTS
 from tests.mutants.mutant import ROOT, Mutant
 from tests.sim.kept import PROMISE
@@ -55,6 +56,11 @@ def test_planted_bugs_are_those_of_the_table() -> None:
     assert [name for name in PLANTED if f"| {name} |" not in table] == []
 
 
+def test_where_each_is_seen_is_written_down() -> None:
+    """A mutant has a schedule or a test that is named for it, or a seed in the table, which `--record` writes anew."""
+    assert sorted(seen.read()) == sorted(mutant.name for mutant in MUTANTS if mutant.sought)
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.mutants", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
@@ -71,6 +77,19 @@ def test_the_quick_ones_are_killed() -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def test_what_no_schedule_sees_is_killed_by_its_test() -> None:
+    """Grouped commits have threads: their mistakes are killed by the very tests that are named for them."""
+    ended = run("what a work wrote before it failed", "an unconfirmed group believed")
+    killed = re.findall(r"^(.+?) {2,}0  (\S+)$", ended.stdout, re.MULTILINE)
+    assert {name: test.partition("::")[2] for name, test in killed} == {
+        "a savepoint forgotten: what a work wrote before it failed is committed with the others": (
+            "test_a_work_that_fails_fails_alone[sqlite]"
+        ),
+        "an unconfirmed group believed": "test_a_commit_that_nobody_confirmed[sqlite-False]",
+    }
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_kept_breaks_of_the_promise_show_their_mistakes() -> None:
     """Each schedule of P2 to P12 does not hold once its mistake is made."""
     named = {mutant.kept for mutant in MUTANTS if mutant.kept is not None}
@@ -81,6 +100,6 @@ def test_kept_breaks_of_the_promise_show_their_mistakes() -> None:
 
 def test_a_survivor_is_told() -> None:
     """What no seed has shown survives, and that is a failure."""
-    ended = run("--seeds", "1", "half-open edge shifted")
+    ended = run("--search", "--seeds", "1", "half-open edge shifted")
     assert "Survive: half-open edge shifted" in ended.stdout
     assert ended.returncode == 1

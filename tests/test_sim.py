@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway_client.charge import Charge
+from gateway_client.flow.effects import BeginSend
 from gateway_client.gateways.base import NoReply, Reply
 from gateway_client.gateways.stripe_api import StripeApi
 from gateway_client.outcome import Answer, Declined, Unknown
 from gateway_client.proof import Expected
+from gateway_client.store.registry import PERFORMERS
 from tests.sim import campaign, sometimes, world
 from tests.sim.kept import KEPT
 from tests.sim.memory import Memory
@@ -81,6 +84,6 @@ def test_any_exception_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*given: object) -> None:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr("gateway_client.store.performing.begin_send", broken)
+    monkeypatch.setitem(PERFORMERS, BeginSend, broken)
     failure = next(found for seed in range(20) if (found := campaign.try_one(seed, Memory())[1]) is not None)
     assert (failure.check, failure.why.split(" (")[0]) == ("ZeroDivisionError", "planted")

@@ -261,6 +261,7 @@ BROKEN: dict[str, Callable[[], None]] = {
     "S22: over its rate": lambda: at_work(begun_at=-0.4).begins(ATTEMPT, 0.0),
     "S22: sooner than it was asked to": lambda: asked_to_wait(61.0).begins(ATTEMPT, 59.0),
     "L4: told to end": lambda: shift.l4_told_to_end(at_work(told_to_end_at=0.0), "Lease", 0.1),
+    "L4: waits on": lambda: shift.l4_waits_no_more(at_work(told_to_end_at=0.0)),
     "L5: asks, and was answered": lambda: at_work().asks(0.0, probe=True),
     "L6: rows are kept": lambda: shift.l6_rows_given_back(at_work(), Rows(("order_1", 1))),
     "L7: the oldest last": lambda: shift.l7_oldest_first(
@@ -290,9 +291,8 @@ def test_checks_hold_of_a_sound_ledger() -> None:
     safety.s7_ids_are_ours(sound, SUCCEEDED._replace(provider_intent_id="pi_1"))
     safety.s7_cancels_its_own(sound, "pi_1")
     liveness.l5_asks_for_the_time("h1", HOUR_S - 1.0)
-    cleared = [{**OPEN_INTENT, "status": "canceled"}]
     second = ghost(row=declined, asked={SECOND.attempt}, intents={"pi_1": ATTEMPT})
-    safety.s6_attempt_advance(second, SECOND, cleared)
+    safety.s6_attempt_advance(second, SECOND, [{**OPEN_INTENT, "status": "canceled"}])
     second.intents["pi_1"] = None  # a stranger's, on which somebody has written our names
     safety.s6_attempt_advance(second, SECOND, [OPEN_INTENT])
     safety.s7_no_false_success(sound, SUCCEEDED, "h1", [CHARGE])
@@ -302,7 +302,7 @@ def test_checks_hold_of_a_sound_ledger() -> None:
     for sent, quiet_s in ((REFUSED, safety.QUIET_S), (SENT, safety.QUIET_UNPROVEN_S)):
         safety.s16_absence_evidence(ghost(sent), ABSENT, CLOSED, reading(quiet_s), quiet_s)
     safety.s6_read_first(made(reading(0.0), row=REJECTED), SECOND_ROW, [])
-    safety.s6_read_first(made(None, row=declined), SECOND_ROW, cleared)
+    safety.s6_read_first(made(None, row=declined), SECOND_ROW, [{**OPEN_INTENT, "status": "canceled"}])
     safety.s6_beside_no_success("order_1", 2, Rows())
     safety.s8_refused_by_somebody(ghost(replace(SENT, rejected=True)), REJECTED, [])
     safety.s11_another_key(ghost(SENT), ROTATED, reading(safety.QUIET_S))
@@ -327,6 +327,7 @@ def test_checks_hold_of_a_sound_worker() -> None:
     asked_to_wait(61.0).begins(ATTEMPT, 60.0)
     unanswered(1).asks(0.0, probe=True)
     shift.l4_told_to_end(at_work(told_to_end_at=0.1), "Lease", 0.1)
+    shift.l4_waits_no_more(at_work())
     shift.l6_rows_given_back(at_work(), Rows())
     shift.l6_rows_given_back(at_work(sure=False), Rows(("order_1", 1)))
     shift.l7_oldest_first(at_work(), [ATTEMPT], {ATTEMPT: ROW})

@@ -13,11 +13,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from tests.mutants import seen
 from tests.mutants.listed import MUTANTS
 from tests.mutants.mutant import SEEDS_MAX, Mutant
-from tests.mutants.runner import Verdict, count, kill, on_all_cores, show
+from tests.mutants.runner import Verdict, count, kill, on_all_cores, search, show
 
 RATE_SEEDS = 2000
+_SOUGHT = frozenset(one.name for one in MUTANTS if one.sought)
 
 
 def main() -> int:
@@ -26,6 +28,8 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="only mutants whose name holds one of these words")
     parser.add_argument("--seeds", type=int, help=f"the most seeds for a mutant; else {SEEDS_MAX:,}, or its own number")
     parser.add_argument("--rates", action="store_true", help=f"in how many of {RATE_SEEDS:,} seeds a planted bug shows")
+    parser.add_argument("--record", action="store_true", help="write down the seed at which each is seen")
+    parser.add_argument("--search", action="store_true", help="from seed 0 on, wherever it was seen last")
     parser.add_argument("--kept", action="store_true", help="only whether each kept schedule shows its mistake")
     parser.add_argument("--list", action="store_true", help="only say what each one is")
     asked = parser.parse_args()
@@ -44,7 +48,8 @@ def main() -> int:
         return kills(chosen, show)
     if asked.rates:
         return rates(chosen, asked.seeds or RATE_SEEDS)
-    return kills([replace(one, seeds_max=asked.seeds or one.seeds_max) for one in chosen])
+    chosen = [replace(one, seeds_max=asked.seeds or one.seeds_max) for one in chosen]
+    return kills(chosen, search if asked.search else kill, record=asked.record)
 
 
 def told(mutant: Mutant) -> str:
@@ -59,13 +64,15 @@ def told(mutant: Mutant) -> str:
     return f"{mutant.name} ({mutant.file}){incident}\n{changed}"
 
 
-def kills(chosen: list[Mutant], judge: Callable[[Mutant], Verdict] = kill) -> int:
+def kills(chosen: list[Mutant], judge: Callable[[Mutant], Verdict] = kill, *, record: bool = False) -> int:
     """The table of kills, as they come, and what they come to."""
     begun, verdicts = time.monotonic(), []
     width = max(len(one.name) for one in chosen)
     print(f"{'mutant':<{width}}   seeds  killed by")
     for verdict in on_all_cores(chosen, judge):
         verdicts.append(verdict)
+        if record and verdict.killed and verdict.seed is not None:
+            seen.write(seen.read() | {verdict.mutant.name: verdict.seed}, _SOUGHT)
         print(f"{verdict.mutant.name:<{width}}  {verdict.seeds:>6,}  {outcome(verdict)}", flush=True)
     print(summed_up(verdicts, time.monotonic() - begun))
     if any(one.unsound for one in verdicts):
@@ -88,13 +95,16 @@ def summed_up(verdicts: list[Verdict], elapsed_s: float) -> str:
         f"{len(killed)} of {len(verdicts)} mutants killed ({incidents} of them were incidents of other projects), "
         f"in {elapsed_s:.0f} s, {sum(one.cpu_s for one in verdicts):.0f} s of processor.",
     ]
-    if killed:
-        by_check = sum(not one.by.endswith("Error") for one in killed)
+    simulated = [one for one in killed if one.mutant.test is None]
+    if simulated:
+        by_check = sum(not one.by.endswith("Error") for one in simulated)
         lines.append(
-            f"Seeds to kill: median {statistics.median(one.seeds for one in killed):.0f}, "
-            f"most {killed[-1].seeds:,} ({killed[-1].mutant.name}). {by_check} by a check of the simulator, "
-            f"{len(killed) - by_check} by an exception that the code itself raised."
+            f"Seeds to kill: median {statistics.median(one.seeds for one in simulated):.0f}, "
+            f"most {simulated[-1].seeds:,} ({simulated[-1].mutant.name}). {by_check} by a check of the simulator, "
+            f"{len(simulated) - by_check} by an exception that the code itself raised."
         )
+    if len(killed) > len(simulated):
+        lines.append(f"{len(killed) - len(simulated)} by a test with real threads, where no schedule goes.")
     survivors = [one.mutant.name for one in verdicts if not one.killed]
     return "\n".join(lines + [f"Survive: {'; '.join(survivors)}"] * bool(survivors))
 

@@ -29,16 +29,17 @@ MUTANTS = (
         ABSENCE,
         "if scan.why_incomplete is not None:",
         "if False:",
+        kept="the lists cannot be asked",
     ),
     Mutant(
         "absence of an attempt that may still be sent",
         SETTLE,
-        "known = Known(record.charge(), effect.profile.bounds, now, effect.scan)\n    problem",
+        "known = Known(record.charge(), effect.profile.bounds, tx.now, effect.scan)\n    problem",
         "charge = record.charge()\n"
         "    from dataclasses import replace\n"
         "    at = charge.closed_at or charge.first_sent_at\n"
         "    charge = replace(charge, closed_at=at, quiet_from=charge.quiet_from or at)\n"
-        "    known = Known(charge, effect.profile.bounds, now, effect.scan)\n    problem",
+        "    known = Known(charge, effect.profile.bounds, tx.now, effect.scan)\n    problem",
         kept="refused, refused again",
     ),
     Mutant(
@@ -175,8 +176,9 @@ MUTANTS = (
     Mutant(
         "who gives up knows the time",
         SETTLE,
-        '"closed_at": now, "quiet_from": None}',
-        '"closed_at": now, "quiet_from": now}',
+        '"closed_at": tx.now, "quiet_from": None}',
+        '"closed_at": tx.now, "quiet_from": tx.now}',
+        kept="given up by a machine",
     ),
     Mutant(
         "a reading from before the closing tells from when it is quiet",
@@ -218,6 +220,7 @@ MUTANTS = (
         ABSENCE,
         "if any(stranger.is_by_payer_of(charge) for stranger in scan.strangers):",
         "if False:",
+        kept="the other delivery of a refused send",
     ),
     # What an object that cannot be read is
     Mutant(

@@ -14,7 +14,7 @@ STATE = "gateway_client/state.py"
 
 EVIDENCE = "gateway_client/evidence.py"
 
-_CANCEL = "if why_not(Step.CANCEL, Known(record.charge(), effect.profile.bounds, now)) is None:"
+_CANCEL = "if why_not(Step.CANCEL, Known(record.charge(), effect.profile.bounds, tx.now)) is None:"
 
 MUTANTS = (
     Mutant(
@@ -27,8 +27,8 @@ MUTANTS = (
     Mutant(
         "a send that is begun beside another one is no new revision of the row",
         GATE,
-        "written = write(session, record, after)",
-        "written = write(session, record, after) if after.changed(record) else after",
+        "written = write(tx, record, after)",
+        "written = write(tx, record, after) if after.changed(record) else after",
         kept="a send that never left, recorded late",
     ),
     Mutant(
@@ -102,6 +102,7 @@ MUTANTS = (
         '    if problem is not None:\n        raise ProviderUnavailable(f"{attempt} is {charge.state}, and',
         "    if problem is not None and scan.why_incomplete is None:\n"
         '        raise ProviderUnavailable(f"{attempt} is {charge.state}, and',
+        kept="the lists cannot be asked",
     ),
     Mutant(
         "given up is ended, whatever was sent",
@@ -162,6 +163,7 @@ MUTANTS = (
         SETTLE,
         _CANCEL,
         'if all(send["outcome"] in ("refused", "not_executed") for send in record.sends):',
+        kept="P2: delivered twice",
     ),
     Mutant(
         "answered is whatever had a status",
@@ -189,6 +191,7 @@ MUTANTS = (
         FACTS,
         "    if finding is None:\n        return None\n",
         "    return None\n",
+        kept="P7",
     ),
     Mutant(
         "the answer to a cancellation is believed",

@@ -1,6 +1,6 @@
 """All mutants, by area."""
 
-from tests.mutants import absence, attempts, keys, outcomes, reconciling, sending, settling, working
+from tests.mutants import absence, attempts, grouping, keys, outcomes, reconciling, sending, settling, working
 
 MUTANTS = (
     *keys.MUTANTS,
@@ -10,5 +10,6 @@ MUTANTS = (
     *absence.MUTANTS,
     *settling.MUTANTS,
     *working.MUTANTS,
+    *grouping.MUTANTS,
     *reconciling.MUTANTS,
 )

@@ -29,8 +29,14 @@ class Mutant:
     incident: str | None = None
     planted: str | None = None  # its line in the table of FAULTS §3
     kept: str | None = None  # the kept schedule that shows it (`tests/sim/kept.py`), by how its name begins
+    test: str | None = None  # the test that shows it, where no schedule goes (real threads and transactions)
     also: tuple[str, str, str] | None = None  # file, old and new of the other place where the same rule is kept
     seeds_max: int = SEEDS_MAX
+
+    @property
+    def sought(self) -> bool:
+        """True when seeds are searched for one that shows it: neither a schedule nor a test is named for it."""
+        return self.kept is None and self.test is None
 
     @property
     def places(self) -> tuple[tuple[str, str, str], ...]:

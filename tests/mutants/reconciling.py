@@ -34,6 +34,7 @@ MUTANTS = (
         READING,
         "places = [place for place in places if not place.part.done] + cut",
         "places = [place for place in places if not any(one.part.done for one in asked)] + cut",
+        kept="more pages than",
     ),
     Mutant(
         "reconciliation skips the window's edge",
@@ -73,6 +74,7 @@ MUTANTS = (
         PARTS,
         '"done": part.done,\n        }\n        for part in read',
         '"done": True,\n        }\n        for part in read',
+        kept="a run dies after",
     ),
     Mutant(
         "what could not be read once is never read again",
@@ -90,7 +92,7 @@ MUTANTS = (
     ),
     Mutant(
         "a run goes on under a lease that it has lost",
-        RUNS,
+        "reconcile/store/lease.py",
         'runs.c.leased_by == bindparam("of_lease"), runs.c.ended_at.is_(None)',
         'bindparam("of_lease").is_not(None), runs.c.ended_at.is_(None)',
     ),
@@ -99,6 +101,7 @@ MUTANTS = (
         FLOW,
         "yield from EndRun(run, why, listed, counts)",
         "yield from EndRun(run, None, listed, counts)",
+        kept="a list falls silent",
     ),
     Mutant(
         "the rest of an unfinished morning is the whole day",
@@ -135,6 +138,7 @@ MUTANTS = (
         FLOW,
         "if isinstance(item, Missing):",
         "if isinstance(item, Missing | CouldNotAsk):",
+        kept="a charge that is listed late",
     ),
     Mutant(
         "not listed is not there any more",
@@ -151,7 +155,7 @@ MUTANTS = (
     Mutant(
         "what is pending for a day is not told",
         FINDINGS,
-        "record_finding(session, words.stale(charge), Action.FLAGGED, now, effect.run.run_id)",
+        "record_finding(tx, words.stale(charge), Action.FLAGGED, effect.run.run_id)",
         "pass",
     ),
     Mutant(

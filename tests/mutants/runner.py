@@ -1,6 +1,7 @@
 """Runs the simulator's schedules on mutants: one child process for each, as many at once as there are cores.
 
-A mutant is killed by the first seed whose schedule does not hold. This process never imports the code under test.
+A mutant is killed by the first seed whose schedule does not hold, or by the very test that is named for it.
+This process never imports the code under test.
 """
 
 from __future__ import annotations
@@ -9,20 +10,25 @@ import gc
 import importlib
 import multiprocessing
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from types import FrameType
 
-from tests.mutants.mutant import Mutant, mutate
+from tests.mutants import seen
+from tests.mutants.mutant import ROOT, Mutant, mutate
 
 LIBRARIES = ("httpx", "msgspec", "sqlmodel", "sqlalchemy.dialects.sqlite")  # what every child would import anew
 SCHEDULE_CPU_S_MAX = 20.0  # a schedule takes some milliseconds: this one goes round for ever
 COLLECT_EVERY = 250
+TEST_S_MAX = 180.0  # most of it is a PostgreSQL that is made and started
 UNSOUND = ("NameError", "UnboundLocalError", "ImportError", "ModuleNotFoundError", "SyntaxError")
 """What a mistake in the mutant itself raises: that kills nothing."""
 
@@ -33,6 +39,7 @@ class Verdict:
 
     mutant: Mutant
     seeds: int = 0
+    seed: int | None = None  # the first that showed it
     shown: Counter[str] = field(default_factory=Counter)
     why: str = ""
     cpu_s: float = 0.0
@@ -54,8 +61,16 @@ class Verdict:
 
 
 def kill(mutant: Mutant) -> Verdict:
-    """The schedule that is kept because of this mistake, or seeds from 0 on, until one shows it."""
-    if mutant.kept is not None:
+    """What is named for this mistake, or seeds until one shows it: first the one at which it was seen last."""
+    if not mutant.sought:
+        return show(mutant)
+    last = seen.read().get(mutant.name)
+    return _tried(mutant, [*([] if last is None else [last]), *range(mutant.seeds_max)], until_shown=True)
+
+
+def search(mutant: Mutant) -> Verdict:
+    """The same from the first seed on, wherever it was seen."""
+    if not mutant.sought:
         return show(mutant)
     return _tried(mutant, range(mutant.seeds_max), until_shown=True)
 
@@ -66,7 +81,9 @@ def count(mutant: Mutant, seeds: int) -> Verdict:
 
 
 def show(mutant: Mutant) -> Verdict:
-    """The schedule that is kept because of this very mistake."""
+    """The schedule or the test that is there because of this very mistake."""
+    if mutant.test is not None:
+        return _tested(mutant, mutant.test)
     mutate(mutant)
     world = importlib.import_module("tests.sim.world")
     kept = importlib.import_module("tests.sim.kept").KEPT
@@ -81,7 +98,27 @@ def show(mutant: Mutant) -> Verdict:
     return verdict
 
 
-def _tried(mutant: Mutant, seeds: range, *, until_shown: bool) -> Verdict:
+def _tested(mutant: Mutant, test: str) -> Verdict:
+    """The test in a process of its own: it starts a database, and ends it when it ends."""
+    command = [sys.executable, "-m", "tests.mutants.under_test", mutant.name]
+    verdict, begun = Verdict(mutant), time.monotonic()
+    try:
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TEST_S_MAX, check=False)
+    except subprocess.TimeoutExpired:
+        verdict.shown["TimeoutError"] += 1
+        return verdict
+    finally:
+        verdict.cpu_s = time.monotonic() - begun
+    failed = re.search(rf"^FAILED {re.escape(test)}(?: - (.*))?$", ended.stdout, re.MULTILINE)
+    if failed is not None:
+        verdict.why = failed[1] or test
+        verdict.shown[test.rpartition("/")[2].replace(".py", "")] += 1
+    elif ended.returncode != 0:
+        raise RuntimeError(f"{test} could not be run:\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}")
+    return verdict
+
+
+def _tried(mutant: Mutant, seeds: Sequence[int], *, until_shown: bool) -> Verdict:
     mutate(mutant)
     campaign = importlib.import_module("tests.sim.campaign")
     store = importlib.import_module("tests.sim.memory").Memory()
@@ -96,6 +133,7 @@ def _tried(mutant: Mutant, seeds: range, *, until_shown: bool) -> Verdict:
         if failure is not None:
             verdict.shown[failure.check] += 1
             verdict.why = verdict.why or f"seed {seed}: {failure.why}"
+            verdict.seed = seed if verdict.seed is None else verdict.seed
             if until_shown:
                 break
         if verdict.seeds % COLLECT_EVERY == 0:
@@ -109,11 +147,16 @@ def _too_long(number: int, frame: FrameType | None) -> None:
 
 
 def on_all_cores(mutants: Iterable[Mutant], judge: Callable[[Mutant], Verdict] = kill) -> Iterator[Verdict]:
-    """The verdict on each mutant as it comes; the rarest are begun first."""
+    """The verdict on each mutant as it comes; those are begun first that may take longest."""
     for library in LIBRARIES:
         importlib.import_module(library)
     context = multiprocessing.get_context("fork")
-    waiting = sorted(mutants, key=lambda one: -one.seeds_max)
+    hints = seen.read()
+    waiting = sorted(
+        mutants,
+        key=lambda one: (one.sought and one.name not in hints, one.test is not None, one.seeds_max),
+        reverse=True,
+    )
     running: dict[Connection, tuple[ForkProcess, Mutant]] = {}
     while waiting or running:
         while waiting and len(running) < (os.cpu_count() or 1):

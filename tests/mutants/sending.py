@@ -31,20 +31,20 @@ MUTANTS = (
     Mutant(
         "a send is not written down before it leaves",
         GATE,
-        "run(session, INSERT_SEND, send)",
+        "tx.execute(INSERT_SEND, send)",
         "pass",
-        also=(CLAIM, "run(session, INSERT_SEND, send)", "pass"),
+        also=(CLAIM, "tx.execute(INSERT_SEND, send)", "pass"),
     ),
     Mutant(
         "a send before its commit: it leaves, although what holds its row was not committed",
         CLIENT,
-        "result = self._database.transact(self._work(effect, records), **transaction_of(effect))",
+        "result = self._database.transact(self._work(effect, records), **self._transaction_of(effect))",
         "from gateway_client.flow.effects import Begun\n\n"
         "            made = []\n"
         "            work = self._work(effect, records)\n"
         "            try:\n"
         "                result = self._database.transact(\n"
-        "                    lambda session: made.append(work(session)) or made[-1], **transaction_of(effect)\n"
+        "                    lambda tx: made.append(work(tx)) or made[-1], **self._transaction_of(effect)\n"
         "                )\n"
         "            except StoreUnavailable:\n"
         "                if not made or not isinstance(made[-1], Begun):\n"
@@ -54,7 +54,7 @@ MUTANTS = (
     Mutant(
         "a claim begins a send that the gate would not let through",
         CLAIM,
-        "if effect.begin_with is None or judge(_first_send(effect, attempt), facts, prepared, now) is not None:",
+        "if effect.begin_with is None or judge(_first_send(effect, attempt), facts, prepared, tx.now) is not None:",
         "if effect.begin_with is None:",
         kept="a machine that stood still in its claim",
     ),
@@ -77,7 +77,7 @@ MUTANTS = (
         "return self._learn(effect.request, self._wire.exchange(effect.request, effect.begun.age_s))",
         "request, begun = effect.request, effect.begun\n"
         "                return self._database.transact(\n"
-        "                    lambda session: self._learn(request, self._wire.exchange(request, begun.age_s))\n"
+        "                    lambda tx: self._learn(request, self._wire.exchange(request, begun.age_s))\n"
         "                )",
         incident="ampled-music/ampled #731: the call to Stripe was wrapped into the database's transaction",
     ),
@@ -163,19 +163,21 @@ MUTANTS = (
         CLOCK,
         "return learned is not None and learned.elapsed_s() < SILENCE_S_MAX and learned.drift_s() < DRIFT_S_MAX",
         "return learned is not None and learned.elapsed_s() < SILENCE_S_MAX",
+        kept="a clock that is behind",
     ),
     Mutant(
         "the provider's time is asked for once in a process",
         CLOCK,
         "return learned is not None and learned.elapsed_s() < SILENCE_S_MAX and learned.drift_s() < DRIFT_S_MAX",
         "return learned is not None",
+        kept="a clock set ahead",
     ),
     Mutant(
         "the time is not looked at again before a send",
         DRIVER,
         "if isinstance(effect, BeginSend):\n                self._time.check()",
         "if False:\n                self._time.check()",
-        seeds_max=20_000,
+        kept="a clock set ahead",
     ),
     Mutant(
         "the time is not asked before a re-send",

@@ -36,6 +36,7 @@ MUTANTS = (
         LEASES,
         _HOLDS,
         'return bool(clock < row["leased_until"])',
+        kept="a worker wakes with",
     ),
     Mutant(
         "a lease is compared the wrong way round",
@@ -78,6 +79,7 @@ MUTANTS = (
         LEASES,
         "        ~_OPEN_SEND,  # somebody waits for the answer\n",
         "        or_(~_OPEN_SEND, charges.c.intent_id.is_not(None)),\n",
+        kept="a worker comes while",
     ),
     Mutant(
         "the youngest deadline first",

@@ -8,6 +8,7 @@
     provider.py     the sandbox model, with short pages and late lists
     network.py      the way of requests and answers: doubled, held, boxes, exchanged, leftovers; transit.py: of one
     memory.py       a real SQLite in memory, past SQLAlchemy's layers; on_disk.py: the library's own, in a file
+    kept.py         schedules that once failed; rare.py: that show what few seeds show
     call.py         one call, effect by effect; worker.py: a worker, with its leases or without any
     world.py        the true time and what is due next; doing.py: what happens; healing.py: how it comes to rest
     witness.py      sees what leaves a host, comes back or is committed; ghost.py: the ledger it keeps

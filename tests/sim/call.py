@@ -39,7 +39,7 @@ from tests.sim.hosts import Host, Process
 from tests.sim.liveness import l5_asks_for_the_time
 from tests.sim.network import Heard
 from tests.sim.safety import Broken
-from tests.sim.shift import Shift, l4_told_to_end
+from tests.sim.shift import Shift, l4_told_to_end, l4_waits_no_more
 from tests.sim.transit import REQUEST_S, Transit
 
 if TYPE_CHECKING:
@@ -174,6 +174,7 @@ class Call:
         """How long a wait takes. A worker with nothing to do sleeps longer and longer, and hears the later for it."""
         if self.shift is None:
             return seconds
+        self.world.witness.hold(l4_waits_no_more, self.shift)
         if seconds == SLICE_S:
             seconds *= 2 ** min(self._naps, NAPS_MAX)
             self._naps += 1

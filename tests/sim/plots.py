@@ -37,7 +37,7 @@ AT_THE_END = unkind_plots.AT_THE_END
 PLOTS: dict[str, tuple[Step, ...]] = unkind_plots.PLOTS | {
     "the key's life": (
         (SOON, CHARGE),
-        (about(KEY_LIFE), RETRY),
+        ((*about(KEY_LIFE), (KEY_LIFE - 400.0, KEY_LIFE - 5.0)), RETRY),
         (((0.0, 600.0), (0.0, 3000.0)), (*RETRY, "reconcile 0")),
         (((0.0, 600.0), (0.0, 3000.0)), RETRY),
     ),
@@ -184,11 +184,11 @@ PLOTS: dict[str, tuple[Step, ...]] = unkind_plots.PLOTS | {
 # What a plot needs of the provider, instead of what is drawn: at a create or a cancellation; at a list or an object.
 FAULTS: dict[str, Faults] = unkind_plots.FAULTS | {
     "the key's life": (
-        (0.4, "lost_request"),
-        (0.6, "held"),
-        (0.7, "doubled"),
-        (0.78, "lost_reply"),
-        (0.82, "unavailable_503"),
+        (0.35, "lost_request"),
+        (0.65, "held"),
+        (0.73, "doubled"),
+        (0.8, "lost_reply"),
+        (0.84, "unavailable_503"),
     ),
     "the next attempt": (
         (0.25, "lost_reply"),

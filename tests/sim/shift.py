@@ -203,6 +203,12 @@ def l4_told_to_end(shift: Shift, what: str, since: float) -> None:
         raise Broken("L4", f"{shift.name} begins {what} {since - shift.told_to_end_at:.2f} s after it was told to end")
 
 
+def l4_waits_no_more(shift: Shift) -> None:
+    """Whoever is told to end hears it in the midst of a wait: no slice of one is begun afterwards."""
+    if shift.told_to_end_at is not None:
+        raise Broken("L4", f"{shift.name} waits on, and was told to end")
+
+
 def l5_goes_on_when_it_is_answered(shift: Shift) -> None:
     """With tokens left, and after nothing but answers, no worker asks whether there is an answer."""
     if shift.asked_at is None and not shift.empty and not shift.failed:

@@ -135,6 +135,11 @@ PLOTS: dict[str, tuple[Step, ...]] = {
         (SOON[:1], ("work 25 1800s",)),
         (((100.0, 900.0),), ("resume", "work 25 600s")),
     ),
+    "few of many are answered": (
+        *((SOON[:1], (f"prepare {order} pm_card_visa 1",)) for order in (1, 2, 3, 4)),
+        (SOON[:1], ("work 25 1800s",)),
+        (((100.0, 900.0),), ("resume", "work 25 600s")),
+    ),
     "another account": (
         (SOON, (VISA, "prepare 1 pm_card_visa 1")),
         (SOON, ("resume restricted_other", "resume other", f"{VISA} restricted_other", "resume restricted")),
@@ -171,6 +176,7 @@ FAULTS: dict[str, Faults] = {
     "our names on another payment": ((0.6, "lost_request"), (0.75, "bare_402"), (0.8, "held")),
     "a worker wakes beside a slow one": ((0.9, "slow"),),
     "a row that nobody answers": ((0.5, "unavailable_503"), (0.95, "lost_request")),
+    "few of many are answered": ((0.3, "unavailable_503"), (0.6, "lost_request"), (0.75, "in_use_409")),
     "another account": ((0.4, "lost_reply"), (0.5, "doubled")),
     "another payment's answer": ((0.4, "leftover"), (0.7, "exchanged")),
     "another key of ours": ((0.35, "held"), (0.6, "lost_reply"), (0.7, "unavailable_503")),
@@ -192,6 +198,7 @@ AT_QUESTIONS: dict[str, Faults] = {
     "another payment's answer": (),
     "a worker wakes beside a slow one": (),
     "a row that nobody answers": (),
+    "few of many are answered": (),
     "two debits": ((0.4, "exchanged"),),
     "two machines stand still": ((0.01, "delayed"),),
     "an old question": ((0.5, "pause 14000"), (0.4, "stands still for 12000")),
@@ -200,6 +207,7 @@ AT_MEETINGS: dict[str, Faults] = {
     "another payment's answer": (),
     "a worker wakes beside a slow one": (),
     "a row that nobody answers": (),
+    "few of many are answered": (),
     "two machines stand still": ((0.01, "cached"),),
     "an old question": ((0.01, "cached"),),
     "given up by a machine that stood still": ((0.05, "refused"),),
@@ -209,6 +217,7 @@ AT_MEETINGS: dict[str, Faults] = {
 AT_COMMITS: dict[str, Faults] = {
     "a worker wakes beside a slow one": ((0.1, "pause 200"), (0.15, "pause 135")),
     "a row that nobody answers": ((0.01, "die after"),),
+    "few of many are answered": ((0.01, "die after"),),
     "two machines stand still": ((0.004, "pause 2"), (0.008, "die after")),
     "a machine stands still at its gate": ((0.3, "stands still for 90000"),),
     "an old question": ((0.004, "pause 2"), (0.008, "die after")),

@@ -103,18 +103,21 @@ class Witness:
         if sent.credential in safety.OUR_CREDENTIALS:
             safety.s11_another_key(self.ghost, sent, self.ghost.readings.get(call.name))
         self._provider.catch_up()
-        safety.s6_attempt_advance(self.ghost, sent, self._listed(sent.attempt))
+        safety.s6_attempt_advance(self.ghost, sent, self._listed())
 
-    def _listed(self, attempt: Key) -> list[dict[str, Any]]:
+    def _listed(self) -> list[dict[str, Any]]:
         """The provider's intents, but what the other delivery of a refused send has left too late to be read."""
-        return [one for one in self._provider.intents() if not self._late_of_rejected(attempt[0], one)]
+        return [one for one in self._provider.intents() if not self._late_of_rejected(one)]
 
-    def _late_of_rejected(self, intent_id: str, one: dict[str, Any]) -> bool:
+    def _late_of_rejected(self, one: dict[str, Any]) -> bool:
         """Whether it is of an attempt all of whose sends were refused, and listed after the reading for the next one.
 
-        That is outside of the model (MODEL §6).
+        That is outside of the model (MODEL §6), whatever somebody has made of its metadata since.
         """
-        number = int(one["metadata"].get("paycli_attempt", 0))
+        whose = self.ghost.charges.get(one["id"]) or self.ghost.intents.get(one["id"])
+        if whose is None:
+            return False
+        intent_id, number = whose
         row, reading = self.ghost.rows.get((intent_id, number)), self.ghost.cleared.get((intent_id, number + 1))
         refused = all(sent.refused or not sent.may_execute for sent in self.ghost.of_attempt((intent_id, number)))
         if row is None or row.state != "rejected" or reading is None or not refused:
@@ -316,7 +319,9 @@ class Witness:
         self._provider.catch_up()
         for intent in self._provider.intents():
             self.ghost.look_at_intent(intent)
-        charges = (one for one in self._provider.charges() if not self._late_of_rejected(_intent_of(one), one))
+        for charge in self._provider.charges():
+            self.ghost.look_at(charge)
+        charges = (one for one in self._provider.charges() if not self._late_of_rejected(one))
         self.hold(safety.s1_no_double, self.ghost, charges)
 
     def hold(self, check: Callable[..., None], *arguments: Any, **named: Any) -> None:
@@ -341,7 +346,3 @@ def _short(result: object) -> str:
         case Exception():
             return f"{type(result).__name__}: {result}"
     return type(result).__name__
-
-
-def _intent_of(charge: dict[str, Any]) -> str:
-    return str(charge["metadata"].get("paycli_intent", ""))

@@ -255,6 +255,7 @@ class World:
         process.fetched.reply = reply
         with suppress(ChargeOnceError):  # as little known as before
             process.perform(MeetProvider())
+            process.heard_at = self.now
         process.fetched.reply = None
 
     def call(
