@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway_client.charge import Charge
 from gateway_client.flow.effects import BeginSend
 from gateway_client.gateways.base import NoReply, Reply
 from gateway_client.gateways.stripe_api import StripeApi

@@ -178,7 +178,7 @@ PLANTS = (
     Mutant(
         "attempt 3 reads nothing of attempt 1",
         CLAIM,
-        "before = _never_seen(session, rows[:-1])",
+        "before = _never_seen(tx, rows[:-1])",
         "before = ()",
     ),
     Mutant(

@@ -60,7 +60,7 @@ MUTANTS = (
     Mutant(
         "the next attempt while this one is unknown",
         CLAIM,
-        "if not previous.state.final:",
+        "if previous.state.pending:",
         "if False:",
         incident="woocommerce/woocommerce-gateway-stripe #3725: a retry after a timeout charged beside the first",
     ),
@@ -182,8 +182,8 @@ MUTANTS = (
     Mutant(
         "a closed finding about money lets the next attempt through",
         FACTS,
-        'and_(findings.c.charged, findings.c.attempt != bindparam("for_attempt")),',
-        'and_(findings.c.charged, findings.c.attempt == bindparam("for_attempt")),',
+        'and_(_OWN, findings.c.charged, findings.c.attempt != bindparam("for_attempt")),',
+        'and_(_OWN, findings.c.charged, findings.c.attempt == bindparam("for_attempt")),',
         kept="P7",
     ),
     Mutant(

@@ -8,16 +8,16 @@ ASKING = "gateway_client/flow/asking.py"
 GATE = "gateway_client/store/gate.py"
 CLAIM = "gateway_client/store/claim.py"
 
-_REQUEST = "request = setup.gateway.charge_request(begun.body, begun.charge.idempotency_key, begun.api_version)"
+_SEND = "reply = yield from Send(operation.request(begun.charge, begun.body, begun.api_version), begun)"
 
 MUTANTS = (
     Mutant(
         "new key per try",
         CHARGING,
-        _REQUEST,
-        "request = setup.gateway.charge_request(\n"
-        "        begun.body, begun.charge.idempotency_key + '-' * (begun.send_no - 1), begun.api_version\n"
-        "    )",
+        _SEND,
+        "key = begun.charge.idempotency_key + '-' * (begun.send_no - 1)\n"
+        "    charge = replace(begun.charge, idempotency_key=key)\n"
+        "    reply = yield from Send(operation.request(charge, begun.body, begun.api_version), begun)",
         incident="tempoxyz/pympp #155: the key was made of a token that every retry mints anew, buyers charged twice",
         planted="new key per try",
     ),
@@ -51,9 +51,10 @@ MUTANTS = (
     Mutant(
         "key after the row: made by the process that sends",
         CHARGING,
-        _REQUEST,
+        _SEND,
         "key = f'{begun.charge.idempotency_key}-{setup.started_at.timestamp()}'\n"
-        "    request = setup.gateway.charge_request(begun.body, key, begun.api_version)",
+        "    charge = replace(begun.charge, idempotency_key=key)\n"
+        "    reply = yield from Send(operation.request(charge, begun.body, begun.api_version), begun)",
     ),
     Mutant(
         "every attempt has the key of the first",
@@ -70,9 +71,9 @@ MUTANTS = (
     Mutant(
         "the number of the try is in the body",
         CHARGING,
-        _REQUEST,
+        _SEND,
         "body = f'{begun.body}&metadata[try]={begun.send_no}'\n"
-        "    request = setup.gateway.charge_request(body, begun.charge.idempotency_key, begun.api_version)",
+        "    reply = yield from Send(operation.request(begun.charge, body, begun.api_version), begun)",
         incident="stripe/stripe-java #389: metadata in the repeated call made it another request than the first",
     ),
     Mutant(

@@ -3,7 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 CHARGING = "gateway_client/flow/charging.py"
-CLAIM = "gateway_client/store/claim.py"
+ATTEMPTS = "gateway_client/store/attempts.py"
 CLIENT = "gateway_client/client.py"
 DRIVER = "gateway_client/driver.py"
 GATE = "gateway_client/store/gate.py"
@@ -33,7 +33,7 @@ MUTANTS = (
         GATE,
         "tx.execute(INSERT_SEND, send)",
         "pass",
-        also=(CLAIM, "tx.execute(INSERT_SEND, send)", "pass"),
+        also=(ATTEMPTS, "tx.execute(INSERT_SEND, send)", "pass"),
     ),
     Mutant(
         "a send before its commit: it leaves, although what holds its row was not committed",
@@ -53,8 +53,9 @@ MUTANTS = (
     ),
     Mutant(
         "a claim begins a send that the gate would not let through",
-        CLAIM,
-        "if effect.begin_with is None or judge(_first_send(effect, attempt), facts, prepared, tx.now) is not None:",
+        ATTEMPTS,
+        "if effect.begin_with is None or judge(_first_send(effect, new, effect.begin_with), facts, new, tx.now) is not "
+        "None:",
         "if effect.begin_with is None:",
         kept="a machine that stood still in its claim",
     ),

@@ -11,7 +11,7 @@ MUTANTS = (
     Mutant(
         "unlocked repair: a row that has ended is called absent",
         SETTLE,
-        "if Event.PROVEN_ABSENT not in TRANSITIONS[record.state]:",
+        "if not record.law.allows(record.state, Event.PROVEN_ABSENT):",
         "if False:",
         also=(
             "gateway_client/evidence.py",
@@ -22,8 +22,8 @@ MUTANTS = (
     Mutant(
         "a late answer moves a row that has ended",
         SETTLE,
-        "    if record.state.final:\n        record = _learn_ids",
-        "    if record.state.final and effect.send_no is None:\n        record = _learn_ids",
+        "    if not record.state.pending and not record.law.allows(record.state, _judge(record, effect)[0]):\n",
+        "    if not record.state.pending and effect.send_no is None:\n",
         incident="thewca/worldcubeassociation.org #9240: two writers of one payment, until the row was locked",
     ),
     Mutant(
@@ -54,7 +54,7 @@ MUTANTS = (
     Mutant(
         "resume never gets beyond the first page",
         RESUMING,
-        "cursor = (page[-1].created_at, page[-1].intent_id, page[-1].attempt)",
+        "cursor = page[-1].place",
         "cursor = None",
     ),
     Mutant(

@@ -71,8 +71,8 @@ MUTANTS = (
     Mutant(
         "rows that another worker has by now are given back",
         LEASES,
-        '(_OF_INTENTS, charges.c.leased_by == bindparam("of_worker"))',
-        '(_OF_INTENTS, or_(charges.c.leased_by == bindparam("of_worker"), charges.c.leased_by.is_not(None)))',
+        '(_OF_KEYS, charges.c.leased_by == bindparam("of_worker"))',
+        '(_OF_KEYS, or_(charges.c.leased_by == bindparam("of_worker"), charges.c.leased_by.is_not(None)))',
     ),
     Mutant(
         "a row is taken while somebody waits for its answer",
@@ -91,8 +91,8 @@ MUTANTS = (
     Mutant(
         "what could not be finished is not set aside",
         WORKING,
-        "rows = tuple((each.intent_id, each.attempt, aside_s.get((each.intent_id, each.attempt))) for each in leased)",
-        "rows = tuple((each.intent_id, each.attempt, None) for each in leased)",
+        "rows = tuple((each.idempotency_key, aside_s.get(each.idempotency_key)) for each in leased)",
+        "rows = tuple((each.idempotency_key, None) for each in leased)",
     ),
     Mutant(
         "what is set aside is taken all the same",
