@@ -107,8 +107,9 @@ def resolve(
 
     check_text("ID", finding_id)
     check_text("--because", because)
+    close = partial(close_finding, finding_id=finding_id, because=because)
     with closing(open_store(read_settings())) as database:
-        one, ours = database.transact(partial(close_finding, finding_id=finding_id, because=because))
+        one, ours = database.transact(close, time=lambda: datetime.now(UTC))
     if ours:
         output.data(f"closed {one.id} ({one.code} of {one.intent_id})")
     else:

@@ -47,7 +47,7 @@ from gateway_client.flow.effects import (
     Wait,
 )
 from gateway_client.flow.resuming import resume_flow
-from gateway_client.gateways.base import Account, Gateway
+from gateway_client.gateways.base import Account, Gateway, NoReply, Reply, Request
 from gateway_client.intent import PaymentIntent, check_intent_id, check_text
 from gateway_client.outcome import CouldNotAsk
 from gateway_client.proxy import read_proxy
@@ -158,9 +158,9 @@ class AsyncClient(Driver):
             case Send():
                 return self._learn(effect.request, await self._wire.exchange(effect.request, effect.begun.age_s))
             case Ask():
-                return self._learn(effect.request, await self._wire.exchange(effect.request, unaged))
+                return await self._ask(effect.request)
             case AskAll():
-                return tuple(await asyncio.gather(*(self.perform(Ask(request)) for request in effect.requests)))
+                return tuple(await asyncio.gather(*map(self._ask, effect.requests)))
             case MeetProvider():
                 return await self._meet(anew=effect.anew)
             case Now():
@@ -173,6 +173,9 @@ class AsyncClient(Driver):
                 effect.listener(effect.what)
                 return None
         raise TypeError(f"not an effect: {type(effect).__name__}")
+
+    async def _ask(self, request: Request) -> Reply | NoReply:
+        return self._learn(request, await self._wire.exchange(request, unaged))
 
     async def _meet(self, *, anew: bool) -> Account | CouldNotAsk:
         request, asked = self._gateway.account_request(), self._asked

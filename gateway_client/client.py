@@ -50,7 +50,7 @@ from gateway_client.flow.effects import (
     Wait,
 )
 from gateway_client.flow.resuming import resume_flow
-from gateway_client.gateways.base import Account, Gateway
+from gateway_client.gateways.base import Account, Gateway, NoReply, Reply, Request
 from gateway_client.intent import PaymentIntent, check_intent_id, check_text
 from gateway_client.outcome import CouldNotAsk
 from gateway_client.proxy import read_proxy
@@ -162,10 +162,10 @@ class Client(Driver):
             case Send():
                 return self._learn(effect.request, self._wire.exchange(effect.request, effect.begun.age_s))
             case Ask():
-                return self._learn(effect.request, self._wire.exchange(effect.request, unaged))
+                return self._ask(effect.request)
             case AskAll():
                 with ThreadPoolExecutor(len(effect.requests), "charge-once asks") as threads:
-                    return tuple(threads.map(self.perform, map(Ask, effect.requests)))
+                    return tuple(threads.map(self._ask, effect.requests))
             case MeetProvider():
                 return self._meet(anew=effect.anew)
             case Now():
@@ -178,6 +178,9 @@ class Client(Driver):
                 effect.listener(effect.what)
                 return None
         raise TypeError(f"not an effect: {type(effect).__name__}")
+
+    def _ask(self, request: Request) -> Reply | NoReply:
+        return self._learn(request, self._wire.exchange(request, unaged))
 
     def _meet(self, *, anew: bool) -> Account | CouldNotAsk:
         request, asked = self._gateway.account_request(), self._asked

@@ -128,7 +128,6 @@ class Finding:
         return {
             "id": self.id,
             "code": self.code.value,
-            "operation": self.operation,
             "intent_id": self.intent_id,
             "attempt": self.attempt,
             "provider_charge_id": self.provider_charge_id,

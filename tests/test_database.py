@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from gateway_client import AsyncClient, Client, ConfigurationError, StoreUnavailable, Stripe
 from gateway_client.async_db import async_database
 from gateway_client.db import Database
+from gateway_client.transaction import Transaction
 from tests.oracle_disk import KINDS, charge_by, engine_of, rewriting
 from tests.oracle_world import (
     API_KEY,
@@ -44,8 +45,8 @@ def test_connections_are_wal_and_full(tmp_path: Path) -> None:
     """F72: every connection of both clients commits with WAL and synchronous=FULL, as the database itself says."""
     pragmas = ("journal_mode", "synchronous", "busy_timeout")
 
-    def read(session: Any) -> list[object]:
-        return [session.connection().exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas]
+    def read(tx: Transaction) -> list[object]:
+        return [tx.connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas]
 
     async def run() -> list[object]:
         other = async_database(database_url(tmp_path))

@@ -207,7 +207,7 @@ def test_three_orders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert re.findall(r"told: (\w+), (.*)", told.err) == [
         ("unknown", "HTTP 403 without a Stripe error in it"),
         ("unknown", "the provider is limiting our rate (HTTP 429); nothing ties that to this send"),
-        ("unknown", "the connection broke (ReadError)"),
+        ("unknown", "the connection broke (ConnectionResetError)"),
     ]
     here = re.findall(r"succeeded, (ch_\w+)", told.err)
     assert re.findall(r"the provider's ledger: \S+ USD (ch_\w+); requests [231], charges 1\n", told.err) == here

@@ -222,7 +222,7 @@ def late_success(world: Middle, fault: str) -> None:
     assert world.resumed() is State.ABSENT
     world.sandbox.fault(fault)
     world.try_anew()
-    assert not world.state(attempt=2).pending
+    assert world.state(attempt=2).pending
     world.pay_behind_our_back(ORDER.intent_id)
     assert world.run().complete
     assert world.findings == [("status_mismatch", 1, True)]

@@ -311,3 +311,12 @@ def test_attempt_2_of_an_imported_decline(dark: Night) -> None:
     assert dark.pay("a", attempt=2).state is State.SUCCEEDED
     assert [intent["status"] for intent in dark.sandbox.payment_intents] == ["succeeded", "canceled"]
     assert (codes(thrice(dark)), dark.paid("a")) == (set(), 1)
+
+
+def test_both_differ(dark: Night) -> None:
+    """Where amount and result differ, each finding tells the provider's own amount, never ours in its name."""
+    paid()(dark, "a")
+    changed({**FAILED, "amount": 2500, "captured": False}, {})(dark, "a")
+    found = dark.run().findings
+    assert {one.code.value for one in found} == {"amount_mismatch", "status_mismatch"}
+    assert [one.there for one in found if "25.00 USD" not in one.there] == []

@@ -9,7 +9,6 @@ import io
 import logging
 import os
 import pickle
-import socket
 import subprocess
 import sys
 import traceback
@@ -20,12 +19,11 @@ from typing import Any
 
 import pytest
 
-from gateway_client import AsyncClient, Client, ConfigurationError, NotNow, RetryPolicy, Stripe, sockets, waiting
+from gateway_client import AsyncClient, Client, ConfigurationError, NotNow, RetryPolicy, Stripe
 from gateway_client.errors import ChargeOnceError
 from gateway_client.exchange import unaged
-from gateway_client.gateways.base import NoReply, Request
-from gateway_client.waiting import finish
-from gateway_client.wire import AsyncWire, Wire
+from gateway_client.gateways.base import NoReply
+from gateway_client.wire import Wire
 from tests.oracle_world import (
     API_KEY,
     StillClock,
@@ -185,45 +183,6 @@ def test_the_key_is_in_no_local_variable_of_a_charge(tmp_path: Path) -> None:
     with client_of(sandbox, clock, database_url(tmp_path)) as client, pytest.raises(ConfigurationError) as failed:
         client.charge(full_intent())
     assert CANARY not in everything_told(failed.value)
-
-
-@pytest.mark.parametrize("where", ["addresses", "ready"])
-@pytest.mark.parametrize("body", ["canary", "canary" * 1_000_000], ids=["small", "more than the kernel takes"])
-@pytest.mark.parametrize("waiter", [waiting.Blocking, waiting.OnLoop])
-def test_the_key_is_in_no_local_variable_of_an_exchange(
-    waiter: Any, body: str, where: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """S24: nor does it where a worker is told to exit while it connects, writes or waits for an answer by our own."""
-    request = Request("POST", "/v1/payment_intents", body, "pc1_key", "2026-10-28.endive")
-    del body
-
-    async def exits(*given: object) -> None:
-        raise SystemExit
-
-    monkeypatch.setattr(waiter, where, exits)
-    if where == "ready":
-        monkeypatch.setattr(sockets, "_first_to_connect", connected)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        gateway = Stripe(API_KEY, api_base=f"http://127.0.0.1:{listener.getsockname()[1]}")
-        with pytest.raises(SystemExit) as exited:
-            exchanged(waiter, gateway, request)
-    told = everything_told(exited.value)
-    assert [word for word in (CANARY, "pc1_key", "canary") if word in told] == []
-
-
-def exchanged(waiter: Any, gateway: Stripe, request: Request) -> None:
-    """Begin an exchange whose waiter ends it: it needs no loop."""
-    if waiter is waiting.Blocking:
-        Wire(gateway, 5.0, None).exchange(request, unaged)
-    else:
-        finish(AsyncWire(gateway, 5.0, None).exchange(request, unaged))
-
-
-async def connected(_: object, addresses: Any, end: float) -> socket.socket:
-    """Connect without waiting, as never happens: the first wait is for what was sent."""
-    found = socket.create_connection(addresses[0][1])
-    found.setblocking(False)
-    return found
 
 
 def test_what_http_refuses_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -26,12 +26,14 @@ from sqlalchemy import (
 from gateway_client import columns
 from gateway_client.charge import Charge
 from gateway_client.errors import UnknownIntent
-from gateway_client.flow.effects import OfAttempt
 from gateway_client.outcome import Answer
 from gateway_client.record import Record, Row, Values
 from gateway_client.state import CHARGE, Event, State
 from gateway_client.telemetry import StateChanged
 from gateway_client.transaction import Transaction
+
+if TYPE_CHECKING:  # who only reads loads no effects
+    from gateway_client.flow.effects import OfAttempt
 
 store, charges, sends = columns.store, columns.charges, columns.sends
 events, findings = columns.events, columns.findings

@@ -148,7 +148,7 @@ PLANTS = (
     Mutant(
         "a given up attempt in doubt is cancelled at once",
         SETTLE,
-        "if why_not(Step.CANCEL, Known(record.charge(), effect.profile.bounds, now)) is None:",
+        "if why_not(Step.CANCEL, Known(record.charge(), effect.profile.bounds, tx.now)) is None:",
         "if True:",
     ),
     Mutant(

@@ -34,8 +34,8 @@ class Store:
 
     def begun(self) -> dict[str, int]:
         """Key → how many sends of it were begun."""
-        found = "SELECT idempotency_key, count(*) FROM pending_charges JOIN paycli_sends USING (intent_id, attempt)"
-        return dict(self.read(f"{found} GROUP BY 1"))
+        of = "pending_charges JOIN paycli_sends USING (intent_id, operation, attempt)"
+        return dict(self.read(f"SELECT idempotency_key, count(*) FROM {of} GROUP BY 1"))
 
     def orders(self) -> set[str]:
         return {intent_id for (intent_id,) in self.read("SELECT intent_id FROM orders")}
@@ -56,8 +56,8 @@ class Store:
         found = self.read(
             f"SELECT c.intent_id, c.attempt, {DAYS.format('settled_at')}, {DAYS.format('closed_at')}, "
             f"{DAYS.format('quiet_from')}, {UNPROVEN} "
-            "FROM pending_charges AS c JOIN paycli_sends AS s ON s.intent_id = c.intent_id AND s.attempt = c.attempt "
-            "WHERE state = 'absent' GROUP BY 1, 2"
+            "FROM pending_charges AS c JOIN paycli_sends AS s USING (intent_id, operation, attempt) "
+            "WHERE state = 'absent' GROUP BY c.intent_id, c.operation, c.attempt"
         )
         return [Absence((name, attempt), *days) for name, attempt, *days in found]
 

@@ -63,8 +63,8 @@ class Store:
         found = self.read(
             "SELECT c.intent_id, c.attempt, julianday(settled_at), julianday(closed_at), julianday(quiet_from), "
             f"{UNPROVEN} "
-            "FROM pending_charges AS c JOIN paycli_sends AS s ON s.intent_id = c.intent_id AND s.attempt = c.attempt "
-            "WHERE state = 'absent' GROUP BY 1, 2"
+            "FROM pending_charges AS c JOIN paycli_sends AS s USING (intent_id, operation, attempt) "
+            "WHERE state = 'absent' GROUP BY c.intent_id, c.operation, c.attempt"
         )
         return [Absence((name, attempt), *days) for name, attempt, *days in found]
 

@@ -220,7 +220,7 @@ MUTANTS = (
         ABSENCE,
         "if any(stranger.is_by_payer_of(charge) for stranger in scan.strangers):",
         "if False:",
-        kept="the other delivery of a refused send",
+        kept="the other delivery of a refused send is charged",
     ),
     # What an object that cannot be read is
     Mutant(

@@ -60,7 +60,7 @@ class OfCharges:
                 lost.append(f"a send of {row['intent_id']}")
         states = {row["intent_id"]: (row["state"], row["provider_charge_id"]) for row in rows.values()}
         for intent_id, state, charge_id in known.told:
-            if intent_id not in states or not (State(state).pending and states[intent_id] != (state, charge_id)):
+            if intent_id not in states or (not State(state).pending and states[intent_id] != (state, charge_id)):
                 lost.append(f"{intent_id} {state}, told: {states.get(intent_id)}")
         return Verdict(len(known.passed) + len(known.told), tuple(lost), (*unsound(path), *self._resumed(path, known)))
 
