@@ -164,9 +164,10 @@ class World:
         provider: Sandbox | None = None,
         sync: type[Client] = Client,
         seal_secret: str | None = None,
+        stripe: type[Stripe] = Stripe,
     ) -> AnyClient:
         """A new process, in effect; `provider` is another than ours."""
-        gateway = Stripe(api_key, account=account)
+        gateway = stripe(api_key, account=account)
         inside = (provider or self.sandbox).transport()
 
         def handle(request: httpx.Request) -> httpx.Response:

@@ -54,8 +54,7 @@ def jar(world: World) -> TipJar:
 
 def client_of(world: World, *, paid: bool = True) -> Client:
     """A client whose gateway offers tips, and whose order is paid."""
-    client = cast("Client", world.open_client(retry=ONE_SEND))
-    client.setup.gateway.operations[TIP] = tipping.OFFERED  # type: ignore[index]
+    client = cast("Client", world.open_client(retry=ONE_SEND, stripe=tipping.WithTips))
     if paid:
         assert client.charge(ORDER).state is State.SUCCEEDED
     return client

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlencode
 
 import httpx
 
-from gateway_client import State
+from gateway_client import State, Stripe
 from gateway_client.charge import Charge
 from gateway_client.evidence import RULES, Known, Rule, Step
 from gateway_client.frozen import Frozen
@@ -127,3 +127,11 @@ OFFERED = Offered(
     _body,
     Retrieval(lambda tip: Request("GET", f"/v1/tips/{tip.idempotency_key}"), _retrieved),
 )
+
+
+class WithTips(Stripe):
+    """A gateway that offers tips as well."""
+
+    @property
+    def operations(self) -> dict[str, Offered]:
+        return {**super().operations, TIP: OFFERED}

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cached_property
 from math import ceil, floor
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -83,7 +82,7 @@ class StripeApi:
     profile: Profile = PROFILE
     evidence = Lists((_INTENTS, _CHARGES))
 
-    @cached_property
+    @property
     def operations(self) -> dict[str, Offered]:
         """What is offered, and how."""
         return {CHARGE: Offered(self._send_of_charge, self.read_charge, self.altered)}
