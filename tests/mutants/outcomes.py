@@ -34,7 +34,9 @@ MUTANTS = (
         "not sent treated as failed",
         STRIPE,
         _TIMEOUT,
-        "return Answer(not_answered(reply) if reply.sent else Declined(reply.reason), elapsed_ms=reply.elapsed_ms)",
+        "from gateway_client.outcome import Declined\n\n"
+        "            told = not_answered(reply) if reply.sent else Declined(reply.reason)\n"
+        "            return Answer(told, elapsed_ms=reply.elapsed_ms)",
     ),
     Mutant(
         "409 as failure",
@@ -102,6 +104,11 @@ MUTANTS = (
         OBJECTS,
         '"pending": Shown.PROCESSING',
         '"pending": Shown.SUCCEEDED',
+        also=(
+            OBJECTS,
+            "if shows is Shown.SUCCEEDED and found.captured is False:",
+            "if found.status == 'succeeded' and found.captured is False:",
+        ),
     ),
     Mutant(
         "a cancelled intent as success",
