@@ -10,7 +10,7 @@ INSTALL := $(PIP) install --quiet --no-compile -c constraints.txt
 # Compiling every package costs a cold run a third of its time; only what is imported is compiled, and kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test lint types unit sim answers exhaust mutants kill chaos drain determinism lowest syscalls powercut bench clean
+.PHONY: help demo test lint types unit sim answers exhaust stepper mutants kill chaos drain determinism lowest syscalls powercut bench clean
 
 help: ## this list
 	@echo 'usage: make TARGET [PYTHON=python3.12]'
@@ -44,6 +44,10 @@ answers: $(VENV)/dev.stamp ## N answers (1000000) of a provider and of whatever 
 
 exhaust: $(VENV)/dev.stamp ## every interleaving of two workers and the nightly run on one intent, with up to two faults
 	@$(BIN)/python -m tests.exhaust
+
+stepper: N = 0
+stepper: $(VENV)/dev.stamp ## store functions by twos and threes on real sessions of PostgreSQL, statement by statement in every order; N cases by chance
+	@$(BIN)/python -m tests.stepper $(N) --seed $(SEED)
 
 mutants: $(VENV)/dev.stamp ## the protocol's mistakes, one line each: all must be seen by the simulator, or by the test named for it
 	@$(BIN)/python -m tests.mutants
