@@ -142,6 +142,10 @@ class Import(OfRun[Charge | None]):
     importable: Importable
     api_version: str
 
+    @property
+    def decides_about(self) -> str | None:
+        return self.intent_id
+
 
 @dataclass(frozen=True)
 class Flag(OfRun[None]):

@@ -9,12 +9,12 @@ from gateway_client.finding import Code
 from gateway_client.flow.effects import (
     Bind,
     Claim,
-    CountWaiting,
     EndLate,
     NoteQuiet,
     ReadBinding,
     ReadPending,
 )
+from gateway_client.flow.leasing import CountWaiting
 from gateway_client.gateways.stripe_api import PROFILE
 from gateway_client.outcome import (
     Canceled,
@@ -26,6 +26,7 @@ from gateway_client.outcome import (
     Succeeded,
     Unknown,
 )
+from gateway_client.proof import Shown
 from reconcile.ages import AGES
 from reconcile.effects import (
     Adopt,
@@ -75,6 +76,7 @@ from tests.stepper.makers import (
     settle,
     stale_id,
     telling,
+    tipping,
     together,
 )
 
@@ -97,6 +99,9 @@ ACTS: dict[str, Make] = {
     "claim 2 and send": claim(2, send=True),
     "claim 2, other card": claim(2, send=True, of=intent(method="pm_other")),
     "claim other": claim(of=intent(OTHER)),
+    "tip": tipping("tip_1"),
+    "tip other": tipping("tip_2"),
+    "tip, named as the order": tipping(ORDER, 400),
     "begin": begin(),
     "begin, leased": begin(lease_of=WORKER),
     "begin 2": begin(2),
@@ -160,7 +165,7 @@ ACTS: dict[str, Make] = {
     "A: adopt": of_night(Adopt, 0),
     "A: renew": of_night(Renew, 0),
     "A: save page": save(0, item("ch_7"), item("ch_8", named=False)),
-    "A: save page again": save(0, item("ch_7", status="failed")),
+    "A: save page again": save(0, item("ch_7", shows=Shown.FAILED_TRY)),
     "A: keep item": lambda stage: KeepItem(stage.nights[0], item("ch_7"), ORDER, 1),
     "A: save page that agrees": save_agreeing(0),
     "A: read pairs": of_night(ReadPairs, 0, None),

@@ -55,10 +55,11 @@ _WHO: dict[str, tuple[str, str]] = {
         " | A: repair: conflict | settle: paid | B: repair: paid again",
     ),
     "succeeded": (
-        "found: paid again | found: declined | A: flag | B: repair: paid again | claim | close finding",
+        "found: paid again | found: declined | A: flag | B: repair: paid again | claim | close finding"
+        " | tip | tip other",
         "A: flag missing | A: flag duplicates | A: adopt | A: repair: processing | claim 2 | give up | begin"
         " | A: end run | A: read pairs | A: import 2 | settle: paid | close finding, other | A: save page that agrees"
-        " | A: read unseen | A: read unseen, others | A: count | A: read result",
+        " | A: read unseen | A: read unseen, others | A: count | A: read result | tip, named as the order | lease",
     ),
     "finding closed": (
         "begin | A: flag | B: flag, other words | settle: paid | close finding | give up",

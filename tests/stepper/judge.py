@@ -74,16 +74,17 @@ def _left_to_the_caller(results: Sequence[Any]) -> list[str]:
 
 def _live(after: Image) -> list[str]:
     refused = {str(state) for state in REFUSED}
-    live = Counter(row["intent_id"] for row in after["pending_charges"] if row["state"] not in refused)
-    return [f"{intent_id} has {times} live attempts" for intent_id, times in live.items() if times > 1]
+    rows = (row for row in after["pending_charges"] if row["state"] not in refused)
+    live = Counter((row["operation"], row["intent_id"]) for row in rows)
+    return [f"{' '.join(which)} has {times} live attempts" for which, times in live.items() if times > 1]
 
 
 def _history(after: Image) -> list[str]:
     """Each attempt's history has no gaps, each event begins where the last one ended, and the last one is the row's."""
     wrong = []
     for row in after["pending_charges"]:
-        key = (row["intent_id"], row["attempt"])
-        events = [one for one in after["paycli_events"] if (one["intent_id"], one["attempt"]) == key]
+        key = (row["intent_id"], row["operation"], row["attempt"])
+        events = [one for one in after["paycli_events"] if (one["intent_id"], one["operation"], one["attempt"]) == key]
         if [one["event_no"] for one in events] != list(range(1, len(events) + 1)):
             wrong.append(f"the history of {key} has gaps")
         states = [one["state_after"] for one in events]
@@ -96,24 +97,25 @@ def _history(after: Image) -> list[str]:
 
 def _sends(before: Image, after: Image, results: Sequence[Any]) -> list[str]:
     """Each send that was let through has a row of its own, nothing else has, and what is paid is not sent again."""
-    names = ("intent_id", "attempt", "send_no")
+    names = ("intent_id", "operation", "attempt", "send_no")
     old = {tuple(send[name] for name in names) for send in before["paycli_sends"]}
     new = Counter({tuple(send[name] for name in names): 1 for send in after["paycli_sends"]})
     new.subtract(dict.fromkeys(old, 1))
-    begun = Counter(
-        (one.charge.intent_id, one.charge.attempt, one.send_no) for one in results if isinstance(one, Begun)
-    )
+    let = [(one.charge, one.send_no) for one in results if isinstance(one, Begun)]
+    begun = Counter((charge.intent_id, charge.operation, charge.attempt, number) for charge, number in let)
     wrong = [] if +new == begun else [f"sends let through: {dict(begun)}, on disk: {dict(+new)}"]
-    paid = {row["intent_id"] for row in before["pending_charges"] if row["state"] == State.SUCCEEDED}
-    return wrong + [f"{intent_id} was paid, and is sent again" for intent_id, _, _ in begun if intent_id in paid]
+    paid = {
+        (row["intent_id"], row["operation"]) for row in before["pending_charges"] if row["state"] == State.SUCCEEDED
+    }
+    return wrong + [f"{which[0]} was paid, and is sent again" for which in begun if which[:2] in paid]
 
 
 def _revisions(before: Image, after: Image, revised: int) -> list[str]:
     """Each write of a row, or of its sends, has given it another revision."""
-    old = {(row["intent_id"], row["attempt"]): row for row in before["pending_charges"]}
+    old = {(row["intent_id"], row["operation"], row["attempt"]): row for row in before["pending_charges"]}
     gained = 0
     for row in after["pending_charges"]:
-        was = old.get((row["intent_id"], row["attempt"]))
+        was = old.get((row["intent_id"], row["operation"], row["attempt"]))
         gained += row["revision"] - (was["revision"] if was is not None else 1 + _claimed_and_sent(row, after))
         if was is not None and was["revision"] == row["revision"] and _written(was) != _written(row):
             return [f"{row['intent_id']} was written, and has its old revision"]
@@ -130,7 +132,8 @@ def _claimed_and_sent(row: Mapping[str, Any], after: Image) -> bool:
     events = [
         one
         for one in after["paycli_events"]
-        if (one["intent_id"], one["attempt"]) == (row["intent_id"], row["attempt"]) and one["event_no"] <= 2
+        if (one["intent_id"], one["operation"], one["attempt"]) == (row["intent_id"], row["operation"], row["attempt"])
+        and one["event_no"] <= 2
     ]
     return [one["event"] for one in events] == ["claimed", "send begun"] and events[0]["at"] == events[1]["at"]
 
@@ -145,8 +148,8 @@ def outcomes_lost(after: Image, settled: Sequence[tuple[Any, Any]]) -> list[str]
         ended = [
             send
             for send in after["paycli_sends"]
-            if (send["intent_id"], send["attempt"], send["send_no"])
-            == (effect.intent_id, effect.attempt, effect.send_no)
+            if (send["intent_id"], send["operation"], send["attempt"], send["send_no"])
+            == (effect.intent_id, effect.operation, effect.attempt, effect.send_no)
         ]
         if ended and ended[0]["ended_at"] is None:
             wrong.append(f"{name} of send {effect.send_no} is not on disk")

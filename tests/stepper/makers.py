@@ -12,22 +12,25 @@ from gateway_client.finding import Code, Found
 from gateway_client.flow.effects import (
     BeginSend,
     Claim,
+    ClaimUpon,
     DatabaseEffect,
     Draft,
     GiveUp,
-    Lease,
     ProveAbsent,
-    Release,
     Settle,
 )
-from gateway_client.gateways.base import Item, Kind, Listing, Plain, Stated
+from gateway_client.flow.leasing import Lease, Release
+from gateway_client.gateways.base import Listing, Plain, Stated
 from gateway_client.gateways.stripe_api import PROFILE
+from gateway_client.money import Money
+from gateway_client.operation import Upon, register
 from gateway_client.outcome import (
     Answer,
     Declined,
     Outcome,
     Succeeded,
 )
+from gateway_client.proof import Item, Kind, Shown
 from gateway_client.state import State
 from gateway_client.store.findings import close_finding
 from reconcile.effects import (
@@ -45,6 +48,7 @@ from reconcile.match import Importable
 from reconcile.store.told import remember
 from reconcile.told import News, Told
 from tests.stepper.doing import BINDING, CREDENTIAL, LISTS, ORDER, USD_20, Hand, Make, Stage, Together
+from tests.tipping import TIP, TIPPING
 
 # Charging ---------------------------------------------------------------------------------------------------------
 
@@ -131,26 +135,40 @@ def leasing(worker: str) -> Make:
 
 def releasing(worker: str, aside_s: float | None, *intents: str) -> Make:
     """Give rows back."""
-    return lambda stage: Release(worker, tuple((one, 1, aside_s) for one in intents or (ORDER,)))
+    keys = tuple(BINDING.key("charge", one, 1) for one in intents or (ORDER,))
+    return lambda stage: Release(worker, tuple((key, aside_s) for key in keys))
+
+
+def tipping(reference: str, amount: int = 1500) -> Make:
+    """Act upon the order's charge, with the first send: of it and of another one there is not enough for both."""
+
+    def make(stage: Stage) -> ClaimUpon:
+        register(TIPPING)
+        key = BINDING.key(TIP, reference, 1)
+        upon = Upon(reference, ORDER, Money(amount, "usd"))
+        return ClaimUpon(TIP, upon, None, lambda number, parent: Draft(key, "tip", "v1"), PROFILE, BINDING, CREDENTIAL)
+
+    return make
 
 
 # The night --------------------------------------------------------------------------------------------------------
 
 
-def item(charge: str, attempt: int = 1, *, status: str = "succeeded", amount: int = 2000, named: bool = True) -> Item:
+def item(
+    charge: str, attempt: int = 1, *, shows: Shown = Shown.SUCCEEDED, amount: int = 2000, named: bool = True
+) -> Item:
     """A charge of the provider."""
     return Item(
         object_id=charge,
         kind=Kind.CHARGE,
         created_at=None,
-        status=status,
+        shows=shows,
+        status=shows,
         amount=amount,
         amount_received=None,
         currency="usd",
         live=False,
-        captured=True,
-        moved=status == "succeeded",
-        reason=None if status == "succeeded" else "card_declined",
+        reason=None if shows is Shown.SUCCEEDED else "card_declined",
         provider_intent_id=charge.replace("ch", "pi"),
         provider_charge_id=charge,
         customer=None,
@@ -181,7 +199,7 @@ def flag(night: int, one: Found | None = None) -> Make:
 def imports(night: int, attempt: int, outcome: Outcome) -> Make:
     """Write a row that is missing."""
     paid = isinstance(outcome, Succeeded)
-    seen = item(f"ch_{attempt}", attempt, status="succeeded" if paid else "failed")
+    seen = item(f"ch_{attempt}", attempt, shows=Shown.SUCCEEDED if paid else Shown.FAILED_TRY)
     return lambda stage: Import(stage.nights[night], ORDER, attempt, Importable(seen, outcome), "v1")
 
 
@@ -209,7 +227,7 @@ def save_agreeing(night: int) -> Make:
     stated = Stated(
         "default", False, ORDER, 1, BINDING.key("charge", ORDER, 1), State.SUCCEEDED, 2000, "usd", "pi_1", "ch_1"
     )
-    plain = Plain("ch_1", Kind.CHARGE, "succeeded", stated)
+    plain = Plain("ch_1", Kind.CHARGE, stated)
 
     def make(stage: Stage) -> SavePages:
         run = stage.nights[night]

@@ -14,6 +14,7 @@ from gateway_client.charge import Charge
 from gateway_client.db import Database
 from gateway_client.flow.effects import Begun
 from gateway_client.outcome import Unknown
+from gateway_client.proof import Shown
 from gateway_client.record import Record
 from gateway_client.store import gate
 from reconcile.ages import AGES
@@ -122,7 +123,7 @@ def _declined(make: Builder) -> None:
     _bound(make)
     make.see(make.do(makers.claim(send=True), HOUR))
     make.do(makers.settle(DECLINED), HOUR)
-    make.do(makers.save(0, makers.item("ch_1", status="failed"), makers.item("ch_2"), makers.item("ch_3")))
+    make.do(makers.save(0, makers.item("ch_1", shows=Shown.FAILED_TRY), makers.item("ch_2"), makers.item("ch_3")))
 
 
 def _conflict(make: Builder) -> None:
