@@ -12,7 +12,7 @@ import pytest
 from tests.mutants import seen
 from tests.mutants.listed import MUTANTS
 from tests.mutants.mutant import ROOT, Mutant
-from tests.sim.kept import PROMISE
+from tests.sim.kept import KEPT, PROMISE
 
 INCIDENT = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+ #[0-9]+: .+")
 PLANTED = {
@@ -59,6 +59,13 @@ def test_planted_bugs_are_those_of_the_table() -> None:
 def test_where_each_is_seen_is_written_down() -> None:
     """A mutant has a schedule or a test that is named for it, or a seed in the table, which `--record` writes anew."""
     assert sorted(seen.read()) == sorted(mutant.name for mutant in MUTANTS if mutant.sought)
+
+
+def test_what_is_named_for_a_mutant_is_one_thing() -> None:
+    """A mutant names one schedule, or one test, and not both."""
+    named = {mutant.kept for mutant in MUTANTS if mutant.kept is not None}
+    assert {name: sum(kept.startswith(name) for kept in KEPT) for name in named} == dict.fromkeys(named, 1)
+    assert [mutant.name for mutant in MUTANTS if mutant.kept is not None and mutant.test is not None] == []
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
