@@ -14,8 +14,10 @@ import pytest
 from sqlalchemy import Integer, bindparam, select
 
 from gateway_client import postgres
+from gateway_client.flow.effects import ClaimUpon
 from gateway_client.store import findings, rows
 from gateway_client.transaction import Transaction
+from reconcile.effects import Import
 from reconcile.store import findings as night
 from reconcile.store import repairs, runs
 from tests.stepper.ground import Ground
@@ -96,6 +98,11 @@ def _due_unlocked(patch: Patch) -> None:
     patch.setattr(leases, "_DUE", unlocked)
 
 
+def _no_intent(effect: type, patch: Patch) -> None:
+    """An effect does not say which intent it decides about."""
+    patch.setattr(effect, "decides_about", None)
+
+
 def _one_try(patch: Patch) -> None:
     """What another transaction stood in the way of is left to the caller."""
     patch.setattr(postgres, "passes", lambda error: False)
@@ -111,6 +118,8 @@ PLANTS = (
     Plant("a finding kept without the intent's lock", "prepared", "A: flag", partial(_nobody_waits, findings)),
     Plant("what is stale judged before the lock", "prepared", "A: flag stale", partial(_nobody_waits, night)),
     Plant("what is over closed without the lock", "late", "B: close over", partial(_nobody_waits, repairs)),
+    Plant("an import that locks no intent", "nothing", "A: import", partial(_no_intent, Import)),
+    Plant("what is left of a charge judged without the lock of it", "succeeded", "tip", partial(_no_intent, ClaimUpon)),
     Plant("a run opened without the lock of its day", "nothing", "open run, other", partial(_nobody_waits, runs)),
     Plant("the lease of a row not read again before a send", "prepared", "begin, leased", lease_of_a_row_unread),
     Plant("the lease of a run not read again before its work", "run over", "open run", lease_of_a_run_unread),
@@ -122,7 +131,7 @@ PLANTS = (
         "A: import 3",
         _no_locks,
         f"DROP INDEX {_INDEX}",
-        f"CREATE UNIQUE INDEX {_INDEX} ON pending_charges (intent_id) WHERE state NOT IN ({_STATES})",
+        f"CREATE UNIQUE INDEX {_INDEX} ON pending_charges (intent_id, operation) WHERE state NOT IN ({_STATES})",
         "live attempts",
     ),
 )
