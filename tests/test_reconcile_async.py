@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
 import reconcile
 from gateway_client import AsyncClient, Client, InvalidInput, Stripe, UsageError
@@ -76,8 +77,12 @@ def test_a_dry_run_needs_a_url(world: World) -> None:
     """An AsyncEngine does not tell how its store is opened to be copied: a dry run by it is refused in words."""
 
     async def night() -> RunResult:
-        async with async_client(world, world._async_engine) as client:
-            return await reconcile.run_async(client, world.clock.now.date(), dry_run=True)
+        engine = create_async_engine(world._async_engine.url)  # of this loop alone
+        try:
+            async with async_client(world, engine) as client:
+                return await reconcile.run_async(client, world.clock.now.date(), dry_run=True)
+        finally:
+            await engine.dispose()
 
     with pytest.raises(UsageError, match="copies the store"):
         asyncio.run(night())
