@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import reconcile.store.performing  # noqa: F401 - the functions of a run's effects
 from gateway_client.errors import ChargeOnceError
 from gateway_client.flow.effects import MeetProvider
 from gateway_client.gateways.base import NoReply, Reply
