@@ -12,11 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 
 from gateway_client import connections, intake, schema, sqlite
 from gateway_client.actor import actor
@@ -25,6 +24,9 @@ from gateway_client.deadline import Deadline, guard
 from gateway_client.errors import ConfigurationError, StoreUnavailable
 from gateway_client.group_commit import Group, Job
 from gateway_client.transaction import Opened, Transaction, machine_time
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 T = TypeVar("T")
 

@@ -11,10 +11,9 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import AsyncAdaptedQueuePool, Connection, Engine, NullPool, QueuePool, event
-from sqlalchemy.orm import Session, scoped_session
 
 from gateway_client import columns, schema
 from gateway_client.connections import (
@@ -26,6 +25,9 @@ from gateway_client.connections import (
     watch,
 )
 from gateway_client.errors import ConfigurationError, InvalidInput, StoreUnavailable
+
+if TYPE_CHECKING:  # who only reads loads no ORM
+    from sqlalchemy.orm import Session
 
 TABLES = (*columns.TABLES, schema.TABLE)
 
@@ -210,6 +212,8 @@ def unescaped(path: str) -> str:
 
 def session_of(given: Any) -> Session:
     """The Session that was handed to `prepare`: itself, or the current one of a scoped_session."""
+    from sqlalchemy.orm import Session, scoped_session
+
     session = given() if isinstance(given, scoped_session) else given
     if not isinstance(session, Session):
         raise _no_session("a Session of SQLAlchemy (for AsyncClient: an AsyncSession)", given)
