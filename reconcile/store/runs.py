@@ -34,7 +34,7 @@ from gateway_client.transaction import Transaction
 from reconcile.effects import AttemptKey, EndRun, OpenedRun, OpenRun, Part, ReadBeginning, ReadResult
 from reconcile.report import RunResult
 from reconcile.store.counts import count_local, number_of
-from reconcile.store.lease import renew
+from reconcile.store.lease import over, renew
 from reconcile.store.parts import read_anew, read_parts, write_parts
 from reconcile.store.unreadable import forget_unreadable, read_unreadable, why_unreadable
 from reconcile.window import Window
@@ -166,7 +166,7 @@ def end_run(tx: Transaction, effect: EndRun) -> None:
         "complete": complete,
         "why_incomplete": why,
         "ended_at": tx.now if complete else None,
-        "leased_until": tx.clock(),
+        "leased_until": over(effect.run),
     }
     if unread is not None and effect.listed:
         read_anew(tx, effect.run)  # it may be readable by the next call

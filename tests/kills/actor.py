@@ -148,7 +148,7 @@ def arm(client: Mortal, death: Death) -> None:
     if death.at in COMMITS:
         end_at_commit(client._database, death)
     if death.at in REQUESTS:
-        end_at_request(client, death)
+        end_at_request(death)
 
 
 def end_at_commit(database: Database, death: Death) -> None:
@@ -172,7 +172,18 @@ def end_at_commit(database: Database, death: Death) -> None:
     patch(connections.Taken, "commit", committed)
 
 
-def end_at_request(client: Mortal, death: Death) -> None:
+def end_in_its_midst() -> None:
+    """When half of the next request, with a body or without, is on its way."""
+    send = sockets.Connection.send
+
+    async def half(connection: sockets.Connection, data: memoryview) -> None:
+        await send(connection, data[: len(data) // 2])
+        end()
+
+    patch(sockets.Connection, "send", half)
+
+
+def end_at_request(death: Death) -> None:
     """Before the so manieth request, in its midst, when it is written and not answered, or when it is answered."""
     exchange = wire.Wire.exchange
     seen = [0]
@@ -184,7 +195,7 @@ def end_at_request(client: Mortal, death: Death) -> None:
         if death.at == "asking":
             end()
         if death.at == "writing":
-            client._end_in_mid_body()
+            end_in_its_midst()
         if death.at == "asked":
             patch(sockets.Connection, "receive", lambda connection, bytes_max: end())
         reply = exchange(self, request, age_s)

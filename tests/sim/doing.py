@@ -105,7 +105,9 @@ def hand(world: World, what: str, intent_id: str) -> None:
     if what == "claim":
         _claim(world, intent_id)
         return
-    found = [one for one in world.provider.intents() if one["metadata"].get("paycli_intent") == intent_id]
+    # Ours by its maker: who acts on a stranger's payment that has our names acts on a payment that we never asked for.
+    ours = (one for one in world.provider.intents() if one["amount"] != CLAIMED_AMOUNT)
+    found = [one for one in ours if one["metadata"].get("paycli_intent") == intent_id]
     if not found or (what in ALONE and intent_id in world.ghost.handled):
         return
     if what == "lose" and any(row.state in PENDING for row in world.ghost.rows.values() if row.intent_id == intent_id):

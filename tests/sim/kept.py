@@ -288,4 +288,20 @@ KEPT: dict[str, dict[str, str]] = {
         "h3 MeetProvider 1": "pause 90000",
         "h1 Send 1": "pause 90000",
     },
+    "a run that could not read everything gives its lease back by a clock that was set right meanwhile": {
+        "h3": "32.788 night reconcile 0 ours",
+        "h4": "34.233 east charge 1 pm_card_visa 1 ours",
+        "h5": "13691.540 west charge 1 pm_card_visa 2 ours",
+        "h3 Ask 2": "unavailable_503",
+        "h3 Ask 3": "redirect_302",
+        "h3 Renew 3": "stands still for 12000",
+        "h3 MeetProvider 2": "redirect_302",
+        "h3 Renew 5": "stands still for 12000",
+    },
+    "somebody acts by hand on a stranger's payment that has our names": {
+        "h1": "535.008 west charge 1 pm_card_visa 1 ours",
+        "h1 Send 1": "wrong_currency",
+        "h2": "1133.913 west hand claim 1",
+        "h3": "1157.108 west hand confirm 1",
+    },
 }
