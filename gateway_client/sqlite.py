@@ -150,7 +150,7 @@ def _take_turn(connection: Connection) -> None:
             try:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             except OperationalError as error:
-                if turn == turns or _name_of_code(error) != "SQLITE_BUSY":
+                if turn == turns or not _is_busy(error):
                     raise
             else:
                 return
@@ -158,8 +158,9 @@ def _take_turn(connection: Connection) -> None:
         driver.execute(f"PRAGMA busy_timeout = {int(LOCK_TIMEOUT_S * 1000)}")
 
 
-def _name_of_code(error: OperationalError) -> str:
-    return str(getattr(error.orig, "sqlite_errorname", ""))
+def _is_busy(error: OperationalError) -> bool:
+    """Whether another connection has the file: it writes, or recovers what a process that died has left behind."""
+    return str(getattr(error.orig, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
 
 
 def savepoint(connection: Connection, intent_id: str | None, *, first: bool) -> None:
