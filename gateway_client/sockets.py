@@ -78,6 +78,8 @@ def tls_context() -> ssl.SSLContext:
             raise ConfigurationError(
                 f"the certificates at {trusted} cannot be read: {error.strerror}. Nothing was sent."
             ) from None
+        # Some Pythons (3.11.2) let OpenSSL 3 take an end that TLS did not say for the end: it may be a cut.
+        context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
         context.set_alpn_protocols(["http/1.1"])
         context = _contexts.setdefault(trusted, context)
     return context

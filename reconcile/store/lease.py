@@ -58,12 +58,14 @@ def renew_only(tx: Transaction, effect: Renew) -> None:
 @performs(LetGo)
 def let_go(tx: Transaction, effect: LetGo) -> None:
     """Let go of a run that we could not finish, so that the next call need not wait."""
-    tx.execute(_UPDATE_LEASED, {**_ours(effect.run), "leased_until": over(effect.run)})
+    tx.execute(_UPDATE_LEASED, {**_ours(effect.run), "leased_until": over(tx, effect.run)})
 
 
-def over(opened: OpenedRun) -> datetime:
-    """When a lease that is given back was over: a time that is past by any clock, be ours wrong by then."""
-    return opened.started_at
+def over(tx: Transaction, opened: OpenedRun) -> datetime:
+    """When a lease that is given back is over: now by its own clock, and when the run began if that clock, which for a
+    file is ours, is ahead by now.
+    """
+    return min(tx.clock(), opened.started_at)
 
 
 def _ours(opened: OpenedRun) -> Values:

@@ -166,7 +166,7 @@ def end_run(tx: Transaction, effect: EndRun) -> None:
         "complete": complete,
         "why_incomplete": why,
         "ended_at": tx.now if complete else None,
-        "leased_until": over(effect.run),
+        "leased_until": over(tx, effect.run),
     }
     if unread is not None and effect.listed:
         read_anew(tx, effect.run)  # it may be readable by the next call
