@@ -56,7 +56,12 @@ def lease(charge: Charge) -> str | None:
 
 def resting(charge: Charge) -> bool:
     """True while workers leave a pending charge alone."""
-    return charge.pending and charge.resume_at is not None and charge.resume_at > datetime.now(UTC)
+    from gateway_client.charge import BACK_OFF_MAX
+
+    if not charge.pending or charge.resume_at is None:
+        return False
+    now = datetime.now(UTC)
+    return now < charge.resume_at <= now + BACK_OFF_MAX
 
 
 def next_step(charge: Charge) -> str:  # noqa: PLR0911 - one state a line

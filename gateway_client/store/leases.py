@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, exists, func, not_, or_, select, true, update
 
-from gateway_client.charge import Charge
+from gateway_client.charge import BACK_OFF_MAX, Charge
 from gateway_client.flow.leasing import CountWaiting, Lease, Release, Waiting
 from gateway_client.record import Row
 from gateway_client.retry import BEGUN_S_MAX
@@ -20,6 +20,7 @@ from gateway_client.store.rows import charges, constant, sends, snapshots
 from gateway_client.transaction import Transaction
 
 _AT: Any = bindparam("clock")
+_AHEAD: Any = bindparam("ahead")
 _OPEN_SEND = exists().where(
     sends.c.intent_id == charges.c.intent_id,
     sends.c.operation == charges.c.operation,
@@ -34,7 +35,7 @@ _DUE = (
         # "Not later than now, or never": in this form PostgreSQL sees without statistics that it is true of most rows.
         # A worker has one batch in hand: what it still holds when it asks for the next is of a commit that got lost.
         or_((charges.c.leased_until > _AT).is_not(true()), charges.c.leased_by == bindparam("worker")),
-        (charges.c.resume_at > _AT).is_not(true()),
+        or_((charges.c.resume_at > _AT).is_not(true()), charges.c.resume_at > _AHEAD),
         ~_OPEN_SEND,  # somebody waits for the answer
     )
     # The oldest deadline first: all keys live equally long. What was never sent has none, and waits behind.
@@ -58,7 +59,7 @@ _GIVE_BACK = (
     .values(leased_by=None, leased_until=None, resume_at=None)
 )
 _LEASED = (charges.c.leased_until > _AT).is_(true())
-_BACKED_OFF = and_(not_(_LEASED), (charges.c.resume_at > _AT).is_(true()))
+_BACKED_OFF = and_(not_(_LEASED), (charges.c.resume_at > _AT).is_(true()), (charges.c.resume_at <= _AHEAD).is_(true()))
 _FREE = and_(not_(_LEASED), not_(_BACKED_OFF))
 _WAITING = select(
     func.count().filter(_LEASED).label("leased"),
@@ -80,7 +81,13 @@ def lease(tx: Transaction, effect: Lease) -> tuple[Charge, ...]:
     """Take the charges that are due and that no other worker has."""
     clock = tx.clock()
     open_since = tx.now - timedelta(seconds=effect.open_s)
-    values = {"clock": clock, "rows_max": effect.rows_max, "worker": effect.worker, "open_since": open_since}
+    values = {
+        "clock": clock,
+        "ahead": clock + BACK_OFF_MAX,
+        "rows_max": effect.rows_max,
+        "worker": effect.worker,
+        "open_since": open_since,
+    }
     rows = tx.execute(_DUE, values).mappings().all()
     if rows:
         until = clock + timedelta(seconds=effect.seconds)
@@ -105,7 +112,8 @@ def release(tx: Transaction, effect: Release) -> None:
 @performs(CountWaiting)
 def count_waiting(tx: Transaction, effect: CountWaiting) -> Waiting:
     """Count what is pending by what it waits for: one statement, over the rows of one index."""
-    values = {"clock": tx.clock(), "open_since": tx.now - timedelta(seconds=effect.open_s)}
+    clock = tx.clock()
+    values = {"clock": clock, "ahead": clock + BACK_OFF_MAX, "open_since": tx.now - timedelta(seconds=effect.open_s)}
     row = tx.execute(_WAITING, values).mappings().one()
     return Waiting(
         due=row["due"],

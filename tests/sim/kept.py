@@ -298,6 +298,20 @@ KEPT: dict[str, dict[str, str]] = {
         "h3 MeetProvider 2": "redirect_302",
         "h3 Renew 5": "stands still for 12000",
     },
+    "the other delivery of a refused send is listed late, and our rows are lost": {
+        "lag_s": "7200",
+        "h1": "2.521 east charge 1 pm_card_visa 1 ours",
+        "h4": "31.989 east charge 1 pm_card_visa 2 ours",
+        "h1 Send 1": "doubled",
+        "h1 Send 1 how": "400 first error_500_charged",
+        "hand at last": "lose 1",
+    },
+    "a worker whose clock is a day ahead backs a row off, and the clock is set right": {
+        "heals by": "workers",
+        "h2": "17061.044 east prepare 1 pm_none 1 ours",
+        "h3": "19339.873 east clock 90000",
+        "h6": "78224.341 east work 25 idle ours",
+    },
     "somebody acts by hand on a stranger's payment that has our names": {
         "h1": "535.008 west charge 1 pm_card_visa 1 ours",
         "h1 Send 1": "wrong_currency",

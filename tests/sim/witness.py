@@ -64,6 +64,7 @@ class Witness:
         self.ghost = Ghost()
         self._provider, self._store, self._now, self._trace = provider, store, now, trace
         self._seen_changes = store.changes
+        self._late: set[str] = set()  # ids
 
     def leave(self, call: Call, effect: Effect[Any], request: Request) -> Sent | None:
         """A request leaves a host."""
@@ -112,8 +113,10 @@ class Witness:
     def _late_of_rejected(self, one: dict[str, Any]) -> bool:
         """Whether it is of an attempt all of whose sends were refused, and listed after the reading for the next one.
 
-        That is outside of the model (MODEL §6), whatever somebody has made of its metadata since.
+        That is outside of the model (MODEL §6), whatever somebody has made of its metadata, or of our rows, since.
         """
+        if one["id"] in self._late:
+            return True
         whose = self.ghost.charges.get(one["id"]) or self.ghost.intents.get(one["id"])
         if whose is None:
             return False
@@ -122,7 +125,10 @@ class Witness:
         refused = all(sent.refused or not sent.may_execute for sent in self.ghost.of_attempt((intent_id, number)))
         if row is None or row.state != "rejected" or reading is None or not refused:
             return False
-        return self._provider.made_at(one) > reading.begun_at - self._provider.lag_s - 2.0
+        if self._provider.made_at(one) <= reading.begun_at - self._provider.lag_s - 2.0:
+            return False
+        self._late.add(one["id"])
+        return True
 
     def finish(self, sandbox: Sandbox, exchange: Exchange) -> Answer:
         """The provider answers."""
