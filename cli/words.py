@@ -50,18 +50,21 @@ def lease(charge: Charge) -> str | None:
 
     if not charge.pending or charge.leased_by is None or charge.leased_until is None:
         return None
-    over = ", which is over: the next worker takes it" if charge.leased_until <= datetime.now(UTC) else ""
+    over = ", which is over: the next worker takes it" if past(charge.leased_until) else ""
     return f"leased by {charge.leased_by} until {iso(charge.leased_until)}{over}"
 
 
 def resting(charge: Charge) -> bool:
     """True while workers leave a pending charge alone."""
-    from gateway_client.charge import BACK_OFF_MAX
+    return charge.pending and charge.resume_at is not None and not past(charge.resume_at)
 
-    if not charge.pending or charge.resume_at is None:
-        return False
+
+def past(until: datetime) -> bool:
+    """True when a lease or a back-off that ends then keeps no worker away: it is over, or of a clock that was ahead."""
+    from gateway_client.charge import HELD_MAX
+
     now = datetime.now(UTC)
-    return now < charge.resume_at <= now + BACK_OFF_MAX
+    return until <= now or until > now + HELD_MAX
 
 
 def next_step(charge: Charge) -> str:  # noqa: PLR0911 - one state a line

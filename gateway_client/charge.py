@@ -16,7 +16,7 @@ Place = tuple[datetime, str, str, int]
 """Where an attempt stands in the order of what is pending: when it was made, its intent, its operation, its number."""
 
 EVER = datetime.min.replace(tzinfo=UTC)  # no moment is before it
-BACK_OFF_MAX = timedelta(hours=2)  # a `resume_at` further off than any worker's: a clock that was ahead wrote it
+HELD_MAX = timedelta(hours=2)  # no lease and no back-off is longer: what ends later is of a clock that was ahead
 
 
 @dataclass(frozen=True, slots=True)

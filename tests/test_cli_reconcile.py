@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -236,10 +236,9 @@ def test_another_process_is_at_it(shell: NightShell) -> None:
     shell.doubt("order_1")
     shell.sandbox.fault("unavailable_503", times=6, on="GET /v1/payment_intents")
     shell.reconcile()
-    holds = (
-        "UPDATE paycli_runs SET leased_by = 'elsewhere:4242:7', leased_until = ?"  # a server judges by its own clock
-    )
-    shell.sql(holds, ("2126-11-20 12:05:00.000000",))
+    holds = "UPDATE paycli_runs SET leased_by = 'elsewhere:4242:7', leased_until = ?"
+    now = datetime.now(UTC) if "postgresql" in shell.kind else shell.clock.now  # a server judges by its own clock
+    shell.sql(holds, (f"{now + timedelta(hours=1):%Y-%m-%d %H:%M:%S.%f}",))
     before, run = shell.dump(), shell.reconcile()
     assert (run.code, run.out, shell.dump(), "by elsewhere:4242:7, since" in run.err) == (3, "", before, True)
     assert shell.reconcile("--dry-run").code == 0

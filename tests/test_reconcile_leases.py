@@ -126,6 +126,21 @@ def test_dead_process_is_waited_for_no_longer_than_its_lease(stage: Stage) -> No
     assert result.window_end == result.started_at.replace(microsecond=0) + timedelta(seconds=1)
 
 
+@pytest.mark.parametrize(("ahead_s", "refused"), [(7200, True), (7201, False)])
+def test_dead_process_whose_clock_was_ahead_is_not_waited_for(stage: Stage, ahead_s: int, refused: bool) -> None:
+    """L6: a lease that ends later than any could is of a clock that was ahead: the run is taken over at once."""
+    die_in_a_page(stage)
+    stage.sql(
+        "UPDATE paycli_runs SET leased_until = ?",
+        [f"{stage.clock.now + timedelta(seconds=ahead_s):%Y-%m-%d %H:%M:%S.%f}"],
+    )
+    if refused:
+        with pytest.raises(RunHeld):
+            stage.run(TODAY)
+    else:
+        assert stage.run(TODAY).complete
+
+
 @pytest.mark.parametrize("name", [f"{HOST}:1:0:1", f"{HOST}:{2**22 - 1}:1:1", "elsewhere:1:1:1", "no name at all"])
 def test_no_guess_about_processes(stage: Stage, name: str) -> None:
     """D5: whatever a live lease is named, also as a process that is not to be found on this host, it is kept."""

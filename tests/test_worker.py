@@ -16,6 +16,7 @@ import pytest
 
 from gateway_client import (
     Client,
+    ClockRefused,
     ConfigurationError,
     ProviderUnavailable,
     Sandbox,
@@ -270,6 +271,17 @@ def test_a_refused_key_ends_it(either: World) -> None:
     with pytest.raises(ConfigurationError, match="STRIPE_API_KEY"):
         work(client, until_idle=False)
     assert leased(either) == 0
+
+
+def test_a_refused_clock_sets_no_row_aside(either: World) -> None:
+    """A worker that ends because its machine's clock is wrong sends nothing, and its rows are anybody's at once."""
+    client = either.open_client()
+    queue(client, 3)
+    either.clock.wrong_s = 3600
+    with pytest.raises(ClockRefused):
+        work(client)
+    assert either.sql("SELECT count(*) FROM pending_charges WHERE resume_at IS NULL AND leased_by IS NULL") == [(3,)]
+    assert either.sends == []
 
 
 def test_what_others_prepare_is_found_by_polling(world: World) -> None:

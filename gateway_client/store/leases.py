@@ -1,6 +1,7 @@
 """Leases: which worker is at which pending charge. They share the work, and no safety rests on them: the gate decides.
 
-A lease that is over belongs to nobody; a row that was set aside waits for its `resume_at`. One clock judges both.
+A lease that is over belongs to nobody; a row that was set aside waits for its `resume_at`. One clock judges both; it
+may be a host's, so what ends later than any lease or back-off could is of a clock that was ahead, and is over, too.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, exists, func, not_, or_, select, true, update
 
-from gateway_client.charge import BACK_OFF_MAX, Charge
+from gateway_client.charge import HELD_MAX, Charge
 from gateway_client.flow.leasing import CountWaiting, Lease, Release, Waiting
 from gateway_client.record import Row
 from gateway_client.retry import BEGUN_S_MAX
@@ -21,6 +22,16 @@ from gateway_client.transaction import Transaction
 
 _AT: Any = bindparam("clock")
 _AHEAD: Any = bindparam("ahead")
+
+
+def _over(until: Any) -> Any:
+    """The rows that nothing keeps until that time.
+
+    "Not later than now, or never": in this form PostgreSQL sees without statistics that it is true of most rows.
+    """
+    return or_((until > _AT).is_not(true()), (until > _AHEAD).is_(true()))
+
+
 _OPEN_SEND = exists().where(
     sends.c.intent_id == charges.c.intent_id,
     sends.c.operation == charges.c.operation,
@@ -32,10 +43,9 @@ _DUE = (
     select(charges)
     .where(
         charges.c.state.in_(constant(PENDING)),
-        # "Not later than now, or never": in this form PostgreSQL sees without statistics that it is true of most rows.
         # A worker has one batch in hand: what it still holds when it asks for the next is of a commit that got lost.
-        or_((charges.c.leased_until > _AT).is_not(true()), charges.c.leased_by == bindparam("worker")),
-        or_((charges.c.resume_at > _AT).is_not(true()), charges.c.resume_at > _AHEAD),
+        or_(_over(charges.c.leased_until), charges.c.leased_by == bindparam("worker")),
+        _over(charges.c.resume_at),
         ~_OPEN_SEND,  # somebody waits for the answer
     )
     # The oldest deadline first: all keys live equally long. What was never sent has none, and waits behind.
@@ -58,8 +68,8 @@ _GIVE_BACK = (
     .where(_OF_KEYS, charges.c.leased_by == bindparam("of_worker"))
     .values(leased_by=None, leased_until=None, resume_at=None)
 )
-_LEASED = (charges.c.leased_until > _AT).is_(true())
-_BACKED_OFF = and_(not_(_LEASED), (charges.c.resume_at > _AT).is_(true()), (charges.c.resume_at <= _AHEAD).is_(true()))
+_LEASED = not_(_over(charges.c.leased_until))
+_BACKED_OFF = and_(not_(_LEASED), not_(_over(charges.c.resume_at)))
 _FREE = and_(not_(_LEASED), not_(_BACKED_OFF))
 _WAITING = select(
     func.count().filter(_LEASED).label("leased"),
@@ -81,13 +91,7 @@ def lease(tx: Transaction, effect: Lease) -> tuple[Charge, ...]:
     """Take the charges that are due and that no other worker has."""
     clock = tx.clock()
     open_since = tx.now - timedelta(seconds=effect.open_s)
-    values = {
-        "clock": clock,
-        "ahead": clock + BACK_OFF_MAX,
-        "rows_max": effect.rows_max,
-        "worker": effect.worker,
-        "open_since": open_since,
-    }
+    values = {**_times(clock), "rows_max": effect.rows_max, "worker": effect.worker, "open_since": open_since}
     rows = tx.execute(_DUE, values).mappings().all()
     if rows:
         until = clock + timedelta(seconds=effect.seconds)
@@ -112,8 +116,7 @@ def release(tx: Transaction, effect: Release) -> None:
 @performs(CountWaiting)
 def count_waiting(tx: Transaction, effect: CountWaiting) -> Waiting:
     """Count what is pending by what it waits for: one statement, over the rows of one index."""
-    clock = tx.clock()
-    values = {"clock": clock, "ahead": clock + BACK_OFF_MAX, "open_since": tx.now - timedelta(seconds=effect.open_s)}
+    values = {**_times(tx.clock()), "open_since": tx.now - timedelta(seconds=effect.open_s)}
     row = tx.execute(_WAITING, values).mappings().one()
     return Waiting(
         due=row["due"],
@@ -123,6 +126,11 @@ def count_waiting(tx: Transaction, effect: CountWaiting) -> Waiting:
         backed_off_until=(row["backed_off_first"], row["backed_off_last"]) if row["backed_off"] else None,
         answers=row["answers"],
     )
+
+
+def _times(clock: datetime) -> dict[str, datetime]:
+    """What `_over` compares with."""
+    return {"clock": clock, "ahead": clock + HELD_MAX}
 
 
 def holds(row: Row, worker: str, clock: datetime) -> bool:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from gateway_client import columns
-from gateway_client.charge import iso
+from gateway_client.charge import HELD_MAX, iso
 from gateway_client.errors import RunHeld
 from gateway_client.finding import Action, Code
 from gateway_client.record import Row, Values
@@ -71,7 +71,7 @@ def open_run(tx: Transaction, effect: OpenRun) -> OpenedRun:
     }
     for row in unfinished:
         ours = row["leased_by"] == effect.lease.leased_by  # opened already, by a commit that was not confirmed
-        if row["leased_until"] > clock and not ours:
+        if clock < row["leased_until"] <= clock + HELD_MAX and not ours:
             raise _leased(row, clock)
         if _same(row, window):
             tx.execute(UPDATE_RUN, {"of_run": row["run_id"], **leased})

@@ -8,7 +8,7 @@ GATE = "gateway_client/store/gate.py"
 PACE = "gateway_client/pace.py"
 
 _HOLDS = 'return bool(clock + timedelta(seconds=BEGUN_S_MAX) < row["leased_until"])'
-_UNTIL = "(charges.c.leased_until > _AT).is_not(true())"
+_UNTIL = "or_(_over(charges.c.leased_until)"
 
 MUTANTS = (
     Mutant(
@@ -16,7 +16,7 @@ MUTANTS = (
         "gateway_client/flow/working.py",
         "except (ClockRefused, ProviderUnavailable, _Stopped):\n            rows.spare(charge)",
         "except (ProviderUnavailable, _Stopped):\n            rows.spare(charge)",
-        kept="a clock that is set right while a worker",
+        test="tests/test_worker.py::test_a_refused_clock_sets_no_row_aside[sync]",
     ),
     # Leases
     Mutant(
@@ -42,19 +42,26 @@ MUTANTS = (
         "a lease is compared the wrong way round",
         LEASES,
         _UNTIL,
-        "(charges.c.leased_until < _AT).is_not(true())",
+        "or_((charges.c.leased_until < _AT).is_not(true())",
     ),
     Mutant(
         "a lease keeps nobody away",
         LEASES,
         _UNTIL,
-        "true()",
+        "or_(true()",
     ),
     Mutant(
         "a lease is never over",
         LEASES,
         _UNTIL,
-        "charges.c.leased_until.is_(None)",
+        "or_(charges.c.leased_until.is_(None)",
+    ),
+    Mutant(
+        "what a clock a day ahead has leased or set aside is believed",
+        LEASES,
+        "return or_((until > _AT).is_not(true()), (until > _AHEAD).is_(true()))",
+        "return (until > _AT).is_not(true())",
+        kept="a worker whose clock is a day ahead dies",
     ),
     Mutant(
         "a lease is shorter than the call",
@@ -97,7 +104,7 @@ MUTANTS = (
     Mutant(
         "what is set aside is taken all the same",
         LEASES,
-        "(charges.c.resume_at > _AT).is_not(true()),",
+        "_over(charges.c.resume_at),",
         "true(),",
     ),
     Mutant(

@@ -312,6 +312,13 @@ KEPT: dict[str, dict[str, str]] = {
         "h3": "19339.873 east clock 90000",
         "h6": "78224.341 east work 25 idle ours",
     },
+    "a worker whose clock is a day ahead dies with a lease, and the clock is set right": {
+        "heals by": "workers",
+        "h2": "17061.044 east prepare 1 pm_none 1 ours",
+        "h3": "19339.873 east clock 90000",
+        "h6": "78224.341 east work 25 idle ours",
+        "h6 Lease 1": "die after",
+    },
     "somebody acts by hand on a stranger's payment that has our names": {
         "h1": "535.008 west charge 1 pm_card_visa 1 ours",
         "h1 Send 1": "wrong_currency",

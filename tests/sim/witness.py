@@ -63,8 +63,7 @@ class Witness:
     ) -> None:
         self.ghost = Ghost()
         self._provider, self._store, self._now, self._trace = provider, store, now, trace
-        self._seen_changes = store.changes
-        self._late: set[str] = set()  # ids
+        self._seen_changes, self._late = store.changes, set[str]()
 
     def leave(self, call: Call, effect: Effect[Any], request: Request) -> Sent | None:
         """A request leaves a host."""
@@ -115,20 +114,17 @@ class Witness:
 
         That is outside of the model (MODEL §6), whatever somebody has made of its metadata, or of our rows, since.
         """
-        if one["id"] in self._late:
-            return True
         whose = self.ghost.charges.get(one["id"]) or self.ghost.intents.get(one["id"])
-        if whose is None:
-            return False
+        if one["id"] in self._late or whose is None:
+            return one["id"] in self._late
         intent_id, number = whose
         row, reading = self.ghost.rows.get((intent_id, number)), self.ghost.cleared.get((intent_id, number + 1))
         refused = all(sent.refused or not sent.may_execute for sent in self.ghost.of_attempt((intent_id, number)))
         if row is None or row.state != "rejected" or reading is None or not refused:
             return False
-        if self._provider.made_at(one) <= reading.begun_at - self._provider.lag_s - 2.0:
-            return False
-        self._late.add(one["id"])
-        return True
+        if self._provider.made_at(one) > reading.begun_at - self._provider.lag_s - 2.0:
+            self._late.add(one["id"])
+        return one["id"] in self._late
 
     def finish(self, sandbox: Sandbox, exchange: Exchange) -> Answer:
         """The provider answers."""
