@@ -148,6 +148,34 @@ def test_at_once_they_never_exceed_it(world: World, jar: TipJar) -> None:
     assert sum(one["amount"] for one in jar.tips.values()) == ORDER.amount.amount
 
 
+def test_one_reference_upon_two_charges_at_once(world: World, jar: TipJar) -> None:
+    """One reference is one act: of those who ask for it upon two charges at once, one side gets it, the other is told."""
+    client = client_of(world)
+    assert client.charge(replace(ORDER, intent_id="order_2")).state is State.SUCCEEDED
+    told: list[str] = []
+    together = threading.Barrier(8)
+
+    def give(parent_id: str, client: Client) -> None:
+        together.wait(timeout=30)
+        try:
+            tip(client, Upon("tip_1", parent_id, FIVE))
+            told.append(f"given to {parent_id}")
+        except Exception as error:
+            told.append(f"{type(error).__name__} of {parent_id}")
+
+    clients = [client_of(world, paid=False) for _ in range(8)]
+    parents = (ORDER.intent_id, "order_2") * 4
+    threads = [threading.Thread(target=give, args=each) for each in zip(parents, clients, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    (winner,) = {row[2] for row in rows(world) if row[0] == TIP}
+    (other,) = {ORDER.intent_id, "order_2"} - {winner}
+    assert sorted(told) == sorted([f"given to {winner}"] * 4 + [f"IntentConflict of {other}"] * 4)
+    assert len(jar.tips) == 1
+
+
 @pytest.mark.parametrize("fault", ["lost_request", "lost_reply"])
 def test_a_worker_finishes_it(world: World, jar: TipJar, fault: str) -> None:
     """An unknown tip is leased and finished by a worker, under the same key, by the evidence of its operation."""
