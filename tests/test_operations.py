@@ -149,7 +149,7 @@ def test_at_once_they_never_exceed_it(world: World, jar: TipJar) -> None:
 
 
 def test_one_reference_upon_two_charges_at_once(world: World, jar: TipJar) -> None:
-    """One reference is one act: of those who ask for it upon two charges at once, one side gets it, the other is told."""
+    """One reference is one act: of those who ask at once upon two charges one side gets it, the other is told."""
     client = client_of(world)
     assert client.charge(replace(ORDER, intent_id="order_2")).state is State.SUCCEEDED
     told: list[str] = []
