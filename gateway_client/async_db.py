@@ -26,7 +26,7 @@ from gateway_client.db import Common, Database, Ended, tables_found, upgrade_tab
 from gateway_client.deadline import Deadline
 from gateway_client.errors import ConfigurationError, UsageError
 from gateway_client.group_commit import Job, Waiting, led
-from gateway_client.transaction import Opened, Transaction, machine_time
+from gateway_client.transaction import Ahead, Opened, Transaction, machine_time
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -53,6 +53,7 @@ class AsyncDatabase(Protocol):
         write: bool = True,
         repeatable: bool = True,
         intent_id: str | None = None,
+        ahead: Ahead | None = None,
     ) -> T: ...
     async def create(self) -> None: ...
     def check_loop(self, loop: asyncio.AbstractEventLoop) -> None: ...
@@ -111,12 +112,13 @@ class ThreadedDatabase:
         write: bool = True,
         repeatable: bool = True,
         intent_id: str | None = None,
+        ahead: Ahead | None = None,
     ) -> T:
         """As Database.transact. A task that is cancelled ends once its transaction has: no lock is left behind."""
         if not write:
             return await self._in_thread(lambda: self._database.transact(work, time=time, write=False))
         committed = asyncio.get_running_loop().create_future()
-        job: _Awaited[T] = _Awaited(work, repeatable, intent_id, time, committed=committed)
+        job: _Awaited[T] = _Awaited(work, repeatable, intent_id, time, ahead, committed=committed)
         self._database.group.waiting.add(job)
         self._lead()
         try:
@@ -233,12 +235,13 @@ class AsyncEngineDatabase(Common):
         write: bool = True,
         repeatable: bool = True,
         intent_id: str | None = None,
+        ahead: Ahead | None = None,
     ) -> T:
         """As Database.transact. When the task is cancelled, it ends once the transaction has: no lock is left behind.
 
         So the transaction is a task of its own, which is cancelled once: cancelled again, it could not end in order.
         """
-        task = asyncio.create_task(self._transact(Job(work, repeatable, intent_id, time), write=write))
+        task = asyncio.create_task(self._transact(Job(work, repeatable, intent_id, time, ahead), write=write))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:

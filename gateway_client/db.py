@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -23,7 +24,8 @@ from gateway_client.backends import backend_of, engine_options, explained, parse
 from gateway_client.deadline import Deadline, guard
 from gateway_client.errors import ConfigurationError, StoreUnavailable
 from gateway_client.group_commit import Group, Job
-from gateway_client.transaction import Opened, Transaction, machine_time
+from gateway_client.group_transaction import do_together
+from gateway_client.transaction import Ahead, Opened, Shared, Transaction, machine_time
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -90,8 +92,7 @@ class Common:
     def _do(self, connection: Connection, jobs: Sequence[Job[Any]], *, write: bool, patient: bool) -> None:
         """One transaction from its first statement to its commit, for both kinds of driver. Raises Ended.
 
-        Of several works each has a savepoint, and an error of its own. `patient`: it waits for another transaction's
-        lock as long as any may.
+        `patient`: it waits for another transaction's lock as long as any may.
         """
         taken: connections.Taken | None = None
         committing = False
@@ -103,11 +104,11 @@ class Common:
             lock = None if only is None else only.intent_id
             opened = self._backend.begin(connection, write=write, owned=self._owned, patient=patient, lock=lock)
             self._check_identity(opened.identity, connection.engine.url)
+            transaction = partial(self._transaction, connection, opened, actor(opened.database_user))
             if only is not None:
-                only.found = only.work(self._transaction(connection, opened, only))
+                only.found = only.work(transaction(only))
             else:
-                for number, job in enumerate(jobs):
-                    self._in_savepoint(connection, job, opened, first=number == 0)
+                self._do_together(connection, jobs, transaction)
             if write:
                 self._backend.before_commit(opened)
                 committing = True
@@ -121,21 +122,29 @@ class Common:
                     raise Ended(shared, committing=committing) from error
             raise Ended(error, committing=committing) from error
 
-    def _in_savepoint(self, connection: Connection, job: Job[Any], opened: Opened, *, first: bool) -> None:
-        """One of several works: undone by itself when it fails, and done again when the database stood in its way."""
-        try:
-            self._backend.savepoint(connection, job.intent_id, first=first)
-            job.found = job.work(self._transaction(connection, opened, job))
-        except Exception as error:
-            if isinstance(error, DBAPIError) and error.connection_invalidated:
-                raise
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT one_work")
-            refused = isinstance(error, DBAPIError)
-            job.end(alone=refused, error=None if refused else error)
+    def _do_together(
+        self, connection: Connection, jobs: Sequence[Job[Any]], transaction: Callable[..., Transaction]
+    ) -> None:
+        """Do those of several works whose intents nobody else decides about; the others wait alone, outside of it."""
+        wanted = sorted({job.intent_id for job in jobs if job.intent_id is not None})
+        locked = {None, *self._backend.try_lock(connection, wanted)}
+        for job in jobs:
+            if job.intent_id not in locked:
+                job.end(alone=True)
+        do_together(connection, [job for job in jobs if job.intent_id in locked], transaction)
 
-    def _transaction(self, connection: Connection, opened: Opened, job: Job[Any]) -> Transaction:
-        who = actor(opened.database_user)
-        return Transaction(connection, opened, actor=who, time=job.time, lock=self._backend.lock)
+    def _transaction(
+        self,
+        connection: Connection,
+        opened: Opened,
+        who: str,
+        job: Job[Any],
+        shared: Shared | None = None,
+        ahead: object = None,
+    ) -> Transaction:
+        return Transaction(
+            connection, opened, actor=who, time=job.time, lock=self._backend.lock, shared=shared, ahead=ahead
+        )
 
     def end(self, jobs: Sequence[Job[Any]], ended: Ended | None) -> None:
         """Tell the jobs of a group how their transaction ended.
@@ -206,14 +215,16 @@ class Database(Common):
         write: bool = True,
         repeatable: bool = True,
         intent_id: str | None = None,
+        ahead: Ahead | None = None,
     ) -> T:
         """Run `work` in one durable transaction, again if the database asks for it. Raises StoreUnavailable.
 
         `time`: what it takes for the provider's time.
         `repeatable`: done twice it is as if it was done once, so that a commit nobody has confirmed is tried again.
         `intent_id`: the intent that it decides about; of others that decide about it, one after the other does.
+        `ahead`: reads what it would read of that, for several such works together.
         """
-        job = Job(work, repeatable, intent_id, time)
+        job = Job(work, repeatable, intent_id, time, ahead)
         with explained(self.url):
             if write:
                 self.group.run(job)

@@ -45,7 +45,7 @@ from gateway_client.gateways.base import Account, Binding, Gateway, NoReply, Rep
 from gateway_client.intent import PaymentIntent, check_attempt, check_namespace
 from gateway_client.outcome import CouldNotAsk
 from gateway_client.retry import RetryPolicy
-from gateway_client.store.performing import perform, send_ended
+from gateway_client.store.performing import ahead_of, perform, send_ended
 from gateway_client.transaction import Opened, Transaction
 
 T = TypeVar("T")
@@ -146,6 +146,7 @@ class Driver:
             "write": effect.writes,
             "repeatable": effect.repeatable,
             "intent_id": effect.decides_about,
+            "ahead": ahead_of(effect),
         }
 
     def _allowed(self, effect: DatabaseEffect[T]) -> DatabaseEffect[T]:

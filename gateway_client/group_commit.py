@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
-from gateway_client.transaction import machine_time
+from gateway_client.transaction import Ahead, machine_time
 
 T = TypeVar("T")
 
@@ -25,12 +25,14 @@ class Job(Generic[T]):
     """A work that waits for its commit, and what became of it.
 
     `repeatable`: done twice it is as if it was done once. `intent_id`: the intent that it decides about, if it is one.
+    `ahead`: reads what it would read, for several such works together.
     """
 
     work: Callable[[Any], T]
     repeatable: bool = True
     intent_id: str | None = None
     time: Callable[[], datetime] = machine_time  # what it takes for the provider's time
+    ahead: Ahead | None = None
     ended: bool = False  # by a commit, by an error, or because it has to be done `alone`
     alone: bool = False  # nothing of it was committed: it is to be done once more, in a transaction of its own
     error: BaseException | None = None

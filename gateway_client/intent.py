@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, Literal
 
 from gateway_client.errors import InvalidInput
@@ -125,6 +126,15 @@ class PaymentIntent:
         object.__setattr__(self, "parameters", _checked_parameters(self.parameters))
 
 
+@lru_cache(maxsize=1024)  # the gate computes it again for what a claim has just frozen
+def _key_of(*parts: str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        encoded = part.encode()
+        digest.update(b"%d:" % len(encoded) + encoded)
+    return "pc1_" + base64.b32encode(digest.digest()).decode().rstrip("=").lower()
+
+
 def idempotency_key(
     *, provider: str, mode: str, account: str, namespace: str, operation: str, intent_id: str, attempt: int
 ) -> str:
@@ -135,11 +145,7 @@ def idempotency_key(
     changes, else an attempt in doubt would be sent under a second key. Raises InvalidInput("attempt").
     """
     check_attempt(attempt)
-    digest = hashlib.sha256()
-    for part in (provider, mode, account, namespace, operation, intent_id, str(attempt)):
-        encoded = part.encode()
-        digest.update(b"%d:" % len(encoded) + encoded)
-    return "pc1_" + base64.b32encode(digest.digest()).decode().rstrip("=").lower()
+    return _key_of(provider, mode, account, namespace, operation, intent_id, str(attempt))
 
 
 def check_attempt(attempt: int) -> None:

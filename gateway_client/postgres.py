@@ -169,13 +169,13 @@ def _timeouts(lock: str) -> str:
     )
 
 
-def savepoint(connection: Connection, intent_id: str | None, *, first: bool) -> None:
-    """Begin the next work of a group, and lock the intent that it decides about: one round trip."""
-    statements = [] if first else ["RELEASE SAVEPOINT one_work"]
-    statements.append("SAVEPOINT one_work")
-    if intent_id is not None:
-        statements.append(_lock([intent_id]))
-    connection.exec_driver_sql("; ".join(statements))
+def try_lock(connection: Connection, intent_ids: Sequence[str]) -> Sequence[str]:
+    """Lock those intents that nobody else has, waiting for none; in one round trip."""
+    if not intent_ids:
+        return ()
+    asked = ", ".join(f"pg_try_advisory_xact_lock({_number(intent_id)})" for intent_id in intent_ids)
+    found = connection.exec_driver_sql("SELECT " + asked).one()
+    return [intent_id for intent_id, locked in zip(intent_ids, found, strict=True) if locked]
 
 
 def lock(connection: Connection, *intent_ids: str) -> None:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +23,7 @@ from gateway_client.transaction import Opened
 LOCK_TIMEOUT_S = 5  # how long a transaction waits for another one before it gives up
 TURN_MS = 2  # how long it waits at once
 SWITCH_TRIES_MAX, SWITCH_PAUSE_S = 100, 0.02  # only while a store is new
+VERSION_MIN = (3, 33)  # the first with UPDATE ... FROM
 OFF, FULL = 0, 2  # PRAGMA synchronous: nothing, or every commit, is synced
 _DURABLE = ("wal", FULL)
 
@@ -96,7 +97,12 @@ def create_place(url: URL) -> None:
 
 
 def watch(engine: Engine) -> None:
-    """Ask nothing of a new connection: what it may not be is checked in each transaction."""
+    """Refuse a library that lacks what `row_writes.py` needs; a connection is checked in each transaction."""
+    if sqlite3.sqlite_version_info < VERSION_MIN:
+        raise ConfigurationError(
+            f"this Python has SQLite {sqlite3.sqlite_version}, needed is {VERSION_MIN[0]}.{VERSION_MIN[1]} or newer "
+            "(of 2020): use another Python, or PostgreSQL. Nothing was written or sent."
+        )
 
 
 def copy(connection: Connection, path: Path) -> None:
@@ -163,30 +169,24 @@ def _is_busy(error: OperationalError) -> bool:
     return str(getattr(error.orig, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
 
 
-def savepoint(connection: Connection, intent_id: str | None, *, first: bool) -> None:
-    """Begin the next work of a group."""
-    if not first:
-        connection.exec_driver_sql("RELEASE SAVEPOINT one_work")
-    connection.exec_driver_sql("SAVEPOINT one_work")
+def try_lock(connection: Connection, intent_ids: Sequence[str]) -> Sequence[str]:
+    """Lock those intents that nobody else has: a file has one writer at a time, so all of them."""
+    return intent_ids
 
 
 def lock(connection: Connection, *intent_ids: str) -> None:
     """A file has one writer at a time."""
 
 
-CHECKED = (
-    "charge_once_checked"  # in the info of a connection of ours: the path of its file, once durability was read back
-)
-FILES = "charge_once_files"  # in the info of a connection: its file, and what it has open
+# In the info of a connection: of ours, the path of its file, once durability was read back; its file, and what is open.
+CHECKED, FILES = "charge_once_checked", "charge_once_files"
 
 
 def _check_files(connection: Connection) -> tuple[str, Files]:
     """Compare the file and its log with those that this connection has open, in a transaction; what it has open."""
     path, seen = connection.info.get(FILES) or (_path(connection), None)
     if seen is None:
-        connection.exec_driver_sql(
-            "SELECT count(*) FROM sqlite_master"
-        )  # a transaction of the caller's may be idle yet
+        connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")  # one of the caller's may be idle yet
     found = _files(path)
     if seen is None:  # its first transaction has opened the log by now
         connection.info[FILES] = path, found

@@ -5,13 +5,14 @@ A database makes one for each work (`db.py`); a test's store makes its own. Noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from sqlalchemy import CursorResult, Executable, func, select
 
+from gateway_client.row_writes import Update, Write, write_rows
 from gateway_client.telemetry import Record
 
 _CLOCK = select(func.clock_timestamp())
@@ -34,6 +35,13 @@ class Opened:
     files: tuple[str, object] | None = None  # SQLite's file, and what this connection has open
 
 
+class Shared(Protocol):
+    """A transaction that several works have together, as one of them sees it (`group_transaction.py`)."""
+
+    def write(self, write: Write, rows: Sequence[Mapping[str, Any]], *, found: bool = False) -> bool: ...
+    def begin_reading(self) -> None: ...
+
+
 class Executes(Protocol):
     """A connection, as far as a transaction needs it."""
 
@@ -43,7 +51,10 @@ class Executes(Protocol):
 class Transaction:
     """One transaction of a store, for one work in it."""
 
-    __slots__ = ("_connection", "_lock", "_now", "_time", "actor", "identity", "own_clock", "records", "timeline")
+    __slots__ = (
+        *("_connection", "_lock", "_now", "_shared", "_time"),
+        *("actor", "ahead", "identity", "own_clock", "records", "timeline"),
+    )
 
     def __init__(
         self,
@@ -53,8 +64,11 @@ class Transaction:
         actor: str,
         time: Callable[[], datetime],
         lock: Callable[..., None],
+        shared: Shared | None = None,
+        ahead: object = None,
     ) -> None:
-        self._connection, self._time, self._lock = connection, time, lock
+        self._connection, self._time, self._lock, self._shared = connection, time, lock, shared
+        self.ahead = ahead  # what was read for several works together, if this one is one of them
         self._now: datetime | None = None
         self.actor = actor  # who does what is written
         self.identity, self.own_clock, self.timeline = opened.identity, opened.own_clock, opened.timeline
@@ -63,6 +77,7 @@ class Transaction:
     @property
     def connection(self) -> Any:
         """The connection that the transaction is on."""
+        self._begin_reading()
         return self._connection
 
     @property
@@ -81,8 +96,27 @@ class Transaction:
 
     def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
         """Execute one statement of Core, past the ORM."""
+        self._begin_reading()
         found: CursorResult[Any] = self._connection.execute(statement, values)
         return found
+
+    def write(self, write: Write, *rows: Mapping[str, Any]) -> None:
+        """Insert rows, or update them, and read nothing back: in a group this waits for those of the other works."""
+        if self._shared is None or not self._shared.write(write, rows):
+            write_rows(self._connection, write, rows)
+
+    def write_found(self, update: Update, row: Mapping[str, Any]) -> bool:
+        """Update one row, if it is as it is said to be. Returns whether it was.
+
+        In a group it is taken to be; when it is not, all of the group is undone, and each of its works done alone.
+        """
+        if self._shared is not None and self._shared.write(update, (row,), found=True):
+            return True
+        return write_rows(self._connection, update, (row,)) == 1
+
+    def _begin_reading(self) -> None:
+        if self._shared is not None:
+            self._shared.begin_reading()
 
     def lock(self, intent_ids: Iterable[str]) -> None:
         """Lock intents that the transaction was not begun for, everybody in one order.
@@ -91,4 +125,9 @@ class Transaction:
         """
         ordered = sorted(set(intent_ids))
         if ordered:
+            self._begin_reading()
             self._lock(self._connection, *ordered)
+
+
+Ahead = Callable[[Transaction, Sequence[str]], Mapping[str, object]]
+"""Reads, for several works together, what each of them would read of its intent; an intent left out is read alone."""

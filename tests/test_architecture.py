@@ -20,7 +20,6 @@ SHELL_ORDER = (
     "gateway_client.on_demand",  # threads and forks wait for it
     "gateway_client.actor",  # the user, the machine and the environment
     "gateway_client.telemetry",
-    "gateway_client.transaction",  # the machine's time, for those who ask no provider
     "gateway_client.clock",  # time, sleep and chance
     "gateway_client.waiting",
     "gateway_client.sockets",  # the connection of one exchange
@@ -29,6 +28,8 @@ SHELL_ORDER = (
     "gateway_client.wire",  # HTTP
     "gateway_client.gateways.stripe",  # `from_env` reads the environment; what it sends is in stripe_api.py
     "gateway_client.columns",
+    "gateway_client.row_writes",
+    "gateway_client.transaction",  # the machine's time, for those who ask no provider
     "gateway_client.tables",
     "gateway_client.deadline",
     "gateway_client.migrations.versions.v0001_tables",
@@ -41,6 +42,7 @@ SHELL_ORDER = (
     "gateway_client.postgres",
     "gateway_client.backends",
     "gateway_client.group_commit",  # the lock of the writer
+    "gateway_client.group_transaction",
     "gateway_client.db",
     "gateway_client.async_db",
     "gateway_client.condition",

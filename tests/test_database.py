@@ -134,6 +134,15 @@ def test_an_unusable_postgresql_url_is_refused(url: str) -> None:
         assert "hunter2" not in str(refused.value)
 
 
+def test_an_old_sqlite_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that cannot update rows from a list: before a file is made, by a URL and by an engine of the caller's."""
+    monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 32, 3))
+    for database in (f"sqlite:///{tmp_path / 'store.db'}", create_engine(f"sqlite:///{tmp_path / 'store.db'}")):
+        with pytest.raises(ConfigurationError, match=r"needed is 3\.33 or newer"):
+            Database(database)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_database_in_memory_is_refused_by_its_uri_too(tmp_path: Path) -> None:
     """The URI form of a database in memory is refused like the short one."""
     with pytest.raises(ConfigurationError, match="in memory"):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from gateway_client import InvalidInput, Money, PaymentIntent, RetryPolicy, Sandbox, State, Stripe
 from gateway_client.exchange import unaged
 from gateway_client.gateways.base import Request
-from gateway_client.gateways.stripe_api import API_VERSION
+from gateway_client.gateways.stripe_api import API_VERSION, form_of
 from gateway_client.wire import Wire
 from tests.oracle_stripe import SPEC, Sent, caught, check_request, official
 from tests.oracle_world import API_KEY, BINDING, StillClock, client_of, database_url, full_intent, intent_of, sandbox_of
@@ -183,6 +184,12 @@ def test_any_intent_is_encoded_as_the_official_client_does(intent: PaymentIntent
     sent = ours(create_request(intent, attempt))
     assert official(API_KEY, create_call(intent, attempt)) == sent
     check_request(sent)
+
+
+@given(st.lists(st.tuples(st.text(max_size=8), st.text(max_size=30)), max_size=5))
+def test_a_form_is_what_urlencode_makes_of_it(pairs: list[tuple[str, str]]) -> None:
+    """Names and values of any characters: which need no quoting is judged as `urllib` does."""
+    assert form_of(pairs) == urlencode(pairs)
 
 
 def test_a_create_call_never_carries_what_is_not_ours_to_send() -> None:

@@ -67,13 +67,16 @@ def counted(world: World) -> Iterator[Counted]:
             event.remove(engine, "rollback", undone)
 
 
+CARRIERS = ("gateway_client.transaction", "gateway_client.row_writes")
+
+
 def of_the_store() -> bool:
-    """Whether a statement is run by `store/`: by the last module of ours that is called."""
+    """Whether a statement is run by `store/`, or for several works of it: by the last module of ours that is called."""
     frame = sys._getframe(1)
     while frame is not None:
         name = str(frame.f_globals.get("__name__"))
-        if name.startswith("gateway_client.") and name != "gateway_client.transaction":
-            return name.startswith("gateway_client.store.")
+        if name.startswith("gateway_client.") and name not in CARRIERS:
+            return name.startswith(("gateway_client.store.", "gateway_client.group_transaction"))
         assert frame.f_back is not None
         frame = frame.f_back
     return False

@@ -16,8 +16,16 @@ from gateway_client.gateways.base import Binding
 from gateway_client.record import Record
 from gateway_client.state import State
 from gateway_client.store.facts import Facts
-from gateway_client.store.gate import INSERT_SEND, begun, judge
-from gateway_client.store.rows import CLAIMED, INSERT_ROW, append_claim_and_send, append_event, charges, sha256
+from gateway_client.store.gate import begun, judge
+from gateway_client.store.rows import (
+    CLAIMED,
+    INSERT_ROW,
+    INSERT_SEND,
+    append_claim_and_send,
+    append_event,
+    charges,
+    sha256,
+)
 from gateway_client.transaction import Transaction
 
 
@@ -53,13 +61,13 @@ def insert_attempt(tx: Transaction, effect: Claim | ClaimUpon, new: Record, fact
     Where it does not, the row is there as `prepared`, and `BeginSend` says why it is not sent.
     """
     if effect.begin_with is None or judge(_first_send(effect, new, effect.begin_with), facts, new, tx.now) is not None:
-        tx.execute(INSERT_ROW, new.row)
+        tx.write(INSERT_ROW, new.row)
         append_event(tx, new.row, None, CLAIMED, State.PREPARED)
         return new.charge()
     after, send = begun(new, effect.begin_with, tx.now, facts.clock, tx.actor)
     record = after.revised()
-    tx.execute(INSERT_ROW, record.row)
-    tx.execute(INSERT_SEND, send)
+    tx.write(INSERT_ROW, record.row)
+    tx.write(INSERT_SEND, send)
     append_claim_and_send(tx, record.row)
     return Begun(record.charge(), send["send_no"], record.row["body"], record.row["api_version"], record)
 

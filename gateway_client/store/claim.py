@@ -72,7 +72,7 @@ def claim(tx: Transaction, effect: Claim) -> Charge | Begun | ClearFirst:
     the other one's transaction is done again and finds it.
     """
     intent = effect.intent
-    facts = read_facts(tx, intent.intent_id, effect.attempt or 1)
+    facts = tx.ahead if isinstance(tx.ahead, Facts) else read_facts(tx, intent.intent_id, effect.attempt or 1)
     refuse_other_store(facts, effect.binding, intent.intent_id)
     rows = tx.execute(_ATTEMPTS, {"of_intent": intent.intent_id}).mappings().all() if facts.intent_known else ()
     attempts = {row["attempt"]: row for row in rows}

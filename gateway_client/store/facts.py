@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, literal_column, or_, select, union
 
 from gateway_client.errors import NeedsPerson
 from gateway_client.finding import HARMLESS, Code
@@ -102,6 +103,37 @@ def read_facts(
         paid=row["paid"],
         finding=None if held_by is None else tx.execute(_FINDING, {"of_finding": held_by}).mappings().one(),
     )
+
+
+_STORE = {
+    True: select(store, LATEST_BEGUN_AT, func.clock_timestamp().label("clock")),
+    False: select(store, LATEST_BEGUN_AT),
+}
+_TOUCHED = union(
+    *(
+        select(which.c.intent_id).where(which.c.intent_id.in_(bindparam("of_intents", expanding=True)))
+        for which in (charges, findings)
+    )
+)
+
+
+def read_untouched(tx: Transaction, intent_ids: Sequence[str]) -> dict[str, Facts]:
+    """Read the facts for new attempts of intents of which nothing is written, in two statements; no others."""
+    row = tx.execute(_STORE[tx.own_clock]).mappings().first()
+    if row is None:
+        return {}
+    touched = set(tx.execute(_TOUCHED, {"of_intents": list(intent_ids)}).scalars())
+    facts = Facts(
+        binding=binding_of(row),
+        bound_on=row["timeline"],
+        timeline=tx.timeline,
+        latest_seen_at=latest(row),
+        clock=row["clock"] if tx.own_clock else tx.now,
+        intent_known=False,
+        paid=None,
+        finding=None,
+    )
+    return {intent_id: facts for intent_id in intent_ids if intent_id not in touched}
 
 
 def why_held(facts: Facts, intent_id: str, attempt: int) -> NeedsPerson | None:

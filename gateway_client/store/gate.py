@@ -6,8 +6,6 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert
-
 from gateway_client.absence import quiet_for
 from gateway_client.charge import Charge, iso
 from gateway_client.errors import ChargeOnceError, ClockRefused, ConfigurationError, NeedsPerson
@@ -19,12 +17,10 @@ from gateway_client.state import SENDABLE, Event
 from gateway_client.store.facts import Facts, read_facts, why_held
 from gateway_client.store.leases import holds
 from gateway_client.store.registry import performs
-from gateway_client.store.rows import append_event, locked, move, sends, sha256, write
+from gateway_client.store.rows import INSERT_SEND, append_event, locked, move, sends, sha256, write
 from gateway_client.transaction import Transaction
 
 CLOCK_BEHIND_MAX = timedelta(minutes=1)  # two hosts, each corrected by a Date of whole seconds, differ by a little
-
-INSERT_SEND = insert(sends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,7 @@ def begin_send(tx: Transaction, effect: BeginSend) -> Begun | Held:
         charge = record.charge()
         return Held(charge if held.reason is None else replace(charge, reason=held.reason), held.next)
     after, send = begun(record, effect.credential_id, tx.now, facts.clock, tx.actor)
-    tx.execute(INSERT_SEND, send)
+    tx.write(INSERT_SEND, send)
     # Written even when nothing of the row is new: whoever waits for another send's answer must see that one was begun.
     written = write(tx, record, after)
     if after.changed(record):

@@ -12,15 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     ColumnElement,
-    Select,
     bindparam,
-    func,
-    insert,
-    literal,
     literal_column,
     select,
-    union_all,
-    update,
 )
 
 from gateway_client import columns
@@ -28,6 +22,7 @@ from gateway_client.charge import Charge
 from gateway_client.errors import UnknownIntent
 from gateway_client.outcome import Answer
 from gateway_client.record import Record, Row, Values
+from gateway_client.row_writes import Insert, Update
 from gateway_client.state import CHARGE, Event, State
 from gateway_client.telemetry import StateChanged
 from gateway_client.transaction import Transaction
@@ -61,47 +56,31 @@ def constant(words: Iterable[str]) -> list[ColumnElement[str]]:
 IS_CHARGE = charges.c.operation == literal_column(f"'{CHARGE}'")
 STORE_ROW = select(store)  # its one row
 ROW_OF_ATTEMPT = select(charges).where(*of_attempt(charges))
-INSERT_ROW = insert(charges)
+INSERT_ROW = Insert(charges)
+_OF_ATTEMPT = ("intent_id", "operation", "attempt")
+_UPDATE = Update(charges, by=_OF_ATTEMPT, raised="revision")
+_UPDATE_UNCHANGED = Update(charges, by=(*_OF_ATTEMPT, "revision"), raised="revision")
+# Counted under the row's lock, so that an attempt's history has no gaps and no order but its own.
+_EVENT = Insert(events, counted="event_no", within=_OF_ATTEMPT)
+_FIRST_EVENTS = Insert(events)  # of an attempt that is inserted: their numbers are known, so nothing is counted
+INSERT_SEND = Insert(sends)
+END_SEND = Update(sends, by=(*_OF_ATTEMPT, "send_no"))
 _LOCKED_ROW = ROW_OF_ATTEMPT.with_for_update()
 _SENDS = select(sends).where(*of_attempt(sends)).order_by(sends.c.send_no)
 # By the intents alone: SQLite looks a pair up in no index, and reads the whole table.
 _SENDS_OF_INTENTS = (
     select(sends).where(sends.c.intent_id.in_(bindparam("of_intents", expanding=True))).order_by(sends.c.send_no)
 )
-_UPDATE = update(charges).where(*of_attempt(charges)).values(revision=charges.c.revision + 1)
-_UPDATE_UNCHANGED = _UPDATE.where(charges.c.revision == bindparam("of_revision"))
-_EVENT = insert(events).values(
-    # Counted under the row's lock, so that an attempt's history has no gaps and no order but its own.
-    event_no=select(func.coalesce(func.max(events.c.event_no), 0) + 1).where(*of_attempt(events)).scalar_subquery()
-)
-
-
-def _first_event(number: int) -> Select[Any]:
-    """One of two events that are inserted by one statement: its number is known, so nothing is counted."""
-    columns = events.c
-    given = {
-        columns.intent_id: "of_intent",
-        columns.operation: "of_operation",
-        columns.attempt: "of_attempt",
-        columns.at: "at",
-        columns.event: f"event_{number}",
-        columns.state_before: f"before_{number}",
-        columns.state_after: f"after_{number}",
-        columns.actor: "actor",
-    }
-    named = (bindparam(name, type_=column.type) for column, name in given.items())
-    return select(literal(number), *named)
-
-
-_FIRST_EVENTS = insert(events).from_select(
-    ["event_no", "intent_id", "operation", "attempt", "at", "event", "state_before", "state_after", "actor"],
-    union_all(_first_event(1), _first_event(2)),
-)
 
 
 def key_of(row: Row) -> dict[str, Any]:
     """The parameters that name a row's attempt in a statement."""
     return {"of_intent": row["intent_id"], "of_operation": row["operation"], "of_attempt": row["attempt"]}
+
+
+def _key(row: Row) -> dict[str, Any]:
+    """The columns that name a row's attempt."""
+    return {name: row[name] for name in _OF_ATTEMPT}
 
 
 def named_by(effect: OfAttempt[Any]) -> dict[str, Any]:
@@ -163,7 +142,7 @@ def move(
 
 def write(tx: Transaction, before: Record, after: Record) -> Record:
     """Write what of a locked row, or of its sends, has changed; the record as it is then."""
-    tx.execute(_UPDATE, key_of(before.row) | after.changed(before))
+    tx.write(_UPDATE, _key(before.row) | after.changed(before))
     return after.revised()
 
 
@@ -173,8 +152,8 @@ def write_if_unchanged(tx: Transaction, before: Record, after: Record) -> Record
     The statement waits for whoever is writing the row, and looks only then at its revision: so it does on SQLite, on
     PostgreSQL under READ COMMITTED, and under SERIALIZABLE, where the whole transaction is done again instead.
     """
-    seen = {"of_revision": before.row["revision"]}
-    written = tx.execute(_UPDATE_UNCHANGED, key_of(before.row) | seen | after.changed(before)).rowcount
+    seen = {"revision": before.row["revision"]}
+    written = tx.write_found(_UPDATE_UNCHANGED, _key(before.row) | after.changed(before) | seen)
     return after.revised() if written else None
 
 
@@ -201,7 +180,7 @@ def append_event(
         "request_id": request_id,
         "actor": tx.actor,
     }
-    tx.execute(_EVENT, values | key_of(row))
+    tx.write(_EVENT, values)
     elapsed_ms = None if answer is None else answer.elapsed_ms
     _tell(tx, row, before, event, state, request_id, elapsed_ms)
 
@@ -209,10 +188,21 @@ def append_event(
 def append_claim_and_send(tx: Transaction, row: Row) -> None:
     """Begin the history of an attempt whose row is inserted with its first send: two events, in one statement."""
     told = ((None, CLAIMED, State.PREPARED), (State.PREPARED, str(Event.SEND_BEGUN), State(row["state"])))
-    values: dict[str, object] = {**key_of(row), "at": tx.now, "actor": tx.actor}
-    for number, (before, event, state) in enumerate(told, 1):
-        values |= {f"event_{number}": event, f"before_{number}": before, f"after_{number}": state}
-    tx.execute(_FIRST_EVENTS, values)
+    tx.write(
+        _FIRST_EVENTS,
+        *(
+            {
+                **_key(row),
+                "event_no": number,
+                "at": tx.now,
+                "event": event,
+                "state_before": before,
+                "state_after": state,
+                "actor": tx.actor,
+            }
+            for number, (before, event, state) in enumerate(told, 1)
+        ),
+    )
     for before, event, state in told:
         _tell(tx, row, before, event, state)
 

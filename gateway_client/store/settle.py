@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, func, select
 
 from gateway_client.absence import why_not_empty
 from gateway_client.charge import Charge
@@ -20,6 +20,7 @@ from gateway_client.state import SENDABLE, Event, State, contradicts, event_of
 from gateway_client.store.findings import record_finding
 from gateway_client.store.registry import performs
 from gateway_client.store.rows import (
+    END_SEND,
     IS_CHARGE,
     append_event,
     charges,
@@ -29,16 +30,14 @@ from gateway_client.store.rows import (
     key_of,
     locked,
     move,
-    named_by,
     of_attempt,
-    sends,
     write,
     write_if_unchanged,
 )
 from gateway_client.transaction import Transaction
 
-_END_SEND = update(sends).where(*of_attempt(sends), sends.c.send_no == bindparam("of_send"))
 _ENDING = (
+    *("intent_id", "operation", "attempt", "send_no"),
     *("ended_at", "outcome", "cause", "proven", "reason", "reply", "status"),
     *("request_id", "original_request", "replayed", "elapsed_ms"),
 )
@@ -90,7 +89,7 @@ def _record(
     if written is None:
         return None
     if ended is not None:
-        tx.execute(_END_SEND, _send_of(effect) | {name: ended[name] for name in _ENDING})
+        tx.write(END_SEND, {name: ended[name] for name in _ENDING})
     if after is not record:
         reason, answer = effect.answer.reason, effect.answer
         append_event(tx, record.row, record.state, str(event), after.state, reason, answer)
@@ -165,13 +164,9 @@ def _end_send(tx: Transaction, record: Record, effect: Settle) -> Record:
     ended = _ended(record, effect, tx.now)
     if ended is None:
         return record
-    tx.execute(_END_SEND, _send_of(effect) | {name: ended[name] for name in _ENDING})
+    tx.write(END_SEND, {name: ended[name] for name in _ENDING})
     after = record.with_send(ended)
     return write(tx, record, after) if record.state.pending else after
-
-
-def _send_of(effect: Settle) -> dict[str, Any]:
-    return named_by(effect) | {"of_send": effect.send_no}
 
 
 def _provider_ids(row: Row, outcome: Outcome) -> dict[str, object]:

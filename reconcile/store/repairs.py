@@ -118,7 +118,7 @@ def import_charge(tx: Transaction, effect: Import) -> Charge | None:
         "settled_at": None if state.pending else tx.now,
         "closed_at": tx.now,  # it has no body to send
     }
-    tx.execute(INSERT_ROW, row)
+    tx.write(INSERT_ROW, row)
     append_event(tx, row, None, "imported from the provider", state, f"by {effect.run.run_id}")
     action = Action.REPAIRED if unasked is None else Action.FLAGGED
     record_finding(tx, seen, action, effect.run.run_id)

@@ -9,6 +9,7 @@ in the tables which it touches.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import reconcile.store.performing  # noqa: F401 - the functions of a run's effects
@@ -63,11 +64,18 @@ class Watched(Memory):
 
     def execute(self, statement: Any, values: Any = None) -> Any:
         """One statement of the transaction."""
+        return self._noted(statement, lambda: super(Watched, self).execute(statement, values))
+
+    def exec_driver_sql(self, statement: str, values: tuple[Any, ...]) -> Any:
+        """One statement that is written for the driver."""
+        return self._noted(statement, lambda: super(Watched, self).exec_driver_sql(statement, values))
+
+    def _noted(self, statement: Any, execute: Callable[[], Any]) -> Any:
         tables = self._tables.get(statement)
         if tables is None:
             tables = self._tables[statement] = []
             self._connection.set_trace_callback(lambda text: tables.extend(_NAMES.findall(text)))
-        result = super().execute(statement, values)
+        result = execute()
         self._connection.set_trace_callback(None)
         self.touched.update(tables)
         return result

@@ -20,8 +20,8 @@ MUTANTS = (
     Mutant(
         "the guard of an outcome left out: it is judged by the row as it was when its send was begun",
         ROWS,
-        '_UPDATE.where(charges.c.revision == bindparam("of_revision"))',
-        '_UPDATE.where(charges.c.revision >= bindparam("of_revision"))',
+        "tx.write_found(_UPDATE_UNCHANGED, _key(before.row) | after.changed(before) | seen)",
+        "tx.write_found(_UPDATE, _key(before.row) | after.changed(before))",
         kept="a send that never left, recorded late",
     ),
     Mutant(

@@ -59,14 +59,14 @@ MUTANTS = (
     Mutant(
         "every attempt has the key of the first",
         INTENT,
-        "for part in (provider, mode, account, namespace, operation, intent_id, str(attempt)):",
-        "for part in (provider, mode, account, namespace, operation, intent_id):",
+        "return _key_of(provider, mode, account, namespace, operation, intent_id, str(attempt))",
+        "return _key_of(provider, mode, account, namespace, operation, intent_id)",
     ),
     Mutant(
         "key of a shortened intent id",
         INTENT,
-        "for part in (provider, mode, account, namespace, operation, intent_id, str(attempt)):",
-        "for part in (provider, mode, account, namespace, operation, intent_id[:6], str(attempt)):",
+        "return _key_of(provider, mode, account, namespace, operation, intent_id, str(attempt))",
+        "return _key_of(provider, mode, account, namespace, operation, intent_id[:6], str(attempt))",
     ),
     Mutant(
         "the number of the try is in the body",

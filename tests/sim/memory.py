@@ -141,6 +141,7 @@ class Memory:
         self._connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=512)
         self._connection.executescript(_SCHEMA)
         self._compiled: dict[Any, Any] = {}
+        self.dialect = _DIALECT
         self.path = None
         self.in_transaction = False
         self.trouble: str | None = None
@@ -158,6 +159,7 @@ class Memory:
         write: bool = True,
         repeatable: bool = True,
         intent_id: str | None = None,
+        ahead: object = None,
     ) -> T:
         """As `Database.transact`; what troubles a commit is told in `trouble`."""
         trouble, self.trouble = self.trouble, None
@@ -193,6 +195,10 @@ class Memory:
         for one in others:
             self._connection.execute(*kept.bound(one))
         return Result(kept, self._connection.execute(*kept.bound(last)))
+
+    def exec_driver_sql(self, statement: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+        """One statement that is written for the driver."""
+        return self._connection.execute(statement, values)
 
     def create(self) -> None:
         """The tables are there."""

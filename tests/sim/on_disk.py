@@ -42,6 +42,7 @@ class OnDisk:
         write: bool = True,
         repeatable: bool = True,
         intent_id: str | None = None,
+        ahead: object = None,
     ) -> T:
         """As `Database.transact`; what troubles a commit is told in `trouble`."""
         trouble, self.trouble = self.trouble, None

@@ -23,7 +23,7 @@ from gateway_client.outcome import (
     Conflict,
 )
 from gateway_client.record import Record
-from gateway_client.store.performing import perform
+from gateway_client.store.performing import ahead_of, perform
 from gateway_client.transaction import Transaction
 from reconcile.effects import (
     OpenedRun,
@@ -120,7 +120,7 @@ def in_a_group(database: Database, effect: Together, time: Time) -> list[Any]:
     """Do what as many threads of a process do that come while its writer is at work: the next one leads them."""
     jobs: list[Job[Any]] = []
     for each in effect.effects:
-        jobs.append(Job(partial(perform, effect=each), each.repeatable, each.decides_about, time))
+        jobs.append(Job(partial(perform, effect=each), each.repeatable, each.decides_about, time, ahead_of(each)))
         database.group.waiting.add(jobs[-1])
     database.group.lead()
     return [attempted(lambda job=job: database.alone(job) if job.alone else job.result()) for job in jobs]  # type: ignore[misc]

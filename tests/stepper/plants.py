@@ -11,7 +11,7 @@ from importlib import import_module
 from types import ModuleType
 
 import pytest
-from sqlalchemy import Integer, bindparam, select
+from sqlalchemy import bindparam, select
 
 from gateway_client import postgres
 from gateway_client.flow.effects import ClaimUpon
@@ -58,9 +58,9 @@ NOTHING = Plant("nothing")
 
 def _unlocked_begin(patch: Patch) -> None:
     """A transaction begins without the lock of the intent that it decides about."""
-    begin, savepoint = postgres.begin, postgres.savepoint
+    begin = postgres.begin
     patch.setattr(postgres, "begin", lambda connection, *, lock, **rest: begin(connection, lock=None, **rest))
-    patch.setattr(postgres, "savepoint", lambda connection, intent_id, **rest: savepoint(connection, None, **rest))
+    patch.setattr(postgres, "try_lock", lambda connection, intent_ids: intent_ids)
 
 
 def _no_locks(patch: Patch) -> None:
@@ -75,8 +75,8 @@ def _no_locks(patch: Patch) -> None:
 
 def _no_guard(patch: Patch) -> None:
     """An outcome is written over whatever the row has become since it was read."""
-    always = bindparam("of_revision", type_=Integer()) > 0
-    patch.setattr(rows, "_UPDATE_UNCHANGED", rows._UPDATE.where(always))
+    settle = import_module("gateway_client.store.settle")  # its package has a function of that name
+    patch.setattr(settle, "write_if_unchanged", rows.write)
 
 
 def _nobody_waits(module: ModuleType, patch: Patch) -> None:

@@ -118,7 +118,7 @@ class Session:
         self._stop(" ".join(statement.split()), touch)
 
     def _after(self, connection: Any, cursor: Any, statement: str, *more: object) -> None:
-        if statement.startswith("UPDATE pending_charges") and "revision=" in statement:
+        if statement.startswith("UPDATE pending_charges") and "revision + 1" in statement:
             self._revised += cursor.rowcount
 
     def _commit(self, connection: Any) -> None:

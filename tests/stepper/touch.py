@@ -14,7 +14,7 @@ from gateway_client.tables import Base
 
 _TABLES = {made.name: made for made in Base.metadata.sorted_tables}
 _NAMES = re.compile(rf"\b({'|'.join(_TABLES)})\b")
-_NUMBER = re.compile(r"pg_advisory_xact_lock\((-?\d+)\)")
+_NUMBER = re.compile(r"pg_(?:try_)?advisory_xact_lock\((-?\d+)\)")
 _WRITES = re.compile(r"^\s*(INSERT INTO|UPDATE|DELETE FROM)\s+(\w+)")
 NOBODY: frozenset[str] = frozenset()
 EVERY = frozenset(_TABLES)
