@@ -19,6 +19,7 @@ from gateway_client import Charge, Client, IntentConflict, Money, PaymentIntent,
 from gateway_client.columns import charges, sends
 from gateway_client.errors import NeedsPerson
 from gateway_client.flow.charging import prepare_flow
+from gateway_client.postgres_errors import LOCK_TIMEOUT_S
 from gateway_client.row_writes import SQLITE_ROWS, Insert, Update, statement_of, write_rows
 from gateway_client.store.facts import read_untouched
 from gateway_client.store.performing import perform
@@ -149,6 +150,21 @@ def test_a_row_that_changed_meanwhile_is_read_first(crowd: Crowd) -> None:
         (4,),
         (3,),
     ]
+
+
+def test_a_row_that_somebody_locks_holds_up_nobody() -> None:
+    """A person's transaction has one of the rows: its outcome waits for that, those beside it are recorded at once."""
+    with World(KINDS[1]) as world, ThreadPoolExecutor(4) as pool:
+        crowd = Crowd(world, pool)
+        futures = crowd.begin(intent("order_1"), intent("order_2"), intent("order_3"))
+        soon(lambda: len(crowd.arrived) == 3)
+        with world._engine.connect() as person:
+            person.exec_driver_sql("SELECT 1 FROM pending_charges WHERE intent_id = 'order_2' FOR UPDATE")
+            crowd.answer(3)
+            held_s_max = LOCK_TIMEOUT_S - 1.0  # else they have waited as long as a work of its own may
+            assert [futures[number].result(held_s_max).state for number in (0, 2)] == [State.SUCCEEDED] * 2
+            assert crowd.rows == [("order_1", "succeeded"), ("order_2", "sending"), ("order_3", "succeeded")]
+        assert futures[1].result(WAIT_S_MAX).state is State.SUCCEEDED
 
 
 def test_an_intent_that_stands_for_another_payment(crowd: Crowd) -> None:

@@ -76,7 +76,7 @@ MUTANTS = (
         DB,
         "ended = self._try(jobs, write=True, patient=False)",
         "ended = self._try(jobs, write=True, patient=True)",
-        test=f"{TESTS}::test_a_work_that_waits_for_a_lock_holds_up_nobody",
+        test=f"{WRITES}::test_a_row_that_somebody_locks_holds_up_nobody",
     ),
     Mutant(
         "two groups lock the same intents, each in its own order",
