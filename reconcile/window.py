@@ -101,9 +101,7 @@ def parse_day(text: str, tz: str, now: datetime) -> date:
         raise InvalidInput("--date", f"must be text such as 2026-11-20, not {type(text).__name__}")
     fields = text.split("-")
     if [len(field) for field in fields] != [4, 2, 2] or not _digits(*fields):
-        meant = _meant(text)
-        hint = "" if meant is None else f"; did you mean {meant}?"
-        raise InvalidInput("--date", f'must be a day such as 2026-11-20, "today" or "yesterday"{hint}')
+        raise InvalidInput("--date", 'must be a day such as 2026-11-20, "today" or "yesterday"')
     day = _date(fields)
     if day is None:
         raise InvalidInput("--date", f"the calendar has no {text}")
@@ -158,19 +156,3 @@ def _date(fields: list[str]) -> date | None:
         return date(year, month, day)
     except ValueError:
         return None
-
-
-def _meant(text: str) -> date | None:
-    """The day that was written in another way, if it can be read in one way only."""
-    written = text.strip()
-    fields = written.replace("/", "-").replace(".", "-").split("-")
-    if len(written) == 8 and len(fields) == 1:
-        fields = [written[:4], written[4:6], written[6:]]
-    if len(fields) != 3 or not _digits(*fields) or max(map(len, fields)) != 4:
-        return None
-    if len(fields[0]) == 4:
-        return _date(fields)
-    day_first, month_first = _date(fields[::-1]), _date([fields[2], fields[0], fields[1]])
-    if "." in written or month_first is None or month_first == day_first:
-        return day_first  # dots are written in day-first countries only
-    return month_first if day_first is None else None
