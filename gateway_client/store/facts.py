@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, literal_column, or_, select, union
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, literal_column, or_, select, true, union
 
 from gateway_client.errors import NeedsPerson
 from gateway_client.finding import HARMLESS, Code
@@ -105,30 +105,34 @@ def read_facts(
     )
 
 
-_STORE = {
-    True: select(store, LATEST_BEGUN_AT, func.clock_timestamp().label("clock")),
-    False: select(store, LATEST_BEGUN_AT),
-}
 _TOUCHED = union(
     *(
         select(which.c.intent_id).where(which.c.intent_id.in_(bindparam("of_intents", expanding=True)))
         for which in (charges, findings)
     )
-)
+).subquery("touched")
+
+
+def _untouched(*more: ColumnElement[Any]) -> Select[Any]:
+    touched = _TOUCHED.c.intent_id.label("touched")
+    return select(store, LATEST_BEGUN_AT, touched, *more).select_from(store.outerjoin(_TOUCHED, true()))
+
+
+_UNTOUCHED = {True: _untouched(func.clock_timestamp().label("clock")), False: _untouched()}
 
 
 def read_untouched(tx: Transaction, intent_ids: Sequence[str]) -> dict[str, Facts]:
-    """Read the facts for new attempts of intents of which nothing is written, in two statements; no others."""
-    row = tx.execute(_STORE[tx.own_clock]).mappings().first()
-    if row is None:
+    """Read the facts for first attempts of intents of which nothing is written, in one statement; no others."""
+    rows = tx.execute(_UNTOUCHED[tx.own_clock], {"of_intents": list(intent_ids)}).mappings().all()
+    if not rows:
         return {}
-    touched = set(tx.execute(_TOUCHED, {"of_intents": list(intent_ids)}).scalars())
+    touched = {row["touched"] for row in rows}
     facts = Facts(
-        binding=binding_of(row),
-        bound_on=row["timeline"],
+        binding=binding_of(rows[0]),
+        bound_on=rows[0]["timeline"],
         timeline=tx.timeline,
-        latest_seen_at=latest(row),
-        clock=row["clock"] if tx.own_clock else tx.now,
+        latest_seen_at=latest(rows[0]),
+        clock=rows[0]["clock"] if tx.own_clock else tx.now,
         intent_known=False,
         paid=None,
         finding=None,

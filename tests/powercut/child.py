@@ -10,6 +10,8 @@ import json
 import os
 import sqlite3
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -21,13 +23,16 @@ from gateway_client import Charge, Client, Money, PaymentIntent, StoreUnavailabl
 from tests.kill_child import POLICY
 
 STORE = "store.db"
-PAID = ("order_1", "order_3")
+AT_ONCE = ("order_2", "order_3", "order_4", "order_5", "order_6")
+PAID = ("order_1", "order_3", "order_4", "order_5", "order_6")
 ORDERS = {name: PaymentIntent(name, Money(1999, "usd"), "pm_card_visa") for name in PAID}
 ORDERS["order_2"] = PaymentIntent("order_2", Money(1999, "usd"), "pm_card_chargeDeclined")
+WAIT_S_MAX = 30.0
 ROWS = 12
 ROW = "x" * 1500
 HOSTS: dict[str, tuple[str, ...] | None] = {
     "charges": None,
+    "charges at once": None,
     "charges NORMAL": ("synchronous = NORMAL",),
     "charges OFF": ("synchronous = OFF",),
     "charges OFF WAL": ("synchronous = OFF", "journal_mode = WAL"),
@@ -64,6 +69,26 @@ def charges(database: str | Engine, url: str) -> None:
     with Client(gateway, database=database, retry=POLICY) as client:
         tell_of(client.prepare(ORDERS["order_3"]))
         tell_of(client.charge(ORDERS["order_3"]))
+
+
+def charge_and_tell(client: Client, name: str) -> None:
+    tell_of(client.charge(ORDERS[name]))
+
+
+def charges_at_once(database: str, url: str) -> None:
+    """A new store and one charge; then five at once, whose claims are one commit."""
+    with Client(Stripe("sk_test_sandbox", api_base=url), database=database, retry=POLICY) as client:
+        tell_of(client.charge(ORDERS["order_1"]))
+        group = client._database.group
+        with ThreadPoolExecutor(len(AT_ONCE)) as pool:
+            with group._writer:
+                ended = [pool.submit(charge_and_tell, client, name) for name in AT_ONCE]
+                last = time.monotonic() + WAIT_S_MAX
+                while len(group.waiting) < len(AT_ONCE):
+                    assert time.monotonic() < last
+                    time.sleep(0.002)
+            for one in ended:
+                one.result(WAIT_S_MAX)
 
 
 def charges_by_a_host(database: str, url: str, pragmas: tuple[str, ...]) -> None:
@@ -117,7 +142,9 @@ def main() -> None:
         night(database, url)
     elif work in HOSTS:
         pragmas = HOSTS[work]
-        if pragmas is None:
+        if work == "charges at once":
+            charges_at_once(database, url)
+        elif pragmas is None:
             charges(database, url)
         else:
             charges_by_a_host(database, url, pragmas)
