@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Connection, Integer, String, Table
@@ -81,7 +81,7 @@ def _processors(write: Write, names: Sequence[str], database: str) -> Sequence[t
     return [(name, write.table.c[name].type.dialect_impl(dialect).bind_processor(dialect)) for name in (*names, *again)]
 
 
-@cache
+@lru_cache(maxsize=1024)
 def statement_of(write: Write, names: Sequence[str], count: int, database: str) -> str:
     """Return the SQL that writes so many rows, whose values are given one after the other."""
     if isinstance(write, Insert):
