@@ -275,7 +275,8 @@ class Database(Common):
         # Looked at first: the caller may hold the write lock, with an order that `prepare` is about to join.
         found = self.transact(tables_found, write=False)
         if found is None:
-            self.transact(upgrade_tables)
+            with explained(self.url):  # apart from any group: whoever leads one tells all of its works
+                self.alone(Job(upgrade_tables))
             found = self.transact(tables_found, write=False)
         self._identity = found
 

@@ -5,18 +5,19 @@ No thread of its own, and no added wait: one work alone is one transaction. Whic
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from threading import Lock, RLock
 from typing import Any, Generic, TypeVar, cast
 
 from gateway_client.transaction import Ahead, machine_time
 
 T = TypeVar("T")
 
+SLEEP_S_MAX = 1.0  # a thread that sleeps looks by itself once in a while: no wake-up is trusted blindly
 GROUP_MAX = 64  # works in one commit: a longer transaction would make the first of them wait for the last
 
 
@@ -37,6 +38,14 @@ class Job(Generic[T]):
     alone: bool = False  # nothing of it was committed: it is to be done once more, in a transaction of its own
     error: BaseException | None = None
     found: Any = None
+
+    woken: Lock | None = None  # what its thread sleeps on, while another one leads
+
+    def wake(self) -> None:
+        """Have its thread look again: it has ended, or nobody leads."""
+        if self.woken is not None:
+            with suppress(RuntimeError):  # it is awake already
+                self.woken.release()
 
     def end(self, *, error: BaseException | None = None, alone: bool = False) -> None:
         """Note how the group's transaction ended for this work."""
@@ -65,6 +74,13 @@ class Waiting:
         """Let a job wait for whoever leads next."""
         self._jobs.append(job)
 
+    def first(self) -> Job[Any] | None:
+        """The job that waits for the longest time."""
+        try:
+            return self._jobs[0]
+        except IndexError:
+            return None
+
     def withdraw(self, job: Job[Any]) -> bool:
         """Take a job back that no transaction has begun yet. Returns False when one has."""
         try:
@@ -87,24 +103,62 @@ class Group:
 
     def __init__(self, transaction: Callable[[Sequence[Job[Any]]], None]) -> None:
         self._transaction = transaction
-        self._writer = threading.RLock()
+        self._writer = RLock()
         self.waiting = Waiting()
 
     def run(self, job: Job[Any]) -> None:
-        """Return once the job has ended, by this thread's transaction or by that of another one."""
+        """Return once the job has ended, by this thread's transaction or by that of another one.
+
+        Who finds the writer taken sleeps by himself: were all to wait for the writer, each would be woken by the one
+        before him, only to find that his job has ended.
+        """
+        woken = job.woken = Lock()
+        woken.acquire()
         self.waiting.add(job)
-        while not job.ended:
-            with self._writer:
-                if not job.ended:
-                    self.lead()
+        try:
+            while not job.ended:
+                if self._writer.acquire(blocking=False):
+                    with self._held():
+                        if not job.ended:
+                            self.lead()
+                else:
+                    woken.acquire(timeout=SLEEP_S_MAX)
+        finally:
+            if not job.ended:  # interrupted while it waited, perhaps just when it was to lead
+                self.waiting.withdraw(job)
+                self._wake_next()
 
     def lead(self) -> Sequence[Job[Any]]:
         """Do what waits, as one transaction; the jobs that have ended."""
         jobs = self.waiting.take()
         if jobs:
-            with led(jobs):
-                self._transaction(jobs)
+            try:
+                with led(jobs):
+                    self._transaction(jobs)
+            finally:
+                for job in jobs:
+                    job.wake()
         return jobs
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Within it, nobody else leads: what comes waits, and is one group afterwards."""
+        self._writer.acquire()
+        with self._held():
+            yield
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._writer.release()
+            self._wake_next()  # whoever came meanwhile has found the writer taken
+
+    def _wake_next(self) -> None:
+        first = self.waiting.first()
+        if first is not None:
+            first.wake()
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class Crowd:
     @contextmanager
     def waiting(self, count: int) -> Iterator[None]:
         """Hold the writer until so many works wait for it, so that they are one group."""
-        with self.group._writer:
+        with self.group.hold():
             yield
             soon(lambda: len(self.group.waiting) == count)
 
@@ -278,7 +278,7 @@ def test_rows_that_the_database_refuses_undo_the_group(crowd: Crowd) -> None:
 def test_many_rows_are_written_as_one_is(crowd: Crowd, count: int) -> None:
     """However many rows are written at once, each has its own values, and the number that was found is right."""
     names = [f"order_{number:02}" for number in range(count)]
-    with crowd.group._writer:
+    with crowd.group.hold():
         futures = [crowd._pool.submit(crowd.client.prepare, intent(name)) for name in names[: min(count, 16)]]
     for future in futures:
         future.result(WAIT_S_MAX)

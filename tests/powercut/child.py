@@ -81,7 +81,7 @@ def charges_at_once(database: str, url: str) -> None:
         tell_of(client.charge(ORDERS["order_1"]))
         group = client._database.group
         with ThreadPoolExecutor(len(AT_ONCE)) as pool:
-            with group._writer:
+            with group.hold():
                 ended = [pool.submit(charge_and_tell, client, name) for name in AT_ONCE]
                 last = time.monotonic() + WAIT_S_MAX
                 while len(group.waiting) < len(AT_ONCE):
