@@ -159,8 +159,8 @@ class ThreadedDatabase:
                 if not self._database.group.waiting:
                     self._leading = False
                     return
-            ended = self._database.group.lead()
-            _tell(cast("Sequence[_Awaited[Any]]", ended))
+            with suppress(BaseException):  # its jobs were told of it, and the next ones wait for this thread
+                self._database.group.lead(_tell)
 
     def copy_to(self, path: Path) -> Database:
         """As Database.copy_to."""

@@ -61,6 +61,12 @@ class Job(Generic[T]):
         return cast("T", self.found)
 
 
+def wake_all(jobs: Sequence[Job[Any]]) -> None:
+    """Wake the threads of jobs."""
+    for job in jobs:
+        job.wake()
+
+
 class Waiting:
     """The works of one database that wait for the writer."""
 
@@ -92,8 +98,9 @@ class Waiting:
     def take(self) -> list[Job[Any]]:
         """Take the next group."""
         jobs: list[Job[Any]] = []
-        while self._jobs and len(jobs) < GROUP_MAX:
-            jobs.append(self._jobs.popleft())
+        with suppress(IndexError):  # no more of them: the last one may be withdrawn at this moment
+            while len(jobs) < GROUP_MAX:
+                jobs.append(self._jobs.popleft())
         jobs.sort(key=lambda job: job.intent_id or "")  # two processes lock the same intents in the same order
         return jobs
 
@@ -128,17 +135,15 @@ class Group:
                 self.waiting.withdraw(job)
                 self._wake_next()
 
-    def lead(self) -> Sequence[Job[Any]]:
-        """Do what waits, as one transaction; the jobs that have ended."""
+    def lead(self, tell: Callable[[Sequence[Any]], None] = wake_all) -> None:
+        """Do what waits, as one transaction; `tell` the jobs that have ended, however it ends."""
         jobs = self.waiting.take()
         if jobs:
             try:
                 with led(jobs):
                     self._transaction(jobs)
             finally:
-                for job in jobs:
-                    job.wake()
-        return jobs
+                tell(jobs)
 
     @contextmanager
     def hold(self) -> Iterator[None]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway_client import StoreUnavailable
 from gateway_client.async_db import ThreadedDatabase
+from gateway_client.group_commit import Job, Waiting
 from tests.test_group_commit import NAMES, WAIT_S_MAX, Bench, bench, note, soon
 
 __all__ = ["bench"]  # the fixture
@@ -38,6 +41,39 @@ def test_a_new_store_s_tables_are_made_apart(tmp_path: Path, monkeypatch: pytest
         return told
 
     assert asyncio.run(story()) == "done"
+
+
+def test_a_group_whose_thread_is_ended(tmp_path: Path) -> None:
+    """A work of an AsyncClient raises what ends a thread: its task hears of it, and the works after it are done."""
+
+    def ending(tx: Any) -> None:
+        raise SystemExit
+
+    async def story() -> tuple[object, str]:
+        database = ThreadedDatabase(f"sqlite:///{tmp_path / 'store.db'}")
+        await database.create()
+        async with asyncio.timeout(WAIT_S_MAX):
+            (first,) = await asyncio.gather(database.transact(ending), return_exceptions=True)
+            then = await database.transact(lambda tx: "done")
+        await database.close()
+        return type(first), then
+
+    assert asyncio.run(story()) == (StoreUnavailable, "done")
+
+
+class Emptied(deque[Any]):
+    """A queue whose last job is withdrawn right after somebody has seen it there."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def test_a_job_that_is_withdrawn_as_the_group_is_taken() -> None:
+    """A task is cancelled just then: the leader takes what is left, and goes on leading."""
+    waiting, job = Waiting(), Job(note("a"))
+    waiting._jobs = Emptied([job])
+    assert waiting.take() == [job]
+    assert waiting.take() == []
 
 
 def test_who_is_done_waits_for_no_other_group(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
