@@ -110,7 +110,7 @@ class Group:
 
     def __init__(self, transaction: Callable[[Sequence[Job[Any]]], None]) -> None:
         self._transaction = transaction
-        self._writer = RLock()
+        self._writer, self._led = RLock(), False
         self.waiting = Waiting()
 
     def run(self, job: Job[Any]) -> None:
@@ -122,14 +122,16 @@ class Group:
         woken = job.woken = Lock()
         woken.acquire()
         self.waiting.add(job)
+        waited = True
         try:
             while not job.ended:
-                if self._writer.acquire(blocking=False):
-                    with self._held():
-                        if not job.ended:
-                            self.lead()
-                else:
-                    woken.acquire(timeout=SLEEP_S_MAX)
+                if self._led and waited:
+                    waited = woken.acquire(timeout=SLEEP_S_MAX)  # not woken in all that time: it looks for itself
+                    continue
+                waited = True
+                with self.hold():
+                    if not job.ended:
+                        self.lead()
         finally:
             if not job.ended:  # interrupted while it waited, perhaps just when it was to lead
                 self.waiting.withdraw(job)
@@ -148,17 +150,15 @@ class Group:
     @contextmanager
     def hold(self) -> Iterator[None]:
         """Within it, nobody else leads: what comes waits, and is one group afterwards."""
-        self._writer.acquire()
-        with self._held():
-            yield
-
-    @contextmanager
-    def _held(self) -> Iterator[None]:
         try:
-            yield
+            with self._writer:  # by `with` alone is it sure to be let go of, whenever its thread is interrupted
+                self._led = True
+                try:
+                    yield
+                finally:
+                    self._led = False
         finally:
-            self._writer.release()
-            self._wake_next()  # whoever came meanwhile has found the writer taken
+            self._wake_next()  # whoever came meanwhile sleeps
 
     def _wake_next(self) -> None:
         first = self.waiting.first()
